@@ -1,0 +1,102 @@
+"""Which trainers exist, and what each declares without torch.
+
+Trainers are found, in this order, in the folders of `trainer_paths` (a cluster config), through the entry-point group
+`cxr_orchestrator.trainers`, and in `trainers/` itself. A declaration is the module attributes of `<package>/config.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ENTRY_POINT_GROUP = "cxr_orchestrator.trainers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What a trainer says of itself, torch-free.
+
+    Module attributes of `config.py`: `NAME`, `VERSION`, `Config` are required.
+    `STARTS`: config keys that name a start (`init`); they belong to the parent's job when there is a parent.
+    `ROLES`: the roles a parent may take (default `init`). `LABELS`: whether it learns from labels (default True).
+    `SAMPLE`: config overrides of `--sample`. `MONITORS`: `val/...` metrics it reports besides those of its labels.
+    `DEPARTURES`: key -> (paper's or release's value, why), for the docs. `FLOOR`: True for a no-network floor.
+    """
+
+    name: str
+    version: int
+    config: type
+    package: str
+    starts: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ("init",)
+    labels: bool = True
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    monitors: tuple[str, ...] = ()
+    departures: Mapping[str, Any] = field(default_factory=dict)
+    floor: bool = False
+    about: str = ""
+
+    def load(self) -> ModuleType:
+        """Import the method itself (this is where torch comes in)."""
+        return importlib.import_module(f"{self.package}.train")
+
+
+def declaration_of(package: str) -> Declaration:
+    """Read the declaration of a trainer package. Raises AttributeError when a required name is missing."""
+    module = importlib.import_module(f"{package}.config")
+    return Declaration(
+        name=module.NAME,
+        version=module.VERSION,
+        config=module.Config,
+        package=package,
+        starts=tuple(getattr(module, "STARTS", ())),
+        roles=tuple(getattr(module, "ROLES", ("init",))),
+        labels=getattr(module, "LABELS", True),
+        sample=getattr(module, "SAMPLE", {}),
+        monitors=tuple(getattr(module, "MONITORS", ())),
+        departures=getattr(module, "DEPARTURES", {}),
+        floor=getattr(module, "FLOOR", False),
+        about=(module.__doc__ or "").strip().split("\n")[0],
+    )
+
+
+def find_trainers(trainer_paths: Sequence[Path] = ()) -> dict[str, Declaration]:
+    """Return every trainer by name. Raises ValueError when two packages claim one name."""
+    found: dict[str, Declaration] = {}
+    for package in (*_in_folders(trainer_paths), *_in_entry_points(), *_in_tree()):
+        declaration = declaration_of(package)
+        other = found.setdefault(declaration.name, declaration)
+        if other.package != package:
+            raise ValueError(f"trainer '{declaration.name}' is declared by both {other.package} and {package}: rename one")
+    return dict(sorted(found.items()))
+
+
+def _in_tree() -> list[str]:
+    import trainers
+
+    return [
+        f"trainers.{item.name}"
+        for item in pkgutil.iter_modules(trainers.__path__)
+        if item.ispkg and any((Path(path) / item.name / "config.py").is_file() for path in trainers.__path__)
+    ]
+
+
+def _in_entry_points() -> list[str]:
+    return sorted(point.value for point in metadata.entry_points(group=ENTRY_POINT_GROUP))
+
+
+def _in_folders(folders: Sequence[Path]) -> list[str]:
+    packages: list[str] = []
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+        packages += sorted(path.parent.name for path in folder.glob("*/config.py"))
+    return packages

@@ -1,0 +1,170 @@
+"""Every file name of a run, in one place.
+
+    RUN_ROOT/
+      lock                                  held for milliseconds by a client that decides and records
+      sweeps/<sweep>/                       plan.json, report/, STOP
+      submissions/<sid>.json                one intent a submission
+      jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/
+        attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt
+      cache/                                decoded images and digests; deletable
+      mlflow/                               mlflow.db and artifacts; deletable, rebuilt by `orchestrate sync`
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPaths:
+    """The files of one attempt of a job."""
+
+    folder: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.folder.name)
+
+    @property
+    def claim(self) -> Path:
+        return self.folder / "claim"
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def stdout(self) -> Path:
+        return self.folder / "stdout"
+
+    @property
+    def env(self) -> Path:
+        return self.folder / "env.json"
+
+    @property
+    def traceback(self) -> Path:
+        return self.folder / "traceback.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class JobPaths:
+    """The files of one job."""
+
+    folder: Path
+
+    @property
+    def job(self) -> Path:
+        return self.folder / "job.json"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "result.json"
+
+    @property
+    def choice(self) -> Path:
+        return self.folder / "choice.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.parquet"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def attempts_folder(self) -> Path:
+        return self.folder / "attempts"
+
+    def attempt(self, number: int) -> AttemptPaths:
+        """Return the paths of attempt `number`, counted from 1."""
+        return AttemptPaths(self.attempts_folder / str(number))
+
+    def attempts(self) -> list[AttemptPaths]:
+        """List the attempts on disk, oldest first."""
+        try:
+            names = [name for name in os.listdir(self.attempts_folder) if name.isdigit()]
+        except FileNotFoundError:
+            return []
+        return [self.attempt(number) for number in sorted(map(int, names))]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPaths:
+    """The files of one sweep."""
+
+    folder: Path
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report"
+
+    @property
+    def stop(self) -> Path:
+        return self.folder / "STOP"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """The files of a run root."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def submissions(self) -> Path:
+        return self.root / "submissions"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def mlflow(self) -> Path:
+        return self.root / "mlflow"
+
+    def sweep(self, name: str) -> SweepPaths:
+        """Return the paths of a sweep by its name."""
+        return SweepPaths(self.root / "sweeps" / name)
+
+    def job(self, job_id: str) -> JobPaths:
+        """Return the paths of a job by its full id."""
+        return JobPaths(self.root / "jobs" / job_id[:2] / job_id)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write aside, fsync, rename and fsync the folder, so that a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

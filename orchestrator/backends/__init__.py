@@ -1,0 +1,1 @@
+"""Ways to run a plan: in this process, in Ray Tune, on Slurm."""

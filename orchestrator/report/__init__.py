@@ -1,0 +1,1 @@
+"""The confidence-interval report: statistics, tables, figures, pages."""

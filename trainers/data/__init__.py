@@ -1,0 +1,1 @@
+"""Data sets: cards, readers, splits, draws, images, augmentation and made data."""

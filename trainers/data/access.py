@@ -1,0 +1,159 @@
+"""Rows and images by split, behind the gate that keeps a test split shut until the choice is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from trainers.errors import SplitClosed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Some images of one card, as parallel arrays.
+
+    `labels` is float32 (n, len(label_names)): 1 positive, 0 negative, -1 uncertain, NaN not mentioned, as on disk, before any policy.
+    """
+
+    card: str
+    #: Unique within the card (the path that the label file names), and what predictions are keyed by.
+    images: np.ndarray  # (n,) str
+    patients: np.ndarray  # (n,) str
+    studies: np.ndarray  # (n,) str
+    views: np.ndarray  # (n,) str: frontal | lateral
+    labels: np.ndarray  # (n, L) float32
+    label_names: tuple[str, ...]
+    #: Position of each row in the card's whole index: the key of its augmentation stream and of the image store.
+    position: np.ndarray  # (n,) int64
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, where: np.ndarray) -> Rows:
+        """Return the rows at integer positions or under a boolean mask, in that order."""
+        return Rows(
+            card=self.card,
+            images=self.images[where],
+            patients=self.patients[where],
+            studies=self.studies[where],
+            views=self.views[where],
+            labels=self.labels[where],
+            label_names=self.label_names,
+            position=self.position[where],
+        )
+
+    def select(self, names: tuple[str, ...]) -> Rows:
+        """Return the same rows with these label columns, in this order. Raises KeyError on an unknown name."""
+        columns = [self.label_names.index(name) if name in self.label_names else _unknown(name, self.label_names) for name in names]
+        return Rows(
+            card=self.card,
+            images=self.images,
+            patients=self.patients,
+            studies=self.studies,
+            views=self.views,
+            labels=self.labels[:, columns],
+            label_names=names,
+            position=self.position,
+        )
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> int:
+    raise KeyError(f"no label '{name}' among {', '.join(known)}")
+
+
+class ImageStore(Protocol):
+    """Decoded images of one card: grayscale uint8 whose short side is `px`, aspect kept."""
+
+    px: int
+
+    def image(self, position: int) -> np.ndarray:
+        """Return one image, uint8 (height, width). Raises DataError naming the file when it cannot be decoded."""
+        ...
+
+    def file_shape(self, position: int) -> tuple[int, int]:
+        """Return the (height, width) of the file on disk, before any resizing."""
+        ...
+
+
+class Access:
+    """The only way from a stage to rows and images of a job's data.
+
+    `rows_of` gives a split's rows (draw and view filters already applied to `train`), `is_open` says whether a split may be opened now.
+    Every split that was opened, and the ids that were handed out, are remembered for the job's record.
+    """
+
+    def __init__(
+        self,
+        *,
+        card: str,
+        label_names: tuple[str, ...],
+        rows_of: Callable[[str], Rows | None],
+        store: Callable[[int], ImageStore],
+        is_open: Callable[[str], bool],
+        policies: Mapping[str, str] | None = None,
+    ) -> None:
+        self.card = card
+        self.label_names = label_names
+        self.policies = dict(policies or {})
+        self._rows_of = rows_of
+        self._store = store
+        self._is_open = is_open
+        self.opened: dict[str, Rows] = {}
+
+    def rows(self, split: str) -> Rows:
+        """Return the rows of a split. Raises SplitClosed when the stage may not open it (yet), DataError when the card has none."""
+        found = self.find(split)
+        if found is None:
+            raise SplitClosed(f"card '{self.card}' has no '{split}' split")
+        return found
+
+    def find(self, split: str) -> Rows | None:
+        """Return the rows of a split, or None when the card has no such split. Raises SplitClosed as `rows` does."""
+        if not self._is_open(split):
+            raise SplitClosed(
+                f"split '{split}' of card '{self.card}' is shut here: a stage opens its own splits only, and a test split only after its choice is written"
+            )
+        if split not in self.opened:
+            rows = self._rows_of(split)
+            if rows is None:
+                return None
+            self.opened[split] = rows
+        return self.opened[split]
+
+    def images(self, px: int) -> ImageStore:
+        """Return the store of this card's images with short side `px`."""
+        return _Guarded(self._store(px), self)
+
+    def handed_out(self) -> np.ndarray:
+        """Return the positions of every row that was handed out so far."""
+        parts = [rows.position for rows in self.opened.values()]
+        return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+
+
+class _Guarded:
+    """An image store that opens no image whose row was not handed out."""
+
+    def __init__(self, store: ImageStore, access: Access) -> None:
+        self.px = store.px
+        self._store = store
+        self._access = access
+        self._allowed: set[int] = set()
+        self._splits = 0
+
+    def _check(self, position: int) -> None:
+        if len(self._access.opened) != self._splits:
+            self._allowed = set(self._access.handed_out().tolist())
+            self._splits = len(self._access.opened)
+        if int(position) not in self._allowed:
+            raise SplitClosed(f"image {position} of card '{self._access.card}' belongs to no split that this stage has opened")
+
+    def image(self, position: int) -> np.ndarray:
+        self._check(position)
+        return self._store.image(position)
+
+    def file_shape(self, position: int) -> tuple[int, int]:
+        self._check(position)
+        return self._store.file_shape(position)

@@ -1,0 +1,1 @@
+"""One reader a layout on disk; which card uses which reader stands in the card."""
