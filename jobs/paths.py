@@ -2,6 +2,7 @@
 
     RUN_ROOT/
       lock                                  held for milliseconds by a client that decides and records
+      machine.json                          where data, weights and user code are on this machine: what a node needs besides job.json
       sweeps/<sweep>/                       plan.json, report/, STOP
       submissions/<sid>.json                one intent a submission
       jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/
@@ -125,6 +126,10 @@ class RunPaths:
         return self.root / "lock"
 
     @property
+    def machine(self) -> Path:
+        return self.root / "machine.json"
+
+    @property
     def submissions(self) -> Path:
         return self.root / "submissions"
 
@@ -143,6 +148,11 @@ class RunPaths:
     def job(self, job_id: str) -> JobPaths:
         """Return the paths of a job by its full id."""
         return JobPaths(self.root / "jobs" / job_id[:2] / job_id)
+
+
+def run_of(job_file: Path) -> RunPaths:
+    """Return the run root that a `job.json` lies in."""
+    return RunPaths(job_file.resolve().parents[3])
 
 
 def write_atomically(path: Path, content: bytes) -> None:

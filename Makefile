@@ -1,0 +1,58 @@
+# One word each. `make setup` is all that a fresh machine needs (Python 3.11+, git, make); everything else calls it.
+.PHONY: quickstart setup test test-all system check bench docs lock
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What `make test` may skip: `auto` skips what is not installed and says how to get it; `all` makes a skip a failure.
+REQUIRE ?= auto
+
+## quickstart: real X-rays, then the quickstart study on made data, then where to look
+quickstart: setup
+	$(BIN)/orchestrate submit sweeps/real_xrays.yaml --wait
+	$(BIN)/orchestrate submit sweeps/quickstart.yaml --wait
+	@$(BIN)/orchestrate report sweeps/quickstart.yaml
+	@echo "To compare the draws in the MLflow UI: $(BIN)/orchestrate ui"
+
+## setup: the locked environment in .venv
+setup: $(VENV)/.ready
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %d.%d: make setup PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+## test: what CI runs; REQUIRE=all turns a skip into a failure
+test: setup check
+	$(BIN)/python -m pytest --require=$(REQUIRE)
+
+## test-all: the slow statistics and the whole fault-injection sets too
+test-all: setup check
+	$(BIN)/python -m pytest --require=$(REQUIRE) --slow
+
+## check: style, types, walls, generated files
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+## bench: measure what docs/benchmarks.md claims, and write it there with the machine
+bench: setup
+	$(BIN)/python -m tests.bench
+
+## docs: the pages that are written from the code
+docs: setup
+	$(BIN)/python -m docs.generate
+
+## system: Debian packages that some tests need (root)
+system:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core
+
+## lock: compile requirements.lock from pyproject.toml
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra lite0 --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock

@@ -1,0 +1,69 @@
+"""Lines of `events.jsonl`: what happened to one attempt, appended by the one process that runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from jobs.spec import EventKind, Json
+
+
+def append_event(path: Path, kind: EventKind, **fields: Json) -> None:
+    """Append one event with the time (seconds since the epoch) and make it durable."""
+    line = json.dumps({"kind": str(kind), "time": time.time(), **fields}, sort_keys=True, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_events(path: Path) -> list[dict[str, Json]]:
+    """Read the events of an attempt; a torn last line, left by a kill, is not an event."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    events: list[dict[str, Json]] = []
+    for line in text.splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return events
+
+
+def process_identity() -> dict[str, Json]:
+    """Return what tells this process from any other on any host: host, pid, boot id, start time in clock ticks."""
+    return {"host": os.uname().nodename, "pid": os.getpid(), "boot": boot_id(), "started": start_ticks(os.getpid())}
+
+
+def boot_id() -> str:
+    """Return the kernel's id of this boot; empty where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None when it does not run."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The command name stands in parentheses and may hold anything; state is the first field behind it, start time the twentieth.
+    fields = stat.rsplit(")", 1)[-1].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_alive(owner: dict[str, Json]) -> bool | None:
+    """Tell whether a process of this host lives; None when it belongs to another host, of which nothing is known here."""
+    if owner.get("host") != os.uname().nodename:
+        return None
+    if owner.get("boot") != boot_id():
+        return False
+    ticks = start_ticks(int(owner["pid"]))
+    return ticks is not None and ticks == owner.get("started")

@@ -1,0 +1,52 @@
+"""What the training loop asks of the world, over the files of one attempt."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.checkpoints import CheckpointStore
+from jobs.events import append_event
+from jobs.paths import AttemptPaths
+from jobs.spec import EventKind
+
+
+class FileHost:
+    """A `trainers.api.Host`: metrics go to `metrics.jsonl`, checkpoints to the job's store, the stop flag comes from signals."""
+
+    def __init__(self, attempt: AttemptPaths, store: CheckpointStore, should_stop: Callable[[], bool]) -> None:
+        self._attempt = attempt
+        self._store = store
+        self._should_stop = should_stop
+        self._metrics = attempt.metrics.open("a", encoding="utf-8", buffering=1)
+
+    def log(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Append one line of metrics; values that are not finite are written as null."""
+        values = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+        self._metrics.write(json.dumps({"step": step, "epoch": epoch, "metrics": values}, sort_keys=True) + "\n")
+
+    def should_stop(self) -> bool:
+        """Tell whether a signal asked to save and stop."""
+        return self._should_stop()
+
+    def latest_state(self) -> Path | None:
+        """Return the newest intact resume file, or None."""
+        return self._store.latest_state()
+
+    def save_state(self, step: int, epoch: int, write: Callable[[Path], None]) -> None:
+        """Keep a resume file and say so."""
+        self._store.save_state(step, epoch, write)
+        append_event(self._attempt.events, EventKind.CHECKPOINTED, step=step, epoch=epoch)
+
+    def keep(
+        self, name: str, metrics: Mapping[str, float], files: Mapping[str, Callable[[Path], None]], info: Mapping[str, Any]
+    ) -> None:
+        """Keep a finished checkpoint under a name."""
+        self._store.keep(name, metrics, files, info)
+
+    def close(self) -> None:
+        """Close the metrics file."""
+        self._metrics.close()

