@@ -1,0 +1,85 @@
+"""Which split each row belongs to. Two splits of a card never share a patient."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from trainers.data.cards import Card
+from trainers.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trainers.data.access import Rows
+
+
+def split_of(card: Card, rows: Rows) -> np.ndarray:
+    """Return the split of each row, (n,) str. Raises DataError when a patient crosses splits or an image fits no rule."""
+    import numpy as np
+
+    patients, patient_of = np.unique(rows.patients, return_inverse=True)
+    split = _official(card, rows)
+    _refuse_crossing(card, patients, patient_of, split)
+    # One row a patient is enough: from here on a patient has one split.
+    first = np.zeros(len(patients), dtype=np.int64)
+    first[patient_of[::-1]] = np.arange(len(rows))[::-1]
+    of_patient = _take_by_hash(card, patients, split[first])
+    return of_patient[patient_of]
+
+
+def hash_share(salt: str, patient: str) -> float:
+    """Return a number in [0, 1) that depends on the patient's id and nothing else of the data."""
+    digest = hashlib.sha256(f"{salt}|{patient}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _official(card: Card, rows: Rows) -> np.ndarray:
+    import numpy as np
+
+    split = np.full(len(rows), "", dtype="<U8")
+    # Longer starts are more special, and are laid over the shorter ones.
+    for start, name in sorted(card.splits.official.items(), key=lambda item: len(item[0])):
+        split[np.char.startswith(rows.images, start)] = name
+    lost = np.flatnonzero(split == "")
+    if len(lost):
+        raise DataError(
+            f"card '{card.name}': {rows.images[lost[0]]} is in no split (and {len(lost) - 1} more): "
+            f"splits.official knows {', '.join(map(repr, card.splits.official))}"
+        )
+    return split
+
+
+def _refuse_crossing(card: Card, patients: np.ndarray, patient_of: np.ndarray, split: np.ndarray) -> None:
+    import numpy as np
+
+    names, code = np.unique(split, return_inverse=True)
+    present = np.zeros((len(patients), len(names)), dtype=bool)
+    present[patient_of, code] = True
+    crossing = np.flatnonzero(present.sum(axis=1) > 1)
+    if len(crossing):
+        shown = ", ".join(f"{patients[index]} ({' and '.join(names[present[index]])})" for index in crossing[:3])
+        raise DataError(f"card '{card.name}': {len(crossing)} patients are in more than one split: {shown}")
+
+
+def _take_by_hash(card: Card, patients: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """Move shares of the patients of train to other splits; each gets one patient at least."""
+    import numpy as np
+
+    shares = card.splits.patients_by_hash
+    pool = np.flatnonzero(split == "train")
+    if not shares or not len(pool):
+        return split
+    split = split.copy()
+    salt = card.splits.salt or card.name
+    value = np.array([hash_share(salt, str(patients[index])) for index in pool])
+    low = 0.0
+    for name, share in sorted(shares.items()):
+        taken = (value >= low) & (value < low + share)
+        if not taken.any():
+            taken = value == value[split[pool] == "train"].min()
+        split[pool[taken]] = name
+        low += share
+    if not (split == "train").any():
+        raise DataError(f"card '{card.name}' has {len(pool)} training patients: too few for splits {', '.join(shares)} besides train")
+    return split
