@@ -44,10 +44,12 @@ class Setup:
     seed: int
     #: The data that this stage may open, by split; images and labels come from here and from nowhere else.
     data: Access
+    #: All sources in the sweep's order, `data` first, for a method that learns from several.
+    sources: tuple[Access, ...] = ()
     #: Upstream weights by role (`init` when the sweep names no role).
-    parents: Mapping[str, Parent]
+    parents: Mapping[str, Parent] = field(default_factory=dict)
     #: External weight files by config key (`init`), already checked against their sha256.
-    weights: Mapping[str, Path]
+    weights: Mapping[str, Path] = field(default_factory=dict)
     device: torch.device
     #: True when the method is built to predict from weights that the caller loads afterwards.
     predict_only: bool = False

@@ -1,0 +1,249 @@
+"""The three stages: train, pick, evaluate. What needs torch is imported here by name and only when a stage needs it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jobs.catalog import Declaration, find_trainers
+from jobs.checkpoints import CheckpointStore
+from jobs.host import FileHost
+from jobs.paths import JobPaths, RunPaths, write_atomically
+from jobs.picking import pick
+from jobs.spec import SHUT_UNTIL_CHOICE, SPLITS_OPEN_TO, Input, JobSpec, Json, Split, Stage, canonical_json, pretty_json, spec_from_json
+from trainers.errors import DataError, Error
+
+
+class Stopped(Exception):
+    """The stage saved and stopped because a signal asked for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """All that a stage may use: the job, its files, the run it lies in, and the host."""
+
+    spec: JobSpec
+    paths: JobPaths
+    run: RunPaths
+    host: FileHost
+    store: CheckpointStore
+
+    def machine(self) -> Mapping[str, Json]:
+        """Read what is true of this machine: where data, weights and user code lie."""
+        return json.loads(self.run.machine.read_text(encoding="utf-8"))
+
+    def spec_of(self, job: str) -> JobSpec:
+        """Read the description of another job of this run root."""
+        return spec_from_json(read_json(self.run.job(job).job))
+
+    def result_of(self, job: str) -> dict[str, Json]:
+        """Read the result of another job of this run root."""
+        return read_json(self.run.job(job).result)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def run_stage(node: Node) -> dict[str, Json]:
+    """Run the job's stage and return the content of `result.json`. Raises Stopped, or an error to be classified."""
+    return {Stage.TRAIN: _train, Stage.PICK: _pick, Stage.EVALUATE: _evaluate}[node.spec.stage](node)
+
+
+def _runtime(name: str) -> ModuleType:
+    """Import a module that may import torch; by name, so that nothing reaches torch by importing `jobs`."""
+    return importlib.import_module(name)
+
+
+def _declaration(node: Node, machine: Mapping[str, Json], trainer: str) -> Declaration:
+    found = find_trainers([Path(folder) for folder in machine.get("trainer_paths", ())])
+    if trainer not in found:
+        raise Error(f"trainer '{trainer}' is not on this machine; name its folder in `trainer_paths` of the cluster config")
+    declaration = found[trainer]
+    if node.spec.trainer == trainer and declaration.version != node.spec.trainer_version:
+        raise Error(
+            f"trainer '{trainer}' is version {declaration.version} here, and this job was planned for version "
+            f"{node.spec.trainer_version}; plan again, or check out the code that it was planned with"
+        )
+    return declaration
+
+
+def _pick(node: Node) -> dict[str, Json]:
+    result = pick(node.spec, node.run)
+    write_atomically(node.paths.choice, pretty_json(result["choice"]).encode())
+    return result
+
+
+# --- train -------------------------------------------------------------------------------------------------------------------------------
+
+
+def _train(node: Node) -> dict[str, Json]:
+    machine = node.machine()
+    config, inputs = _settled(node)
+    training = _runtime("trainers.training")
+    declaration = _declaration(node, machine, node.spec.trainer)
+    monitor = config.pop("monitor", None)
+    request = training.TrainRequest(
+        method=declaration.load(),
+        config=declaration.config(**config),
+        seed=node.spec.seed,
+        threads=node.spec.resources.cpus,
+        gpus=node.spec.resources.gpus,
+        data=_data_request(node, machine, is_open=lambda split: split in SPLITS_OPEN_TO[Stage.TRAIN]),
+        parents={item.role: _parent(node, item) for item in inputs},
+        weights=_weights(node, machine),
+        monitor=monitor,
+    )
+    outcome, result = training.train(request, node.host)
+    if not outcome.finished:
+        raise Stopped
+    result["checkpoints"] = [
+        {"name": kept["name"], "epoch": kept["epoch"], "step": kept["step"], "metrics": kept["metrics"], "files": kept["files"]}
+        for kept in node.store.kept()
+    ]
+    node.store.drop_states()
+    return {"job_id": node.spec.job_id, "stage": str(Stage.TRAIN), **result}
+
+
+def _settled(node: Node) -> tuple[dict[str, Json], tuple[Input, ...]]:
+    """Return the config and the inputs, with what an upstream pick decided filled in."""
+    config = dict(node.spec.config)
+    tuned_keys = config.pop("tuned_keys", None)
+    tuned = [item for item in node.spec.inputs if item.role == "tuned"]
+    others = tuple(item for item in node.spec.inputs if item.role != "tuned")
+    if not tuned:
+        return config, others
+    choice = node.result_of(tuned[0].job)["choice"]
+    overrides = choice["overrides"]
+    if set(tuned_keys or ()) != set(overrides):
+        raise Error(f"the pick {tuned[0].job[:12]} decided {sorted(overrides)}, and this job waits for {sorted(tuned_keys or ())}; plan again")
+    config.update(overrides)
+    known = {item.role for item in others}
+    decided = tuple(
+        Input(role=role, job=job, take=_take_of(node, job)) for role, job in sorted(choice["inputs"].items()) if role not in known
+    )
+    return config, others + decided
+
+
+def _take_of(node: Node, job: str) -> str:
+    return "choice" if node.spec_of(job).stage is Stage.PICK else "last"
+
+
+def _weights(node: Node, machine: Mapping[str, Json]) -> dict[str, Path]:
+    """Find the external weight files that the job names by digest, and check them."""
+    found: dict[str, Path] = {}
+    sources = _runtime("trainers.weight_sources")
+    for key, digest in node.spec.weights.items():
+        found[key] = sources.find_by_digest(digest, {name: Path(path) for name, path in machine.get("weights", {}).items()})
+    return found
+
+
+def _parent(node: Node, item: Input) -> Any:
+    """Return the `trainers.api.Parent` that an input stands for."""
+    api = _runtime("trainers.api")
+    job, names = _checkpoints_of(node, item)
+    spec = node.spec_of(job)
+    config = {key: value for key, value in _resolved_config(node, job).items() if key != "monitor"}
+    return api.Parent(files=_weight_files(node, job, names), trainer=spec.trainer, config=config)
+
+
+def _resolved_config(node: Node, job: str) -> dict[str, Json]:
+    return node.result_of(job)["config"]
+
+
+def _checkpoints_of(node: Node, item: Input) -> tuple[str, list[str]]:
+    """Return the train job and the checkpoint names that an input stands for."""
+    result = node.result_of(item.job)
+    if result["stage"] == str(Stage.PICK):
+        runs = result["choice"]["runs"]
+        chosen = runs[item.run if item.run is not None else next(iter(runs))]
+        return chosen["job"], list(chosen["checkpoints"])
+    kept = result["checkpoints"]
+    if item.take.startswith("epoch:"):
+        epoch = int(item.take.removeprefix("epoch:"))
+        names = [entry["name"] for entry in kept if entry["epoch"] == epoch]
+        if not names:
+            raise Error(f"job {item.job[:12]} kept no checkpoint of epoch {epoch}; it has {[entry['epoch'] for entry in kept]}")
+        return item.job, names
+    return item.job, [max(kept, key=lambda entry: entry["step"])["name"]]
+
+
+def _weight_files(node: Node, job: str, names: list[str]) -> tuple[Path, ...]:
+    store = CheckpointStore(node.run.job(job).checkpoints)
+    return tuple(store.file(name, "safetensors") for name in names)
+
+
+# --- evaluate ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _evaluate(node: Node) -> dict[str, Json]:
+    machine = node.machine()
+    job, names = _checkpoints_of(node, node.spec.inputs[0])
+    trained, train_result = node.spec_of(job), node.result_of(job)
+    declaration = _declaration(node, machine, trained.trainer)
+    config = {key: value for key, value in _resolved_config(node, job).items() if key != "monitor"}
+    evaluation = _runtime("trainers.evaluation")
+    chosen: list[bool] = []
+
+    def is_open(split: str) -> bool:
+        return split in SPLITS_OPEN_TO[Stage.EVALUATE] and (split not in SHUT_UNTIL_CHOICE or bool(chosen))
+
+    def choose(choice: Mapping[str, Json]) -> None:
+        write_atomically(node.paths.choice, pretty_json({**choice, "train_job": job, "checkpoints": names}).encode())
+        chosen.append(True)
+
+    request = evaluation.EvaluateRequest(
+        method=declaration.load(),
+        config=declaration.config(**config),
+        threads=node.spec.resources.cpus,
+        gpus=node.spec.resources.gpus,
+        data=_data_request(node, machine, is_open=is_open),
+        files=_weight_files(node, job, names),
+        labels=tuple(train_result["labels"]),
+        split=Split(node.spec.config["split"]),
+        units={key: node.spec.config.get(key) for key in ("score_per", "views", "cluster")},
+    )
+    result = evaluation.evaluate(request, choose, node.paths.predictions)
+    return {"job_id": node.spec.job_id, "stage": str(Stage.EVALUATE), "train_job": job, "checkpoints": names, **result}
+
+
+# --- data --------------------------------------------------------------------------------------------------------------------------------
+
+
+def _data_request(node: Node, machine: Mapping[str, Json], *, is_open: Callable[[str], bool]) -> Any:
+    opening = _runtime("trainers.training")
+    sources = node.spec.data["sources"]
+    return opening.DataRequest(
+        sources=tuple(sources),
+        draw=node.spec.data.get("draw"),
+        roots=lambda source: data_root(source, machine),
+        cache=node.run.cache,
+        is_open=is_open,
+        card_paths=tuple(Path(folder) for folder in machine.get("card_paths", ())),
+    )
+
+
+def data_root(source: Mapping[str, Json], machine: Mapping[str, Json]) -> Path:
+    """Return the folder where a data reference's files are on this machine. Raises DataError saying what to type."""
+    card = source["card"]
+    if source.get("made"):
+        return made_folder(source, Path(machine["made_root"]))
+    if card in machine.get("data", {}):
+        return Path(machine["data"][card])
+    if machine.get("data_root"):
+        return Path(machine["data_root"]) / card
+    raise DataError(f"no folder is known for data '{card}': name it under `data:` in the cluster config, `data: {{{card}: /path/to/it}}`")
+
+
+def made_folder(source: Mapping[str, Json], made_root: Path) -> Path:
+    """Return where a made data set lies: a folder named after everything that determines it."""
+    import hashlib
+
+    digest = hashlib.sha256(canonical_json(source["made"]).encode()).hexdigest()[:12]
+    return made_root / f"{source['card']}-{digest}"

@@ -1,0 +1,201 @@
+"""The evaluate stage: thresholds and calibration from validation, the choice written, and only then the test split.
+
+What is scored is a unit (image, study or patient); its truth follows the card's policy, and a unit whose truth is uncertain or
+missing for a label is left out of that label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.torch import load_file
+from scipy.special import expit, logit
+
+from trainers.api import Scores, Setup, Solver, Trainer
+from trainers.data.access import Access
+from trainers.data.cards import Card
+from trainers.errors import DataError
+from trainers.loop import prepare
+from trainers.parts.metrics import aggregate, measure
+from trainers.training import DataRequest, device_for, used
+from trainers.weights import load_matching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateRequest:
+    """All that the evaluate stage needs."""
+
+    method: ModuleType
+    config: Any
+    threads: int
+    gpus: int
+    data: DataRequest
+    #: The chosen checkpoint, or several whose probabilities are averaged.
+    files: tuple[Path, ...]
+    #: What the trained model outputs, in order.
+    labels: tuple[str, ...]
+    split: str
+    #: score_per, views, cluster; None takes the card's.
+    units: Mapping[str, str | None]
+
+
+def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], None], predictions: Path) -> dict[str, Any]:
+    """Predict validation, hand the choice to `choose` (which makes it durable), then open and predict the test split.
+
+    Writes `predictions` (parquet, long: image, patient, study, label, truth, score) and returns the content of the result.
+    """
+    device = device_for(request.gpus)
+    prepare(0, request.threads, device)
+    source = request.data.sources[0]
+    card, access = request.data.card(source), request.data.open(source)
+    shared = tuple(name for name in request.labels if name in access.label_names)
+    if not shared:
+        raise DataError(
+            f"card '{card.name}' has none of the labels that the model was trained on ({', '.join(request.labels)}); "
+            "evaluate on a card that shares a label"
+        )
+    setup = Setup(
+        config=request.config,
+        seed=0,
+        data=access,
+        sources=(access,),
+        parents={},
+        weights={},
+        device=device,
+        predict_only=True,
+        labels=request.labels,
+    )
+    method = request.method.build(setup)
+    method.module.to(device)
+    units = {key: request.units.get(key) or getattr(card, key) for key in ("score_per", "views", "cluster")}
+
+    def score(split: str) -> Scores | None:
+        rows = access.find(split)
+        return None if rows is None else aggregate(_ensemble(method, request.files, rows), units["score_per"], units["views"])
+
+    validation = score("val")
+    choose({"thresholds": {} if validation is None else thresholds(validation, shared, card), "labels": list(shared)})
+    scored = score(request.split)
+    if scored is None:
+        raise DataError(f"card '{card.name}' has no '{request.split}' split; evaluate another split or name its list in the card")
+    table = prediction_table(scored, shared, card)
+    write_table(table, predictions)
+    return {
+        "card": card.name,
+        "split": str(request.split),
+        "labels": list(shared),
+        "units": units,
+        "metrics": measure(scored, card.groups, prefix=f"{request.split}/{card.name}", labels=shared),
+        "n_images": len(access.rows(request.split)),
+        "n_units": len(scored.rows),
+        "n_patients": len(set(scored.rows.patients.tolist())),
+        "test_digest": digest_of(scored.rows.images),
+        "predictions_digest": table_digest(table),
+        "data": [used(access)],
+    }
+
+
+def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any) -> Scores:
+    """Predict with each checkpoint; several are averaged as probabilities (MoCo-CXR test.py) and handed back as logits."""
+    scores: list[Scores] = []
+    for file in files:
+        load_matching(method.module, load_file(file), what=str(file))
+        scores.append(method.predict(rows))
+    if len(scores) == 1:
+        return scores[0]
+    probability = np.mean([expit(one.logits.astype(np.float64)) for one in scores], axis=0)
+    tiny = np.finfo(np.float64).tiny
+    return Scores(rows=rows, logits=logit(np.clip(probability, tiny, 1 - 1e-16)).astype(np.float32), labels=scores[0].labels)
+
+
+def truth_of(scores: Scores, label: str, card: Card) -> np.ndarray:
+    """Return a label's truth, float32 (units,): 1, 0, or NaN where it is uncertain, or missing under a policy that ignores it."""
+    rows = scores.rows
+    raw = rows.labels[:, rows.label_names.index(label)]
+    truth = np.where(raw == -1, np.nan, raw)
+    if card.policies[label].missing == "zeros":
+        truth = np.where(np.isnan(raw), 0.0, truth)
+    return truth.astype(np.float32)
+
+
+def thresholds(scores: Scores, labels: tuple[str, ...], card: Card) -> dict[str, dict[str, float]]:
+    """Return Youden's threshold (a logit) of each label on validation, where both classes are there; the smallest of equals."""
+    found: dict[str, dict[str, float]] = {}
+    for label in labels:
+        truth, score = truth_of(scores, label, card), scores.logits[:, scores.labels.index(label)]
+        known = ~np.isnan(truth)
+        truth, score = truth[known], score[known]
+        positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
+        if not positives or not negatives:
+            continue
+        candidates = np.unique(score)
+        sensitivity = np.array([(score[truth == 1] >= value).mean() for value in candidates])
+        specificity = np.array([(score[truth == 0] < value).mean() for value in candidates])
+        best = int(np.argmax(sensitivity + specificity))
+        found[label] = {"youden": float(candidates[best]), "n_pos": positives, "n_neg": negatives}
+    return found
+
+
+def prediction_table(scores: Scores, labels: tuple[str, ...], card: Card) -> pa.Table:
+    """Return the long table of a test split: one row a unit and label with a known truth, in the order of the split."""
+    parts: list[dict[str, np.ndarray]] = []
+    rows = scores.rows
+    for label in labels:
+        truth, score = truth_of(scores, label, card), scores.logits[:, scores.labels.index(label)]
+        known = ~np.isnan(truth)
+        if not np.isfinite(score).all():
+            raise FloatingPointError(f"label '{label}': {int((~np.isfinite(score)).sum())} scores are not finite")
+        parts.append(
+            {
+                "image": rows.images[known],
+                "patient": rows.patients[known],
+                "study": rows.studies[known],
+                "label": np.full(int(known.sum()), label),
+                "truth": truth[known].astype(np.int8),
+                "score": score[known].astype(np.float32),
+            }
+        )
+    names = ("image", "patient", "study", "label", "truth", "score")
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    text = ("image", "patient", "study", "label")
+    return pa.table({name: pa.array(columns[name].tolist() if name in text else columns[name]) for name in names})
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a parquet file aside, fsync it and rename it into place."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(table, aside, compression="zstd")
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def digest_of(names: np.ndarray) -> str:
+    """Return the sha256 of the sorted ids of what was scored: two runs are compared only when it is the same."""
+    return hashlib.sha256("\n".join(sorted(map(str, names.tolist()))).encode()).hexdigest()
+
+
+def table_digest(table: pa.Table) -> str:
+    """Return a digest of the predictions themselves, whatever wrote the file."""
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        digest.update(name.encode())
+        column = table.column(name).combine_chunks()
+        values = column.to_numpy(zero_copy_only=False)
+        digest.update(values.tobytes() if values.dtype != object else "\n".join(values).encode())
+    return digest.hexdigest()
+
+

@@ -1,0 +1,117 @@
+"""The train stage: data opened, method built, loop run, validation numbers kept beside each checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from trainers.api import Host, Outcome, Parent, Scores, Setup
+from trainers.data.access import Access
+from trainers.data.cards import Card, load_card
+from trainers.data.draws import draw_digest
+from trainers.data.open import open_data
+from trainers.loop import fit, prepare
+from trainers.parts.metrics import aggregate, measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRequest:
+    """Which data a stage wants, and how it may be opened."""
+
+    sources: tuple[Mapping[str, Any], ...]
+    draw: Mapping[str, Any] | None
+    roots: Callable[[Mapping[str, Any]], Path]
+    cache: Path
+    is_open: Callable[[str], bool]
+    card_paths: tuple[Path, ...] = ()
+
+    def card(self, source: Mapping[str, Any]) -> Card:
+        """Return the card that a data reference names."""
+        return load_card(source["card"], self.card_paths)
+
+    def open(self, source: Mapping[str, Any]) -> Access:
+        """Open one source behind the gate of the stage."""
+        return open_data(
+            source,
+            self.draw,
+            roots=lambda _: self.roots(source),
+            cache=self.cache,
+            is_open=self.is_open,
+            card_paths=self.card_paths,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """All that the train stage needs, with no word of schedulers or job files."""
+
+    method: ModuleType
+    config: Any
+    seed: int
+    threads: int
+    gpus: int
+    data: DataRequest
+    parents: Mapping[str, Parent] = field(default_factory=dict)
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    #: {metric, mode}: which checkpoint is worth keeping besides the last; None keeps the last alone.
+    monitor: Mapping[str, str] | None = None
+
+
+def device_for(gpus: int) -> torch.device:
+    """Return the device that a job asked for. Raises RuntimeError when it asked for a GPU and sees none."""
+    if gpus == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"the job asks for {gpus} GPU(s) and torch sees none on this machine: set resources.gpus to 0, or choose a partition with GPUs")
+    return torch.device("cuda")
+
+
+def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
+    """Train one model and return the loop's outcome and the content of the result: config, labels, data used, final metrics."""
+    device = device_for(request.gpus)
+    prepare(request.seed, request.threads, device)
+    opened = [request.data.open(source) for source in request.data.sources]
+    card = request.data.card(request.data.sources[0])
+    setup = Setup(
+        config=request.config,
+        seed=request.seed,
+        data=opened[0],
+        sources=tuple(opened),
+        parents=request.parents,
+        weights=request.weights,
+        device=device,
+        labels=tuple(getattr(request.config, "labels", ()) or card.label_names),
+    )
+    method = request.method.build(setup)
+    outcome = fit(method, request.config, host, device=device, measure=partial(measured, card), monitor=request.monitor)
+    result = {
+        "config": asdict(request.config),
+        "labels": list(setup.labels),
+        "metrics": dict(outcome.metrics),
+        "steps": outcome.step,
+        "epochs": outcome.epoch,
+        "data": [used(access) for access in opened],
+    }
+    return outcome, result
+
+
+def measured(card: Card, scores: Scores) -> dict[str, float]:
+    """Measure validation scores in the card's unit (CheXpert: the study, by the maximum logit over its views)."""
+    return measure(aggregate(scores, card.score_per, card.views), card.groups, prefix="val")
+
+
+def used(access: Access) -> dict[str, Any]:
+    """Describe what of a data set was opened: counts, patients and the digest that tells whether two arms saw the same draw."""
+    return {
+        "card": access.card,
+        "splits": {
+            split: {"images": len(rows), "patients": len(set(rows.patients.tolist())), "sha256": draw_digest(rows)}
+            for split, rows in sorted(access.opened.items())
+        },
+    }
