@@ -67,9 +67,11 @@ class Card:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     label_policies: Mapping[str, Policy] = field(default_factory=dict)
-    views: tuple[Literal["frontal", "lateral"], ...] = ("frontal", "lateral")
+    #: The views that are used at all, in every split.
+    use_views: tuple[Literal["frontal", "lateral"], ...] = ("frontal", "lateral")
     score_per: Literal["image", "study", "patient"] = "study"
-    aggregate: Literal["max_logit", "mean_prob", "first"] = "max_logit"
+    #: How the scores of the images of one scored unit become one.
+    views: Literal["max_logit", "mean_prob", "first"] = "max_logit"
     cluster: Literal["patient", "study", "image"] = "patient"
     splits: SplitRule
     #: Files (or glob patterns) under the data set's folder that determine labels; their sha256 is in every job id.
@@ -86,7 +88,7 @@ class Card:
     where: str = ""
 
     @property
-    def slugs(self) -> tuple[str, ...]:
+    def label_names(self) -> tuple[str, ...]:
         """Return the label names in order."""
         return tuple(self.labels)
 
@@ -212,8 +214,8 @@ def _problem(card: Card) -> str | None:
     shares = card.splits.patients_by_hash
     if any(not 0 < share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
         return "splits.patients_by_hash: shares are between 0 and 1, and together below 1"
-    if not card.views:
-        return "views: there is none"
+    if not card.use_views:
+        return "use_views: there is none"
     if importlib.util.find_spec(reader_module(card)) is None:
         return f"reader: no reader '{card.reader}' (looked for the module {reader_module(card)})"
     return None

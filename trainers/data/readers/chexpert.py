@@ -57,7 +57,7 @@ def read(card: Card, root: Path) -> Rows:
         studies=np.array(columns.studies, dtype=str),
         views=np.array(columns.views, dtype=str),
         labels=np.array(columns.labels, dtype=np.float32).reshape(len(columns.images), len(card.labels)),
-        label_names=card.slugs,
+        label_names=card.label_names,
         position=np.arange(len(columns.images), dtype=np.int64),
     )
 

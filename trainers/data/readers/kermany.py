@@ -43,6 +43,6 @@ def read(card: Card, root: Path) -> Rows:
         studies=np.array([Path(image).stem for image in images], dtype=str),
         views=np.full(len(images), "frontal", dtype="<U7"),
         labels=np.array(labels, dtype=np.float32).reshape(len(images), 1),
-        label_names=card.slugs,
+        label_names=card.label_names,
         position=np.arange(len(images), dtype=np.int64),
     )

@@ -1,0 +1,259 @@
+"""Draws: which units of the training rows one replicate may learn from.
+
+A draw is a mapping of plain values, as it stands in a job:
+
+    {scheme: fraction, by: patient|study|image, fraction: 0.01 | count: 64, index: 3, nested_fractions: true, seed: 0}
+    {scheme: kfold, folds: 5, fold: 2, index: 0, seed: 0}
+    {scheme: leave_pair_out, fold: 17}
+
+Units are ordered by a hash of their id, so a draw depends on neither the order of the rows nor the machine. Draws are stratified on the
+card's primary label: a unit is positive when any of its images is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainers.data.cards import Card
+from trainers.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trainers.data.access import Rows
+
+SCHEMES = ("fraction", "kfold", "leave_pair_out")
+UNITS = ("patient", "study", "image")
+#: Keys a draw may have, with what stands for one that is absent.
+DEFAULTS: Mapping[str, Any] = {
+    "scheme": "fraction",
+    "by": "patient",
+    "fraction": None,
+    "count": None,
+    "index": 0,
+    "nested_fractions": False,
+    "folds": None,
+    "fold": 0,
+    "seed": 0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """What a draw gives: rows to learn from, rows held out (schemes with folds), and what names the draw."""
+
+    rows: Rows
+    held_out: Rows | None
+    #: sha256 of the sorted ids of the drawn units; arms are matched when it is the same.
+    digest: str
+    by: str
+    n_units: int
+    n_patients: int
+    n_studies: int
+    n_images: int
+    n_positive: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return the draw's record for a job's result, as plain values."""
+        return {
+            "sha256": self.digest,
+            "by": self.by,
+            "n_units": self.n_units,
+            "n_patients": self.n_patients,
+            "n_studies": self.n_studies,
+            "n_images": self.n_images,
+            "n_positive_units": self.n_positive,
+        }
+
+
+@dataclass(slots=True)
+class _Units:
+    """The units of some rows: sorted ids, and for each whether it is positive and whether it can serve as a negative."""
+
+    ids: np.ndarray  # (u,) str
+    of_row: np.ndarray  # (n,) int64
+    positive: np.ndarray  # (u,) bool
+    negative: np.ndarray  # (u,) bool: has an image that training would count as negative, and none that is positive
+
+
+def select(rows: Rows, draw: Mapping[str, Any], primary: str, policies: Mapping[str, str] | None = None) -> Drawn:
+    """Apply a draw to the training rows; kept rows stay in their order. Raises DataError when it cannot be had from them."""
+    plan = _checked(draw)
+    units = _units_of(rows, plan["by"], primary, policies or {})
+    held_out = None
+    if plan["scheme"] == "fraction":
+        kept = _fraction(units, plan, primary)
+    else:
+        out = _kfold(units, plan, primary) if plan["scheme"] == "kfold" else _pair(units, plan["fold"], primary)
+        held_out = rows.take(out[units.of_row])
+        kept = ~out
+    return _drawn(rows, units, kept, held_out, plan["by"])
+
+
+def folds(card: Card, root: Path, draw: Mapping[str, Any]) -> int:
+    """Return how many folds a scheme has on a card: what a plan expands to. Raises DataError for a draw without folds."""
+    plan = _checked({**draw, "fold": 0})
+    if plan["scheme"] == "kfold":
+        return plan["folds"]
+    if plan["scheme"] != "leave_pair_out":
+        raise DataError(f"draws.scheme '{plan['scheme']}' has no folds: use kfold or leave_pair_out")
+    from trainers.data.index import read_index
+    from trainers.data.splits import split_of
+
+    rows = read_index(card, root)
+    rows = rows.take(split_of(card, rows) == "train")
+    units = _units_of(rows, plan["by"], card.primary, card.policies)
+    return _pairs(units, card.primary)
+
+
+def draw_digest(rows: Rows, by: str = "patient") -> str:
+    """Return the sha256 of the sorted ids of the units that rows belong to: arms with the same one learnt from the same draw."""
+    import numpy as np
+
+    ids = np.unique(_ids(rows, by))
+    return hashlib.sha256("\n".join(str(unit) for unit in ids).encode()).hexdigest()
+
+
+def size_of(n_units: int, fraction: float) -> int:
+    """Return how many of some units a fraction is: rounded half up, at least two, at most all."""
+    return min(n_units, max(2, math.floor(fraction * n_units + 0.5)))
+
+
+def _checked(draw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a draw with its defaults. Raises DataError for a key or value that no draw has."""
+    unknown = sorted(set(draw) - set(DEFAULTS))
+    if unknown:
+        raise DataError(f"draws.{unknown[0]}: unknown key; a draw has {', '.join(DEFAULTS)}")
+    plan = {**DEFAULTS, **draw}
+    if plan["scheme"] not in SCHEMES:
+        raise DataError(f"draws.scheme: '{plan['scheme']}' is none of {', '.join(SCHEMES)}")
+    if plan["by"] not in UNITS:
+        raise DataError(f"draws.by: '{plan['by']}' is none of {', '.join(UNITS)}")
+    if plan["scheme"] == "fraction":
+        _check_size(plan)
+    elif plan["by"] != "patient":
+        raise DataError(f"draws.by: '{plan['by']}' would put images of one patient on both sides of a fold: use patient")
+    if plan["scheme"] == "kfold" and (not isinstance(plan["folds"], int) or plan["folds"] < 2 or not 0 <= plan["fold"] < plan["folds"]):
+        raise DataError(f"draws: fold {plan['fold']} of {plan['folds']}: folds is 2 or more, and fold counts from 0")
+    return plan
+
+
+def _check_size(plan: Mapping[str, Any]) -> None:
+    fraction, count = plan["fraction"], plan["count"]
+    if (fraction is None) == (count is None):
+        raise DataError("draws: give one of fraction and count")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise DataError(f"draws.fraction: {fraction} is not between 0 and 1")
+    if count is not None and (count != int(count) or count < 2):
+        raise DataError(f"draws.count: {count} is not a whole number of at least 2")
+
+
+def _ids(rows: Rows, by: str) -> np.ndarray:
+    return {"patient": rows.patients, "study": rows.studies, "image": rows.images}[by]
+
+
+def _units_of(rows: Rows, by: str, primary: str, policies: Mapping[str, str]) -> _Units:
+    import numpy as np
+
+    ids, of_row = np.unique(_ids(rows, by), return_inverse=True)
+    values = rows.labels[:, rows.label_names.index(primary)]
+    counts_as_zero = values == 0
+    if policies.get(f"missing/{primary}", policies.get("missing", "zeros")) == "zeros":
+        counts_as_zero |= np.isnan(values)
+    if policies.get(f"uncertain/{primary}", policies.get("uncertain", "ignore")) == "zeros":
+        counts_as_zero |= values == -1
+    positive = np.bincount(of_row, values == 1, minlength=len(ids)) > 0
+    negative = (np.bincount(of_row, counts_as_zero, minlength=len(ids)) > 0) & ~positive
+    return _Units(ids=ids, of_row=of_row, positive=positive, negative=negative)
+
+
+def _shuffled(ids: np.ndarray, where: np.ndarray, key: str) -> np.ndarray:
+    """Return unit numbers `where` in an order that is a hash of the key and each unit's id."""
+    hashes = [hashlib.sha256(f"{key}|{ids[unit]}".encode()).digest() for unit in where]
+    return where[sorted(range(len(where)), key=hashes.__getitem__)] if len(where) else where
+
+
+def _need_both(units: _Units, primary: str) -> None:
+    if not units.positive.any() or not units.negative.any():
+        kind = "positive" if not units.positive.any() else "negative"
+        raise DataError(f"no {kind} unit of '{primary}' in the training rows: a draw needs one of each, so draw the fraction 1.0 only")
+
+
+def _fraction(units: _Units, plan: Mapping[str, Any], primary: str) -> np.ndarray:
+    """Return the drawn units (u,) bool: exactly the size, positives in proportion, at least one of each."""
+    import numpy as np
+
+    total = len(units.ids)
+    if plan["fraction"] == 1:
+        return np.ones(total, dtype=bool)
+    size = size_of(total, plan["fraction"]) if plan["fraction"] is not None else int(plan["count"])
+    if size > total:
+        raise DataError(f"draws.count: {size} {plan['by']} units asked for, and the training rows have {total}")
+    _need_both(units, primary)
+    # One order for all sizes makes smaller draws subsets of larger ones; else each size has its own.
+    key = f"{plan['seed']}|{plan['index']}" + ("" if plan["nested_fractions"] else f"|{size}")
+    positives = _shuffled(units.ids, np.flatnonzero(units.positive), key)
+    others = _shuffled(units.ids, np.flatnonzero(~units.positive), key)
+    # A unit of which everything is uncertain is no negative: the first that is one comes first, so that every size has one.
+    first = int(np.flatnonzero(units.negative[others])[0])
+    others = np.concatenate([others[first : first + 1], np.delete(others, first)])
+    n_positive = math.floor(size * len(positives) / total + 0.5)
+    n_positive = min(max(n_positive, 1), size - 1)
+    kept = np.zeros(total, dtype=bool)
+    kept[positives[:n_positive]] = True
+    kept[others[: size - n_positive]] = True
+    return kept
+
+
+def _kfold(units: _Units, plan: Mapping[str, Any], primary: str) -> np.ndarray:
+    """Return the held-out units (u,) bool of one fold: positives are dealt out first, then the rest goes on where they ended."""
+    import numpy as np
+
+    if plan["folds"] > len(units.ids):
+        raise DataError(f"draws.folds: {plan['folds']} folds of {len(units.ids)} patients: use fewer")
+    _need_both(units, primary)
+    key = f"{plan['seed']}|{plan['index']}|kfold"
+    dealt = np.concatenate([_shuffled(units.ids, np.flatnonzero(side), key) for side in (units.positive, ~units.positive)])
+    out = np.zeros(len(units.ids), dtype=bool)
+    out[dealt[plan["fold"] :: plan["folds"]]] = True
+    return out
+
+
+def _pairs(units: _Units, primary: str) -> int:
+    _need_both(units, primary)
+    return int(units.positive.sum()) * int(units.negative.sum())
+
+
+def _pair(units: _Units, fold: int, primary: str) -> np.ndarray:
+    """Return the held-out units (u,) bool: one positive and one negative patient, pairs in order of their ids."""
+    import numpy as np
+
+    total = _pairs(units, primary)
+    if not 0 <= fold < total:
+        raise DataError(f"draws.fold: {fold} is not below {total}, the number of pairs of a positive and a negative patient")
+    positives, negatives = np.flatnonzero(units.positive), np.flatnonzero(units.negative)
+    out = np.zeros(len(units.ids), dtype=bool)
+    out[[positives[fold // len(negatives)], negatives[fold % len(negatives)]]] = True
+    return out
+
+
+def _drawn(rows: Rows, units: _Units, kept: np.ndarray, held_out: Rows | None, by: str) -> Drawn:
+    import numpy as np
+
+    chosen = rows.take(kept[units.of_row])
+    return Drawn(
+        rows=chosen,
+        held_out=held_out,
+        digest=draw_digest(chosen, by),
+        by=by,
+        n_units=int(kept.sum()),
+        n_patients=len(np.unique(chosen.patients)),
+        n_studies=len(np.unique(chosen.studies)),
+        n_images=len(chosen),
+        n_positive=int((kept & units.positive).sum()),
+    )
