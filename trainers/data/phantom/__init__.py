@@ -1,0 +1,1 @@
+"""The phantom: a generator of made chest radiographs, so that everything can be run and tested without a download."""
