@@ -52,6 +52,8 @@ class Draws:
     nested_fractions: bool = False
     folds: int = 5
     seed: int = 0
+    #: Only the first so many folds of a scheme with folds (how `--sample` cuts them); None is all of them.
+    first_folds: int | None = None
 
     @property
     def size_label(self) -> str:
