@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -94,6 +94,7 @@ class Access:
         store: Callable[[int], ImageStore],
         is_open: Callable[[str], bool],
         policies: Mapping[str, str] | None = None,
+        draw_facts: Callable[[], Mapping[str, Any] | None] = lambda: None,
     ) -> None:
         self.card = card
         self.label_names = label_names
@@ -101,6 +102,7 @@ class Access:
         self._rows_of = rows_of
         self._store = store
         self._is_open = is_open
+        self._draw_facts = draw_facts
         self.opened: dict[str, Rows] = {}
 
     def rows(self, split: str) -> Rows:
@@ -126,6 +128,10 @@ class Access:
     def images(self, px: int) -> ImageStore:
         """Return the store of this card's images with short side `px`."""
         return _Guarded(self._store(px), self)
+
+    def draw_facts(self) -> Mapping[str, Any] | None:
+        """Return the record of the draw once `train` or `held_out` was opened: its sha256 and counts; None without a draw."""
+        return self._draw_facts()
 
     def handed_out(self) -> np.ndarray:
         """Return the positions of every row that was handed out so far."""

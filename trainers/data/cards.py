@@ -80,7 +80,7 @@ class Card:
     root: str = ""
     #: A folder beside this module that holds the data itself.
     shipped: str = ""
-    #: How made data stands in for it: `generator`, and defaults of its `parameters`.
+    #: How data is made for it: `generator`, its `parameters`, and `always: true` when there is no real data of that name.
     made: Mapping[str, Any] = field(default_factory=dict)
     #: Cards whose images are also in this one: weights trained on them may have seen its test images.
     contamination: tuple[str, ...] = ()
@@ -214,6 +214,8 @@ def _problem(card: Card) -> str | None:
     shares = card.splits.patients_by_hash
     if any(not 0 < share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
         return "splits.patients_by_hash: shares are between 0 and 1, and together below 1"
+    if strange := sorted(set(card.made) - {"generator", "parameters", "always"}):
+        return f"made.{strange[0]}: unknown key; it has generator, parameters and always"
     if not card.use_views:
         return "use_views: there is none"
     if importlib.util.find_spec(reader_module(card)) is None:

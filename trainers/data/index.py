@@ -81,7 +81,7 @@ def read_index(card: Card, root: Path) -> Rows:
     base_of(card, root)
     rows: Rows = _reader(card).read(card, root)
     if not len(rows):
-        raise DataError(f"data set '{card.name}' at {root} has no image: is this the right folder?")
+        raise DataError(f"data set '{card.name}' at {root} has no row in {', '.join(card.label_files)}: copy them again from the release")
     order = np.argsort(rows.images, kind="stable")
     sorted_rows = rows.take(order)
     twice = np.flatnonzero(sorted_rows.images[1:] == sorted_rows.images[:-1])

@@ -73,7 +73,6 @@ def _read_file(card: Card, file: Path, into: _Columns) -> None:
             raise DataError(f"{file}: has no column '{needed}' (it has {', '.join(where)})")
     path_at, view_at = where["Path"], where.get(_VIEW_COLUMN)
     labels_at = [where[column] for column in card.labels.values()]
-    before = len(into.images)
     for line, cells in lines:
         if len(cells) != len(header):
             raise DataError(f"{file}:{line}: has {len(cells)} fields, the header has {len(header)}")
@@ -93,8 +92,6 @@ def _read_file(card: Card, file: Path, into: _Columns) -> None:
         except KeyError as error:
             column = next(name for name, at in zip(card.labels.values(), labels_at, strict=True) if cells[at].strip() not in _VALUES)
             raise DataError(f"{file}:{line}: '{column}' is {error}, and may be 1, 0, -1 or nothing") from None
-    if len(into.images) == before:
-        raise DataError(f"{file}: has a header and no row: copy it again from the release of '{card.name}'")
 
 
 def _lines(card: Card, file: Path) -> Iterator[tuple[int, list[str]]]:
