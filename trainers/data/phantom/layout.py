@@ -1,9 +1,9 @@
 """Writing made data in the real on-disk layout of CheXpert-small, whole or not at all.
 
-    <root>/MADE.json                                            generator, version, parameters, counts, digests of the label files
-    <root>/CheXpert-v1.0-small/train.csv, valid.csv             the 19 real columns
-    <root>/CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg
-    <root>/extras/{masks/,boxes.csv,reports.csv,latents.csv}    on request
+<root>/MADE.json                                            generator, version, parameters, counts, digests of the label files
+<root>/CheXpert-v1.0-small/train.csv, valid.csv             the 19 real columns
+<root>/CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg
+<root>/extras/{masks/,boxes.csv,reports.csv,latents.csv}    on request
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ def _find(root: Path, wanted: PhantomParameters) -> Made | None:
         content = json.loads((root / _MADE).read_text(encoding="utf-8"))
         fingerprint = {key: content.get(key) for key in wanted.fingerprint()}
         if fingerprint != wanted.fingerprint():
-            raise DataError(f"{root} holds made data with other parameters ({_difference(fingerprint, wanted)}): delete it, or choose another place")
+            raise DataError(
+                f"{root} holds made data with other parameters ({_difference(fingerprint, wanted)}): delete it, or choose another place"
+            )
         whole = all(_digest(root / name) == digest for name, digest in content["sha256"].items())
         return _made(root, content, written=False) if whole else None
     if (root / _MAKING).is_file() or not any(root.iterdir()):
@@ -121,7 +123,9 @@ def _difference(found: Mapping[str, Any], wanted: PhantomParameters) -> str:
     if found["version"] != asked["version"]:
         return f"generator version {found['version']}, not {asked['version']}"
     before, now = found.get("parameters") or {}, asked["parameters"]
-    changed = [f"{name} {before.get(name)!r}, not {now.get(name)!r}" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    changed = [
+        f"{name} {before.get(name)!r}, not {now.get(name)!r}" for name in sorted({*before, *now}) if before.get(name) != now.get(name)
+    ]
     return "; ".join(changed)
 
 

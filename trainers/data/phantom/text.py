@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trainers.data.phantom.findings import lesion_side
+from trainers.data.phantom.findings import side_named
 from trainers.data.phantom.patients import UNCERTAIN, Study
 from trainers.data.phantom.sources import FINDINGS
 
@@ -23,7 +23,7 @@ def report(study: Study) -> str:
     """Write the report: one sentence a finding that its labels mention, positives first, then uncertain, then one for the absent."""
     labels = dict(zip(FINDINGS, study.labels, strict=True))
     lesions = dict(zip(FINDINGS, study.lesions, strict=True))
-    seen = [f"{_sided(name, lesion_side(lesions[name], name))}." for name in FINDINGS if labels[name] == 1]
+    seen = [f"{_sided(name, side_named(name, lesions[name]))}." for name in FINDINGS if labels[name] == 1]
     unsure = [f"Possible {NAMES[name]}." for name in FINDINGS if labels[name] == UNCERTAIN]
     absent = [NAMES[name] for name in FINDINGS if labels[name] == 0]
     none = [f"No {' or '.join(filter(None, [', '.join(absent[:-1]), absent[-1]]))}."] if absent else []
