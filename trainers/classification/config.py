@@ -1,0 +1,69 @@
+"""Multi-label classification of radiographs: fine-tuning, or a linear classifier on frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+NAME = "classification"
+VERSION = 1
+STARTS = ("init",)
+SAMPLE: Mapping[str, Any] = {"arch": "slim", "px": 64, "epochs": 3, "batch_size": 16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What determines a classifier."""
+
+    arch: str = field(default="resnet18", metadata={"doc": "`slim`, or any timm network"})
+    channels: Literal[1, 3] = field(default=1, metadata={"doc": "input channels; 3 repeats the grey image"})
+    px: int = field(default=320, metadata={"doc": "side of the input in pixels"})
+    init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
+    freeze: Literal["backbone", "nothing"] = field(default="nothing", metadata={"doc": "`backbone` keeps weights and BatchNorm as they came"})
+    solver: Literal["lbfgs", "sgd"] = field(
+        default="lbfgs", metadata={"doc": "with a frozen backbone: logistic regression on features, or gradient steps; else ignored"}
+    )
+    penalties: tuple[float, ...] = field(
+        default=(0.1, 1.0, 10.0, 100.0, 1000.0), metadata={"doc": "L2 penalties (1 / C) of which validation chooses one a label; solver lbfgs"}
+    )
+    penalty: float = field(default=1.0, metadata={"doc": "the L2 penalty where there is no validation split; solver lbfgs"})
+    labels: tuple[str, ...] = field(default=(), metadata={"doc": "labels to learn; none means all of the card"})
+    augment: Literal["none", "crop", "cxr_paper", "cxr_plus"] = field(default="cxr_plus", metadata={"doc": "how a training view is drawn"})
+    normalization: Literal["cxr", "imagenet", "half"] = field(default="cxr", metadata={"doc": "mean and sd that pixels are brought to"})
+    drop_path: float = field(default=0.0, metadata={"doc": "stochastic depth, where the network has it"})
+    epochs: int = field(default=50, metadata={"doc": "passes over the training images"})
+    batch_size: int = field(default=32, metadata={"doc": "images a step, over all processes"})
+    micro_batch: int = field(default=0, metadata={"doc": "images a forward pass, gradients accumulated; 0 is the whole batch"})
+    bn_images: int = field(default=0, metadata={"doc": "images a BatchNorm group; 0 is all of a forward pass"})
+    optimizer: Literal["adam", "adamw", "sgd"] = field(default="adamw", metadata={"doc": "adam couples weight decay, adamw does not"})
+    lr: float = field(default=3e-4, metadata={"doc": "initial learning rate of the backbone"})
+    head_lr_factor: float = field(default=1.0, metadata={"doc": "what the head's rate is multiplied by"})
+    layer_decay: float = field(default=1.0, metadata={"doc": "what the rate is multiplied by a layer down from the head"})
+    weight_decay: float = field(default=0.05, metadata={"doc": "L2 (adam, sgd) or decoupled (adamw)"})
+    decay_norms: bool = field(default=False, metadata={"doc": "whether normalisation layers and biases decay too"})
+    schedule: Literal["cosine", "constant"] = field(default="cosine", metadata={"doc": "of the learning rate, by step"})
+    warmup: float = field(default=0.05, metadata={"doc": "share of all steps that rise linearly"})
+    grad_clip: float = field(default=0.0, metadata={"doc": "largest gradient norm; 0 is off"})
+    precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"doc": "of the network; losses and predictions are fp32"})
+    save_every_epochs: int = field(default=1, metadata={"doc": "how often validation is predicted and a checkpoint kept"})
+    keep_best: int = field(default=1, metadata={"doc": "how many checkpoints are kept, by the pick's metric"})
+
+
+#: Key -> (what MoCo-CXR's fine-tuning does, our default, why). What is not here is as released.
+DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
+    "channels": (3, 1, "a grey image three times"),
+    "arch": ("densenet121 or resnet18", "resnet18", "the smaller of the two"),
+    "freeze": ("no gradient, BatchNorm still adapting", "no gradient, BatchNorm in eval mode", "frozen must be frozen"),
+    "solver": ("sgd", "lbfgs", "one solution whatever the seed and the order; features once instead of every epoch"),
+    "normalization": ("imagenet", "cxr", "a frozen backbone must see the statistics that it was pretrained with"),
+    "augment": ("crop", "cxr_plus", "with few labels an un-augmented network learns them by heart"),
+    "optimizer": ("adam", "adamw", "decoupled decay"),
+    "lr": (1e-4, 3e-4, "with a cosine and a warm-up; tune it in every arm"),
+    "weight_decay": (0.0, 0.05, "for decoupled decay"),
+    "schedule": ("constant", "cosine", "the released schedulers are never stepped"),
+    "warmup": (0.0, 0.05, "Adam's first steps are large"),
+    "batch_size": (16, 32, "steadier BatchNorm"),
+    "save_every_epochs": ("every 8,192 examples, up to ten kept", "every epoch, the best kept", "the release's grid may never save the last"),
+    "init": ("imagenet even for 'scratch' ResNets", "random", "from scratch must be from scratch"),
+}

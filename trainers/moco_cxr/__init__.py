@@ -1,0 +1,1 @@
+"""Momentum contrast on chest radiographs (Sowrirajan et al., MIDL 2021)."""

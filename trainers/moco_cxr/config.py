@@ -1,0 +1,90 @@
+"""Momentum contrast on chest radiographs, without labels (Sowrirajan et al., MIDL 2021; He et al. 2020; Chen et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+NAME = "moco_cxr"
+VERSION = 1
+STARTS = ("init",)
+LABELS = False
+SAMPLE: Mapping[str, Any] = {
+    "arch": "slim",
+    "px": 64,
+    "epochs": 2,
+    "batch_size": 16,
+    "queue_size": 32,
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "schedule": "cosine",
+    "momentum": 0.99,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What determines a pretraining."""
+
+    arch: str = field(default="resnet18", metadata={"doc": "`slim`, or any timm network"})
+    channels: Literal[1, 3] = field(default=1, metadata={"doc": "input channels; 3 repeats the grey image"})
+    px: int = field(default=320, metadata={"doc": "side of a view in pixels"})
+    init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
+    images: Literal["real", "scrambled"] = field(default="real", metadata={"doc": "`scrambled` trains on phase-scrambled copies: the control"})
+    augment: Literal["none", "crop", "cxr_paper", "cxr_plus"] = field(default="cxr_paper", metadata={"doc": "how each of the two views is drawn"})
+    normalization: Literal["cxr", "imagenet", "half"] = field(default="cxr", metadata={"doc": "mean and sd that pixels are brought to"})
+    drop_path: float = field(default=0.0, metadata={"doc": "stochastic depth, where the network has it"})
+    dim: int = field(default=128, metadata={"doc": "length of a key"})
+    mlp_head: bool = field(default=True, metadata={"doc": "a hidden layer in the projection (MoCo v2), or none (v1)"})
+    temperature: float = field(default=0.2, metadata={"doc": "what logits are divided by"})
+    queue_size: int = field(default=24576, metadata={"doc": "keys in the queue; at most the training images, better a quarter of them"})
+    queue_init: Literal["real", "random"] = field(default="real", metadata={"doc": "what the queue holds before step 1: encoded images, or noise"})
+    momentum: float = field(default=0.999, metadata={"doc": "of the key encoder"})
+    momentum_end: float | None = field(default=None, metadata={"doc": "momentum at the last step, along half a cosine; none keeps it constant"})
+    key_bn_groups: int = field(default=2, metadata={"doc": "shuffled sub-batches that the key encoder normalises alone; 1 is the leak"})
+    collapse_guard: bool = field(default=True, metadata={"doc": "end as COLLAPSED when nothing is learnt after 5 % of the steps"})
+    epochs: int = field(default=20, metadata={"doc": "passes over the training images"})
+    batch_size: int = field(default=16, metadata={"doc": "images a step, over all processes; the last partial batch is dropped"})
+    micro_batch: int = field(default=0, metadata={"doc": "images a forward pass, gradients accumulated; 0 is the whole batch"})
+    bn_images: int = field(default=0, metadata={"doc": "images a BatchNorm group of the query encoder; 0 is all of a forward pass"})
+    optimizer: Literal["adam", "adamw", "sgd"] = field(default="adam", metadata={"doc": "adam couples weight decay, adamw does not"})
+    lr: float = field(default=1e-4, metadata={"doc": "initial learning rate"})
+    weight_decay: float = field(default=1e-4, metadata={"doc": "L2 (adam, sgd) or decoupled (adamw)"})
+    decay_norms: bool = field(default=True, metadata={"doc": "whether normalisation layers and biases decay too"})
+    schedule: Literal["milestones", "cosine", "constant"] = field(default="milestones", metadata={"doc": "of the learning rate"})
+    milestones: tuple[int, ...] = field(default=(12, 18, 24), metadata={"doc": "epochs (from 0) at which the rate falls to a tenth"})
+    warmup: float = field(default=0.0, metadata={"doc": "share of all steps that rise linearly, with cosine or constant"})
+    grad_clip: float = field(default=0.0, metadata={"doc": "largest gradient norm; 0 is off"})
+    precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"doc": "of the encoders; keys, logits and queue are always fp32"})
+    save_every_epochs: int = field(default=1, metadata={"doc": "how often a checkpoint is kept"})
+    keep_best: int = field(default=1, metadata={"doc": "how many checkpoints a monitor keeps; pretraining has none, the last is kept"})
+
+
+#: Key -> (what the paper or its release does, our default, why). What is not here is as released.
+DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
+    "channels": (3, 1, "a grey image three times; with the same normalisation a stem summed over channels starts as the same function"),
+    "init": ("imagenet", "random", "weights need a file; a sweep names its start"),
+    "queue_init": ("random", "real", "a queue of noise is told apart without learning anything and can end in collapse"),
+    "key_bn_groups": (1, 2, "on one device shuffled BatchNorm is a reordering: statistics of the batch leak which key belongs to which query"),
+    "collapse_guard": (False, True, "a collapsed encoder is a failed run, not a weak one"),
+    "augment": (
+        "flip, turn by nearest neighbour, crop",
+        "cxr_paper: the same, bilinear",
+        "one warp a view; nearest neighbour adds steps of a pixel",
+    ),
+    "save_every_epochs": ("every epoch kept", "the last and the best kept", "20 checkpoints a run, of which one is used"),
+}
+#: Key -> (the paper's value, what is recommended, why): the `recommended` preset, for sweeps that want it.
+RECOMMENDED: Mapping[str, tuple[Any, Any, str]] = {
+    "optimizer": ("adam", "adamw", "decoupled decay"),
+    "lr": (1e-4, 1e-3, "tune 3e-4 to 3e-3"),
+    "weight_decay": (1e-4, 0.05, "for decoupled decay"),
+    "decay_norms": (True, False, "scales and biases need no shrinking"),
+    "schedule": ("milestones", "cosine", "milestones 12 and 18 halt short runs"),
+    "warmup": (0.0, 0.05, "Adam's first steps are large"),
+    "batch_size": (16, 256, "more negatives of the same age"),
+    "queue_size": (24576, 16384, "at most a quarter of the images, or an image meets its own old key"),
+    "momentum": (0.999, 0.996, "rising to 1 by `momentum_end: 1.0`; 0.99 below 10,000 steps"),
+    "augment": ("cxr_paper", "cxr_plus", "crops and intensity; no flip, which mirrors left and right"),
+}

@@ -1,0 +1,59 @@
+"""Feature extractors: any timm network, and `slim`, the smallest ResNet that learns on one core."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from trainers.errors import Error
+from trainers.weights import KeyReport, load_backbone
+from trainers.weights_sources import resolve_init
+
+#: A BasicBlock ResNet with one block a stage, 0.70 million parameters.
+SLIM = "slim"
+_OWN: Mapping[str, tuple[str, Mapping[str, Any]]] = {SLIM: ("resnet18", {"layers": (1, 1, 1, 1), "channels": (24, 48, 96, 192)})}
+
+
+def build(arch: str, channels: int, px: int | None, *, drop_path: float = 0.0, seed: int | None = None) -> nn.Module:
+    """Build a network that maps (B, channels, px, px) to pooled features (B, `width(network)`), with fresh weights.
+
+    `px` sets the size of networks that have a fixed one (ViT, Swin); `seed` makes the weights a function of it alone.
+    Raises Error for an architecture that timm does not know, or one without stochastic depth when `drop_path` is set.
+    """
+    name, arguments = _OWN.get(arch, (arch, {}))
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, [SLIM, *timm.list_models()], n=1)
+        raise Error(f"config.arch: timm knows no '{arch}'" + (f"; did you mean '{near[0]}'?" if near else "; see timm.list_models()"))
+    arguments = dict(arguments)
+    described = timm.get_pretrained_cfg(name)
+    if px is not None and described is not None and described.fixed_input_size:
+        arguments["img_size"] = px
+    if drop_path > 0:
+        arguments["drop_path_rate"] = drop_path
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **arguments)
+        except TypeError:
+            if drop_path == 0:
+                raise
+            raise Error(f"config.drop_path: '{arch}' has no stochastic depth; set it to 0") from None
+
+
+def width(backbone: nn.Module) -> int:
+    """Return the number of features that a backbone hands on."""
+    hidden = getattr(backbone, "head_hidden_size", None)
+    return int(hidden if isinstance(hidden, int) else getattr(backbone, "num_features"))  # noqa: B009
+
+
+def initialise(backbone: nn.Module, arch: str, init: str, weights: Mapping[str, Path]) -> KeyReport | None:
+    """Load the start that `init` names (`random`, `imagenet`, a path, or the file in `weights`). Raises WeightsError."""
+    source = resolve_init(arch, init, weights)
+    return None if source is None else load_backbone(backbone, source, arch)

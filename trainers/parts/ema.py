@@ -1,0 +1,22 @@
+"""A slow copy of a network: exponential moving averages of parameters."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def slow_copy(module: nn.Module) -> nn.Module:
+    """Return a copy that starts equal and takes no gradient."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def update(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
+    """Set every parameter to momentum * slow + (1 - momentum) * fast, in float32.
+
+    Buffers are left alone: the running statistics of a momentum encoder evolve from its own forward passes (MoCo, section 3.3).
+    """
+    torch._foreach_lerp_(list(slow.parameters()), [p.detach() for p in fast.parameters()], 1.0 - momentum)

@@ -1,0 +1,39 @@
+"""Which labels a classifier outputs, and what it learns them from."""
+
+from __future__ import annotations
+
+import difflib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers.api import Setup
+from trainers.data.access import Rows
+from trainers.data.policies import targets, truths
+from trainers.errors import Error
+
+
+def outputs_of(setup: Setup) -> tuple[str, ...]:
+    """Return the labels to output, in order: the setup's, else the config's, else the card's.
+
+    Raises Error when the config names a label that the card does not have.
+    """
+    if setup.predict_only:
+        return setup.labels
+    names = tuple(setup.labels or setup.config.labels or setup.data.label_names)
+    for name in names:
+        if name not in setup.data.label_names:
+            near = difflib.get_close_matches(name, setup.data.label_names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(setup.data.label_names)}"
+            raise Error(f"config.labels: card '{setup.data.card}' has no label '{name}'; {hint}")
+    return names
+
+
+def learnt(rows: Rows, setup: Setup, names: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return what training learns, (n, len(names)): 1, 0, or NaN for what the card's policies leave out."""
+    return targets(rows.select(names), setup.data.policies)
+
+
+def measured(rows: Rows, setup: Setup, names: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return what scores are measured against, (n, len(names)): uncertain labels are always left out."""
+    return truths(rows.select(names), setup.data.policies)
