@@ -116,7 +116,8 @@ class Access:
         """Return the rows of a split, or None when the card has no such split. Raises SplitClosed as `rows` does."""
         if not self._is_open(split):
             raise SplitClosed(
-                f"split '{split}' of card '{self.card}' is shut here: a stage opens its own splits only, and a test split only after its choice is written"
+                f"split '{split}' of card '{self.card}' is shut here: a stage opens its own splits only, "
+                "and a test split only after its choice is written"
             )
         if split not in self.opened:
             rows = self._rows_of(split)

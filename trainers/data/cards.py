@@ -167,17 +167,17 @@ def _read_yaml(file: Path) -> Any:
         """A safe loader that refuses a key twice."""
 
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
-        pairs = [(loader.construct_object(key, deep=True), loader.construct_object(value, deep=True)) for key, value in node.value]
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise DataError(f"{file}:{node.start_mark.line + 1}: key '{twice}' stands there twice: remove one")
+        content: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            if key in content:
+                raise DataError(f"{file}:{key_node.start_mark.line + 1}: key '{key}' stands there twice: remove one")
+            content[key] = loader.construct_object(value_node, deep=True)
         return content
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 (a subclass of the safe loader)
+        return yaml.load(file.read_text(encoding="utf-8"), Loader=Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: is not a YAML file: {' '.join(str(error).split())}") from error
 

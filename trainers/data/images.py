@@ -102,7 +102,7 @@ class PreparedStore:
             self._file_shapes = [(int(height), int(width)) for height, width in index["file_shapes"]]
         size = (folder / "data.bin").stat().st_size
         if size != self._starts[-1] or len(self._shapes) != len(gallery.paths):
-            raise _Torn
+            raise _TornError
         # A view as a plain array: slicing a memmap object costs ten times as much.
         self._data = np.memmap(folder / "data.bin", np.uint8, mode="r").view(np.ndarray) if size else np.empty(0, np.uint8)
 
@@ -119,7 +119,7 @@ class PreparedStore:
         return shape if shape[0] else self._files.file_shape(position)
 
 
-class _Torn(Exception):
+class _TornError(Exception):
     """A prepared folder is not what it should be."""
 
 
@@ -135,7 +135,7 @@ def open_store(gallery: Gallery, px: int, cache: Path, prepared_up_to: int = PRE
             _prepare(gallery, px, folder)
         try:
             return PreparedStore(folder, gallery, px)
-        except (_Torn, OSError, ValueError, KeyError):
+        except (_TornError, OSError, ValueError, KeyError):
             shutil.rmtree(folder, ignore_errors=True)
     raise DataError(f"the decoded images at {folder} cannot be read back: delete that folder and check the disk")
 
@@ -153,7 +153,9 @@ def _prepare(gallery: Gallery, px: int, folder: Path) -> None:
                 raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"no space left for decoded images under {folder.parent}: free some, or move run_root to a larger disk") from error
+            raise DiskFull(
+                f"no space left for decoded images under {folder.parent}: free some, or move run_root to a larger disk"
+            ) from error
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -37,7 +37,9 @@ def label_paths(card: Card, root: Path) -> dict[str, tuple[Path, ...]]:
     for entry in card.label_files:
         found[entry] = tuple(sorted(path for path in base.glob(entry) if path.is_file()))
         if not found[entry]:
-            raise DataError(f"data set '{card.name}' has no {entry} in {base}: is this the folder that holds {', '.join(card.label_files)}?")
+            raise DataError(
+                f"data set '{card.name}' has no {entry} in {base}: is this the folder that holds {', '.join(card.label_files)}?"
+            )
     return found
 
 

@@ -47,7 +47,9 @@ def open_data(
 
     def store(px: int) -> ImageStore:
         if px not in stores:
-            gallery = Gallery(card=card.name, base=base_of(card, root), paths=opened.index.images, digests={**digests, "made": made})
+            gallery = Gallery(
+                card=card.name, base=base_of(card, root), paths=opened.index.images.tolist(), digests={**digests, "made": made}
+            )
             stores[px] = open_store(gallery, px, cache)
         return stores[px]
 
@@ -96,7 +98,9 @@ class _Opened:
         """Return all rows of a split with a view that is used."""
         rows = self.index.take(np.flatnonzero((self.split == split) & np.isin(self.index.views, self.use_views)))
         if not len(rows) and split == _TRAIN:
-            raise DataError(f"data set '{self.card.name}' at {self.root} has no training image with a view among {', '.join(self.use_views)}")
+            raise DataError(
+                f"data set '{self.card.name}' at {self.root} has no training image with a view among {', '.join(self.use_views)}"
+            )
         return rows
 
     def rows_of(self, split: str) -> Rows | None:
@@ -131,17 +135,17 @@ def _refuse_other_files(card: Card, root: Path, wanted: Mapping[str, str] | None
 def _refuse_other_making(card: Card, root: Path, wanted: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> None:
     if not wanted:
         if found is not None and not card.made.get("always"):
-            raise DataError(f"{root} holds made data ({found.get('generator')}), and the job is for the real '{card.name}': correct its place in the cluster config")
+            what = f"{root} holds made data ({found.get('generator')}), and the job is for the real '{card.name}'"
+            raise DataError(f"{what}: correct its place in the cluster config")
         return
+    again = "submit the sweep again, which makes it"
     if found is None:
-        raise DataError(f"{root} holds no made data (no MADE.json), and the job is for made '{card.name}': submit the sweep again, which makes it")
-    for name in ("generator", "version"):
-        if name in wanted and found.get(name) != wanted[name]:
-            raise DataError(f"made data at {root} has {name} {found.get(name)}, and the job needs {wanted[name]}: submit the sweep again, which makes it")
-    has = found.get("parameters") or {}
-    for name, value in (wanted.get("parameters") or {}).items():
+        raise DataError(f"{root} holds no made data (no MADE.json), and the job is for made '{card.name}': {again}")
+    has = {**(found.get("parameters") or {}), **{name: found.get(name) for name in ("generator", "version")}}
+    needs = {**(wanted.get("parameters") or {}), **{name: wanted[name] for name in ("generator", "version") if name in wanted}}
+    for name, value in needs.items():
         if has.get(name) != value:
-            raise DataError(f"made data at {root} has {name} {has.get(name)!r}, and the job needs {value!r}: submit the sweep again, which makes it")
+            raise DataError(f"made data at {root} has {name} {has.get(name)!r}, and the job needs {value!r}: {again}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +157,7 @@ class Finding:
 
 
 def verify_card(card: Card, root: Path, sample: int | None = 200) -> list[Finding]:
-    """Check a data set on disk: label files, rows, splits, patients that cross them, and images (evenly spaced `sample`, or all for None)."""
+    """Check a data set on disk: label files, rows, splits, patients that cross them, and `sample` images (evenly spaced; None is all)."""
     findings: list[Finding] = []
     try:
         for name, digest in label_digests(card, root).items():
@@ -183,7 +187,9 @@ def _split_finding(card: Card, rows: Rows, name: str) -> Finding:
 
 
 def _image_findings(base: Path, rows: Rows, sample: int | None) -> list[Finding]:
-    looked_at = np.arange(len(rows)) if sample is None else np.unique(np.linspace(0, len(rows) - 1, min(sample, len(rows))).astype(np.int64))
+    looked_at = (
+        np.arange(len(rows)) if sample is None else np.unique(np.linspace(0, len(rows) - 1, min(sample, len(rows))).astype(np.int64))
+    )
     broken: list[str] = []
     for position in looked_at:
         try:

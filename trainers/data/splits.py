@@ -63,23 +63,26 @@ def _refuse_crossing(card: Card, patients: np.ndarray, patient_of: np.ndarray, s
 
 
 def _take_by_hash(card: Card, patients: np.ndarray, split: np.ndarray) -> np.ndarray:
-    """Move shares of the patients of train to other splits; each gets one patient at least."""
+    """Move shares of the patients of train to other splits. However few they are, each split gets one patient at least."""
     import numpy as np
 
     shares = card.splits.patients_by_hash
     pool = np.flatnonzero(split == "train")
     if not shares or not len(pool):
         return split
-    split = split.copy()
+    if len(pool) <= len(shares):
+        raise DataError(f"card '{card.name}' has {len(pool)} training patients: too few for splits {', '.join(shares)} besides train")
     salt = card.splits.salt or card.name
     value = np.array([hash_share(salt, str(patients[index])) for index in pool])
+    taken = np.full(len(pool), "train", dtype=split.dtype)
     low = 0.0
     for name, share in sorted(shares.items()):
-        taken = (value >= low) & (value < low + share)
-        if not taken.any():
-            taken = value == value[split[pool] == "train"].min()
-        split[pool[taken]] = name
+        taken[(value >= low) & (value < low + share)] = name
         low += share
-    if not (split == "train").any():
-        raise DataError(f"card '{card.name}' has {len(pool)} training patients: too few for splits {', '.join(shares)} besides train")
+    for name in ("train", *sorted(shares)):
+        if not (taken == name).any():
+            largest = max(("train", *sorted(shares)), key=lambda other: (taken == other).sum())
+            taken[np.where(taken == largest, value, np.inf).argmin()] = name
+    split = split.copy()
+    split[pool] = taken
     return split

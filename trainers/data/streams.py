@@ -18,7 +18,7 @@ def uniform(count: int, *, seed: int, epoch: int, positions: np.ndarray, view: i
     for part in (seed, epoch, view):
         start = _mix_one(start ^ (part & _MASK))
     keys = _mix(np.asarray(positions, dtype=np.int64).astype(np.uint64) ^ np.uint64(start))
-    steps = np.array([(index * _GOLDEN) & _MASK for index in range(1, count + 1)], dtype=np.uint64)
+    steps = np.array([(index * _GOLDEN) & _MASK for index in range(count)], dtype=np.uint64)
     # The upper 53 bits fill a double's mantissa.
     return (_mix(keys[:, None] + steps[None, :]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 

@@ -81,7 +81,8 @@ def warp_matrices(shapes: np.ndarray, px: int, augment: Augment, draws: np.ndarr
     height, width = shapes[:, 0], shapes[:, 1]
     short = np.minimum(height, width)
     area = _between(*augment.scale, draws[:, _AREA])
-    ratio = np.exp(_between(*np.log(augment.ratio), draws[:, _RATIO]))
+    narrow, wide = np.log(augment.ratio)
+    ratio = np.exp(_between(narrow, wide, draws[:, _RATIO]))
     # Never larger than the image, so that black comes from turning alone.
     window_w = np.minimum(short * np.sqrt(area * ratio), width)
     window_h = np.minimum(short * np.sqrt(area / ratio), height)
@@ -155,6 +156,8 @@ def _shaded(views: np.ndarray, augment: Augment, draws: np.ndarray) -> np.ndarra
     brightness = _between(1 - augment.brightness, 1 + augment.brightness, draws[:, _BRIGHTNESS])
     contrast = _between(1 - augment.contrast, 1 + augment.contrast, draws[:, _CONTRAST])
     mean = views.mean(axis=(1, 2, 3), dtype=np.float64)
-    gain = (contrast * brightness).astype(np.float32)[:, None, None, None]
-    offset = ((1 - contrast) * brightness * mean).astype(np.float32)[:, None, None, None]
-    return np.rint(np.clip(views * gain + offset, 0, 255)).astype(np.uint8)
+    levels = np.arange(256)[None, :] * (contrast * brightness)[:, None] + ((1 - contrast) * brightness * mean)[:, None]
+    tables = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    for out, table in zip(views[:, 0], tables, strict=True):
+        cv2.LUT(out, table, dst=out)
+    return views
