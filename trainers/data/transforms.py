@@ -124,9 +124,11 @@ def normalize(views: np.ndarray, name: str, channels: int = 1) -> np.ndarray:
     One channel of a normalisation that has three takes the average of means and of sds.
     """
     mean, sd = channel_statistics(name, channels)
-    levels = np.arange(256, dtype=np.float64) / 255
-    table = ((levels[None, :] - np.array(mean)[:, None]) / np.array(sd)[:, None]).astype(np.float32)
-    return np.stack([table[channel][views[:, 0]] for channel in range(channels)], axis=1)
+    normal = np.empty((len(views), channels, *views.shape[2:]), np.float32)
+    for channel in range(channels):
+        np.multiply(views[:, 0], np.float32(1 / (255 * sd[channel])), out=normal[:, channel])
+        normal[:, channel] -= np.float32(mean[channel] / sd[channel])
+    return normal
 
 
 def channel_statistics(name: str, channels: int = 1) -> tuple[tuple[float, ...], tuple[float, ...]]:
