@@ -41,9 +41,7 @@ class FileHost:
         self._store.save_state(step, epoch, write)
         append_event(self._attempt.events, EventKind.CHECKPOINTED, step=step, epoch=epoch)
 
-    def keep(
-        self, name: str, metrics: Mapping[str, float], files: Mapping[str, Callable[[Path], None]], info: Mapping[str, Any]
-    ) -> None:
+    def keep(self, name: str, metrics: Mapping[str, float], files: Mapping[str, Callable[[Path], None]], info: Mapping[str, Any]) -> None:
         """Keep a finished checkpoint under a name."""
         self._store.keep(name, metrics, files, info)
 

@@ -165,7 +165,9 @@ def _write_environment(attempt: AttemptPaths, spec: JobSpec) -> None:
         "python": platform.python_version(),
         "command": sys.argv[:1],
         "threads": spec.resources.cpus,
-        "slurm": {name: value for name, value in os.environ.items() if name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT")},
+        "slurm": {
+            name: value for name, value in os.environ.items() if name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT")
+        },
     }
     attempt.env.write_text(pretty_json(environment), encoding="utf-8")
 

@@ -1,14 +1,14 @@
 """Every file name of a run, in one place.
 
-    RUN_ROOT/
-      lock                                  held for milliseconds by a client that decides and records
-      machine.json                          where data, weights and user code are on this machine: what a node needs besides job.json
-      sweeps/<sweep>/                       plan.json, report/, STOP
-      submissions/<sid>.json                one intent a submission
-      jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/
-        attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt
-      cache/                                decoded images and digests; deletable
-      mlflow/                               mlflow.db and artifacts; deletable, rebuilt by `orchestrate sync`
+RUN_ROOT/
+  lock                                  held for milliseconds by a client that decides and records
+  machine.json                          where data, weights and user code are on this machine: what a node needs besides job.json
+  sweeps/<sweep>/                       plan.json, report/, STOP
+  submissions/<sid>.json                one intent a submission
+  jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/
+    attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt
+  cache/                                decoded images and digests; deletable
+  mlflow/                               mlflow.db and artifacts; deletable, rebuilt by `orchestrate sync`
 """
 
 from __future__ import annotations

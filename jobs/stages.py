@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from jobs.host import FileHost
 from jobs.paths import JobPaths, RunPaths, write_atomically
 from jobs.picking import pick
 from jobs.spec import SHUT_UNTIL_CHOICE, SPLITS_OPEN_TO, Input, JobSpec, Json, Split, Stage, canonical_json, pretty_json, spec_from_json
-from trainers.errors import DataError, Error
+from trainers.errors import DataError, Error, WeightsError
 
 
 class Stopped(Exception):
@@ -122,7 +123,9 @@ def _settled(node: Node) -> tuple[dict[str, Json], tuple[Input, ...]]:
     choice = node.result_of(tuned[0].job)["choice"]
     overrides = choice["overrides"]
     if set(tuned_keys or ()) != set(overrides):
-        raise Error(f"the pick {tuned[0].job[:12]} decided {sorted(overrides)}, and this job waits for {sorted(tuned_keys or ())}; plan again")
+        raise Error(
+            f"the pick {tuned[0].job[:12]} decided {sorted(overrides)}, and this job waits for {sorted(tuned_keys or ())}; plan again"
+        )
     config.update(overrides)
     known = {item.role for item in others}
     decided = tuple(
@@ -136,11 +139,20 @@ def _take_of(node: Node, job: str) -> str:
 
 
 def _weights(node: Node, machine: Mapping[str, Json]) -> dict[str, Path]:
-    """Find the external weight files that the job names by digest, and check them."""
+    """Return the external weight files that the job names by digest. Raises WeightsError when one is not what it was."""
     found: dict[str, Path] = {}
-    sources = _runtime("trainers.weight_sources")
     for key, digest in node.spec.weights.items():
-        found[key] = sources.find_by_digest(digest, {name: Path(path) for name, path in machine.get("weights", {}).items()})
+        known = machine.get("weight_files", {}).get(digest)
+        if known is None:
+            raise WeightsError(
+                f"no file on this machine has the sha256 {digest[:12]} that '{key}' was planned with; submit the sweep again"
+            )
+        with Path(known).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise WeightsError(
+                    f"{known} is not the file that '{key}' was planned with (sha256 {digest[:12]}); put it back, or submit the sweep again"
+                )
+        found[key] = Path(known)
     return found
 
 
@@ -243,7 +255,5 @@ def data_root(source: Mapping[str, Json], machine: Mapping[str, Json]) -> Path:
 
 def made_folder(source: Mapping[str, Json], made_root: Path) -> Path:
     """Return where a made data set lies: a folder named after everything that determines it."""
-    import hashlib
-
     digest = hashlib.sha256(canonical_json(source["made"]).encode()).hexdigest()[:12]
     return made_root / f"{source['card']}-{digest}"

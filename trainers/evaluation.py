@@ -22,7 +22,7 @@ from scipy.special import expit, logit
 
 from trainers.api import Scores, Setup, Solver, Trainer
 from trainers.data.access import Access
-from trainers.data.cards import Card
+from trainers.data.policies import truths
 from trainers.errors import DataError
 from trainers.loop import prepare
 from trainers.parts.metrics import aggregate, measure
@@ -83,18 +83,18 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         return None if rows is None else aggregate(_ensemble(method, request.files, rows), units["score_per"], units["views"])
 
     validation = score("val")
-    choose({"thresholds": {} if validation is None else thresholds(validation, shared, card), "labels": list(shared)})
+    choose({"thresholds": {} if validation is None else thresholds(validation, shared, access.policies), "labels": list(shared)})
     scored = score(request.split)
     if scored is None:
         raise DataError(f"card '{card.name}' has no '{request.split}' split; evaluate another split or name its list in the card")
-    table = prediction_table(scored, shared, card)
+    table = prediction_table(scored, shared, access.policies)
     write_table(table, predictions)
     return {
         "card": card.name,
         "split": str(request.split),
         "labels": list(shared),
         "units": units,
-        "metrics": measure(scored, card.groups, prefix=f"{request.split}/{card.name}", labels=shared),
+        "metrics": measure(scored, card.groups, prefix=f"{request.split}/{card.name}", labels=shared, policies=access.policies),
         "n_images": len(access.rows(request.split)),
         "n_units": len(scored.rows),
         "n_patients": len(set(scored.rows.patients.tolist())),
@@ -117,21 +117,12 @@ def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any) -> S
     return Scores(rows=rows, logits=logit(np.clip(probability, tiny, 1 - 1e-16)).astype(np.float32), labels=scores[0].labels)
 
 
-def truth_of(scores: Scores, label: str, card: Card) -> np.ndarray:
-    """Return a label's truth, float32 (units,): 1, 0, or NaN where it is uncertain, or missing under a policy that ignores it."""
-    rows = scores.rows
-    raw = rows.labels[:, rows.label_names.index(label)]
-    truth = np.where(raw == -1, np.nan, raw)
-    if card.policies[label].missing == "zeros":
-        truth = np.where(np.isnan(raw), 0.0, truth)
-    return truth.astype(np.float32)
-
-
-def thresholds(scores: Scores, labels: tuple[str, ...], card: Card) -> dict[str, dict[str, float]]:
+def thresholds(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """Return Youden's threshold (a logit) of each label on validation, where both classes are there; the smallest of equals."""
     found: dict[str, dict[str, float]] = {}
+    known_truths = truths(scores.rows, policies)
     for label in labels:
-        truth, score = truth_of(scores, label, card), scores.logits[:, scores.labels.index(label)]
+        truth, score = known_truths[:, scores.rows.label_names.index(label)], scores.logits[:, scores.labels.index(label)]
         known = ~np.isnan(truth)
         truth, score = truth[known], score[known]
         positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
@@ -145,12 +136,12 @@ def thresholds(scores: Scores, labels: tuple[str, ...], card: Card) -> dict[str,
     return found
 
 
-def prediction_table(scores: Scores, labels: tuple[str, ...], card: Card) -> pa.Table:
+def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> pa.Table:
     """Return the long table of a test split: one row a unit and label with a known truth, in the order of the split."""
     parts: list[dict[str, np.ndarray]] = []
-    rows = scores.rows
+    rows, known_truths = scores.rows, truths(scores.rows, policies)
     for label in labels:
-        truth, score = truth_of(scores, label, card), scores.logits[:, scores.labels.index(label)]
+        truth, score = known_truths[:, rows.label_names.index(label)], scores.logits[:, scores.labels.index(label)]
         known = ~np.isnan(truth)
         if not np.isfinite(score).all():
             raise FloatingPointError(f"label '{label}': {int((~np.isfinite(score)).sum())} scores are not finite")
@@ -197,5 +188,3 @@ def table_digest(table: pa.Table) -> str:
         values = column.to_numpy(zero_copy_only=False)
         digest.update(values.tobytes() if values.dtype != object else "\n".join(values).encode())
     return digest.hexdigest()
-
-

@@ -14,7 +14,6 @@ import torch
 from trainers.api import Host, Outcome, Parent, Scores, Setup
 from trainers.data.access import Access
 from trainers.data.cards import Card, load_card
-from trainers.data.draws import draw_digest
 from trainers.data.open import open_data
 from trainers.loop import fit, prepare
 from trainers.parts.metrics import aggregate, measure
@@ -68,7 +67,9 @@ def device_for(gpus: int) -> torch.device:
     if gpus == 0:
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise RuntimeError(f"the job asks for {gpus} GPU(s) and torch sees none on this machine: set resources.gpus to 0, or choose a partition with GPUs")
+        raise RuntimeError(
+            f"the job asks for {gpus} GPU(s) and torch sees none on this machine: set resources.gpus to 0, or choose a partition with GPUs"
+        )
     return torch.device("cuda")
 
 
@@ -89,7 +90,7 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
         labels=tuple(getattr(request.config, "labels", ()) or card.label_names),
     )
     method = request.method.build(setup)
-    outcome = fit(method, request.config, host, device=device, measure=partial(measured, card), monitor=request.monitor)
+    outcome = fit(method, request.config, host, device=device, measure=partial(measured, card, opened[0].policies), monitor=request.monitor)
     result = {
         "config": asdict(request.config),
         "labels": list(setup.labels),
@@ -101,17 +102,13 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
     return outcome, result
 
 
-def measured(card: Card, scores: Scores) -> dict[str, float]:
+def measured(card: Card, policies: Mapping[str, str], scores: Scores) -> dict[str, float]:
     """Measure validation scores in the card's unit (CheXpert: the study, by the maximum logit over its views)."""
-    return measure(aggregate(scores, card.score_per, card.views), card.groups, prefix="val")
+    return measure(aggregate(scores, card.score_per, card.views), card.groups, prefix="val", policies=policies)
 
 
 def used(access: Access) -> dict[str, Any]:
-    """Describe what of a data set was opened: counts, patients and the digest that tells whether two arms saw the same draw."""
-    return {
-        "card": access.card,
-        "splits": {
-            split: {"images": len(rows), "patients": len(set(rows.patients.tolist())), "sha256": draw_digest(rows)}
-            for split, rows in sorted(access.opened.items())
-        },
-    }
+    """Describe what of a data set was opened: counts by split, and the draw, whose digest tells whether two arms saw the same one."""
+    splits = {split: {"images": len(rows), "patients": len(set(rows.patients.tolist()))} for split, rows in sorted(access.opened.items())}
+    facts = access.draw_facts()
+    return {"card": access.card, "splits": splits, "draw": dict(facts) if facts is not None else None}

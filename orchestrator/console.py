@@ -1,0 +1,124 @@
+"""What people see in a terminal: plans, states, and a live line that becomes plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from jobs.spec import JobSpec, Stage, State
+from orchestrator.model import Plan
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_PLAIN_EVERY_SECONDS = 15.0
+
+
+def out() -> Console:
+    """Return a console on the real standard output: a job that runs in this process cannot capture it."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def count_table(plan: Plan) -> Table:
+    """Return jobs by phase and stage."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("phase")
+    for stage in Stage:
+        table.add_column(str(stage), justify="right")
+    counts = Counter((job.phase, job.stage) for job in plan.jobs)
+    for phase in dict.fromkeys(job.phase for job in plan.jobs):
+        table.add_row(phase, *(str(counts[(phase, stage)] or "") for stage in Stage))
+    totals = Counter(job.stage for job in plan.jobs)
+    table.add_row("together", *(str(totals[stage] or "") for stage in Stage), style="bold")
+    return table
+
+
+def state_table(plan: Plan, states: Mapping[str, State]) -> Table:
+    """Return states by phase and stage, one column a state that occurs."""
+    from rich.table import Table
+
+    seen = [state for state in State if state in set(states.values())]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("phase")
+    table.add_column("stage")
+    for state in seen:
+        table.add_column(str(state).lower(), justify="right")
+    counts = Counter((job.phase, job.stage, states[job.job_id]) for job in plan.jobs)
+    for phase, stage in dict.fromkeys((job.phase, job.stage) for job in plan.jobs):
+        table.add_row(phase, str(stage), *(str(counts[(phase, stage, state)] or "") for state in seen))
+    return table
+
+
+def clock(seconds: float) -> str:
+    """Write a duration for people: `48 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Following:
+    """Progress of a submission: a bar with an estimate on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, console: Console, jobs: Sequence[JobSpec], done: int, *, now: Callable[[], float] = time.monotonic) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._console = console
+        self._now = now
+        self._names = {job.job_id: job.trial for job in jobs}
+        self._total, self._done, self._failed = len(jobs), done, 0
+        self._started, self._at_start, self._last_line = now(), done, now()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rest]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=self._total, completed=done, rest="")
+
+    def __enter__(self) -> Following:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def started(self, job: str) -> None:
+        """Show a job that just started."""
+        self._bar.update(self._task, description=self._names.get(job, job[:12])[:60])
+
+    def ended(self, job: str, *, failed: bool = False, message: str = "") -> None:
+        """Count a job that ended; a failure gets a line of its own, at once."""
+        self._done += 1
+        if failed:
+            self._failed += 1
+            self.note(f"failed: {job[:12]} {self._names.get(job, '')} {message}".rstrip())
+        self._bar.update(self._task, completed=self._done, rest=self.rest())
+        if not self._console.is_terminal and self._now() - self._last_line >= _PLAIN_EVERY_SECONDS:
+            self._last_line = self._now()
+            self._console.print(f"{self._done}/{self._total} jobs  {self.rest()}")
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, markup=False)
+
+    def rest(self) -> str:
+        """Return the time that is left, as the pace so far says."""
+        run = self._done - self._at_start
+        if run <= 0 or self._done >= self._total:
+            return ""
+        pace = (self._now() - self._started) / run
+        return f"about {clock(pace * (self._total - self._done))} left"

@@ -1,0 +1,110 @@
+"""What every command starts from: the cluster config, the run root, the catalogue, and a sweep with its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from jobs.catalog import Declaration, find_trainers
+from jobs.paths import RunPaths
+from jobs.spec import JobSpec, Json
+from orchestrator.errors import Error
+from orchestrator.expand import expand
+from orchestrator.loading import load_cluster, load_sweep
+from orchestrator.model import ClusterConfig, Plan
+from orchestrator.plans import read_plan
+from orchestrator.resolving import DiskResolver
+from orchestrator.sampling import sample as cut
+
+#: Sample runs live apart from real ones, so that neither is ever taken for the other.
+SAMPLE_FOLDER = "sample"
+PREFIX_LENGTH = 6
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One machine, one run root."""
+
+    cluster: ClusterConfig
+    sample: bool = False
+
+    @classmethod
+    def open(cls, cluster: str | None, *, sample: bool = False) -> Workspace:
+        """Read the cluster config by name or path. Raises ClusterError."""
+        config = load_cluster(cluster or "local")
+        if sample:
+            config = replace(config, run_root=config.run_root / SAMPLE_FOLDER, mlflow="")
+        return cls(cluster=config, sample=sample)
+
+    @property
+    def run(self) -> RunPaths:
+        """Return the run root's paths."""
+        return RunPaths(self.cluster.run_root)
+
+    @cached_property
+    def catalog(self) -> dict[str, Declaration]:
+        """Find every trainer once."""
+        return find_trainers(self.cluster.trainer_paths)
+
+    @cached_property
+    def resolver(self) -> DiskResolver:
+        """Look cards, label files and weights up on this machine."""
+        return DiskResolver(cluster=self.cluster, catalog=self.catalog, sample=self.sample)
+
+    def plan(self, sweep: Path) -> Plan:
+        """Load and expand a sweep file. Raises SweepError with the place."""
+        loaded = load_sweep(sweep, catalog=self.catalog, cards=self.resolver.card)
+        if not self.sample:
+            return expand(loaded, self.catalog, self.resolver)
+        smaller, notes = cut(loaded, self.catalog)
+        self.resolver.use_sample(smaller.sample)
+        plan = expand(smaller, self.catalog, self.resolver)
+        return replace(plan, sample=True, made_data=True, notes=(*notes, *plan.notes))
+
+    def stored_plan(self, sweep: str) -> Plan:
+        """Return the plan that was submitted under a sweep's name or file. Raises Error when there is none."""
+        name = self.sweep_name(sweep)
+        path = self.run.sweep(name).plan
+        if not path.exists():
+            raise Error(f"sweep '{name}' was never submitted to {self.run.root}; type `orchestrate submit {sweep}`")
+        return read_plan(path)
+
+    def sweep_name(self, sweep: str) -> str:
+        """Return a sweep's name, given its name or its file."""
+        if sweep.endswith((".yaml", ".yml")):
+            return load_sweep(Path(sweep), catalog=self.catalog, cards=self.resolver.card).name
+        return sweep
+
+    def stored_plans(self) -> list[Plan]:
+        """Return every submitted plan of this run root, by name."""
+        return [read_plan(path) for path in sorted((self.run.root / "sweeps").glob("*/plan.json"))]
+
+    def find_job(self, prefix: str) -> JobSpec:
+        """Return the one job whose id starts so. Raises Error when there is none or more than one."""
+        if len(prefix) < PREFIX_LENGTH:
+            raise Error(f"'{prefix}' is too short to name a job: give at least {PREFIX_LENGTH} characters of its id")
+        found = {job.job_id: job for plan in self.stored_plans() for job in plan.jobs if job.job_id.startswith(prefix)}
+        if not found:
+            raise Error(f"no job starts with '{prefix}' in {self.run.root}; `orchestrate status` lists them")
+        if len(found) > 1:
+            listed = ", ".join(job.short_id for job in list(found.values())[:5])
+            raise Error(f"'{prefix}' fits {len(found)} jobs: {listed}; give more of the id")
+        return next(iter(found.values()))
+
+    def machine(self) -> dict[str, Json]:
+        """Return what a node needs to know of this machine besides job files (`machine.json`)."""
+        config = self.cluster
+        return {
+            "data": _paths(config.data),
+            "data_root": str(config.data_root.absolute()) if config.data_root else None,
+            "made_root": str(config.made_root.absolute()),
+            "weights": _paths(config.weights),
+            "trainer_paths": [str(path.absolute()) for path in config.trainer_paths],
+            "card_paths": [str(path.absolute()) for path in config.card_paths],
+        }
+
+
+def _paths(mapping: Mapping[str, Path]) -> dict[str, str]:
+    return {name: str(path.absolute()) for name, path in mapping.items()}
