@@ -101,7 +101,7 @@ class CheckpointStore:
                 self._remove(entry["name"])
 
     def kept(self) -> list[dict[str, Json]]:
-        """Return the manifests of the kept checkpoints by epoch: name, epoch, step, metrics, files {suffix: {file, sha256, bytes}}, info."""
+        """Return the manifests of kept checkpoints by epoch: name, epoch, step, metrics, files {suffix: {file, sha256, bytes}}, info."""
         names = sorted(name.removesuffix(".json") for name in self._names() if name.endswith(".json"))
         manifests = (self._manifest(name) for name in names if not name.startswith((".", "state-")))
         found = [manifest for manifest in manifests if manifest is not None]
@@ -159,7 +159,7 @@ class CheckpointStore:
             if only is not None and suffix != only:
                 continue
             try:
-                size = os.stat(self.folder / entry["file"]).st_size
+                size = (self.folder / entry["file"]).stat().st_size
                 if size != entry["bytes"]:
                     return f"it has {size} bytes, and {entry['bytes']} were written"
                 if _sha256(self.folder / entry["file"]) != entry["sha256"]:

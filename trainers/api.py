@@ -74,7 +74,8 @@ class Trainer(Protocol):
     """A method that is trained by gradient steps. The loop owns device, precision, accumulation, stop, cadence and resume.
 
     Config keys the loop reads (a method that lacks one gets the default): `epochs`, `batch_size`, `precision` (`fp32` | `bf16`),
-    `grad_clip` (0 is off), `save_every_epochs` (1), `keep_best` (1), `micro_batch` (0 is the whole batch), `bn_images`.
+    `grad_clip` (0 is off), `save_every_epochs` (1), `save_every_steps` (0 is off), `log_every_steps` (10), `keep_best` (1; negative keeps
+    all), `micro_batch` (0 is the whole batch), `bn_images`. Optional attributes it honours: see `trainers.loop`.
     """
 
     #: Everything that has weights or buffers; moved to the device by the loop, its `state_dict` is what is exported.

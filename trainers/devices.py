@@ -1,0 +1,78 @@
+"""Where a model and its batches live, and in which memory format; how a batch is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Leaf: TypeAlias = Tensor | np.ndarray
+
+
+def place(module: nn.Module, device: torch.device) -> bool:
+    """Move a module to a device, a convolutional net in channels_last; return whether it is one.
+
+    One convolution is a patch embedding, two or more a convolutional net. Parameters stay the same objects.
+    """
+    convolutional = sum(isinstance(part, nn.Conv2d) for part in module.modules()) > 1
+    module.to(device)
+    if convolutional:
+        # `Module.to(memory_format=...)` has no overload that pyright accepts beside a device.
+        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return convolutional
+
+
+def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
+    """Return a batch (tensors and arrays in dicts, lists, tuples) as tensors on a device; 4-D ones in channels_last when asked.
+
+    The memory format matters as much as the device: an NCHW input makes a channels_last model run in NCHW. Arrays of text stay.
+    """
+
+    def move(value: Leaf) -> Leaf:
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind not in "biuf":
+                return value
+            value = torch.from_numpy(value)
+        memory = torch.channels_last if channels_last and value.dim() == 4 else torch.preserve_format
+        return value.to(device, non_blocking=True, memory_format=memory)
+
+    return _map(batch, move)
+
+
+def size_of(batch: Any) -> int:
+    """Return the number of samples of a batch: the length of its first tensor or array. Raises TypeError when it has none."""
+    for value in _leaves(batch):
+        if value.ndim > 0:
+            return len(value)
+    raise TypeError(f"a batch holds no tensor or array with a first dimension: {type(batch).__name__}")
+
+
+def part_of(batch: Any, start: int, stop: int) -> Any:
+    """Return samples start:stop of a batch: every tensor and array as long as the batch is cut, all else stays."""
+    size = size_of(batch)
+    return _map(batch, lambda value: value[start:stop] if value.ndim > 0 and len(value) == size else value)
+
+
+def _leaves(batch: Any) -> list[Leaf]:
+    if isinstance(batch, (Tensor, np.ndarray)):
+        return [batch]
+    if isinstance(batch, Mapping):
+        return [leaf for value in batch.values() for leaf in _leaves(value)]
+    if isinstance(batch, (list, tuple)):
+        return [leaf for value in batch for leaf in _leaves(value)]
+    return []
+
+
+def _map(batch: Any, change: Callable[[Leaf], Leaf]) -> Any:
+    if isinstance(batch, (Tensor, np.ndarray)):
+        return change(batch)
+    if isinstance(batch, Mapping):
+        return {key: _map(value, change) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_map(value, change) for value in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(_map(value, change) for value in batch)
+    return batch
