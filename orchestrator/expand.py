@@ -1,0 +1,197 @@
+"""Expand a sweep into a plan: pure, parents before children, every job with the id that its result will be found under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jobs.catalog import Declaration
+from jobs.spec import JobSpec
+from orchestrator.arms import Arm, arms, partners, without_partner
+from orchestrator.checks import check_phases
+from orchestrator.errors import ReportError
+from orchestrator.evaluations import Evaluator
+from orchestrator.floors import with_floors
+from orchestrator.joins import Handed
+from orchestrator.labels import labels_text
+from orchestrator.model import AxisInfo, Phase, Plan, Sweep
+from orchestrator.picks import Picker, Winner
+from orchestrator.places import fault
+from orchestrator.points import Known, PhasePoints, Scene, points_of
+from orchestrator.references import Resolver
+from orchestrator.specs import Fragments, SpecWriter
+from orchestrator.trains import Trained, TrainWriter
+
+#: A tuning budget this much larger than another arm's is said in the plan and in the report.
+UNEQUAL_BUDGETS = 2
+
+
+def expand(sweep: Sweep, catalog: Mapping[str, Declaration], resolver: Resolver, *, sampled: bool = False) -> Plan:
+    """Return the plan of a sweep. Raises SweepError, with its place in the file, for a sweep that cannot be what its author meant.
+
+    `sampled` says that `orchestrator.sampling` cut the sweep, so that conditions on values that were cut are no fault.
+    """
+    sweep, floors = with_floors(sweep, catalog)
+    ordered = in_order(sweep)
+    check_phases(sweep, ordered, catalog)
+    work = _Work(sweep=sweep, catalog=catalog, resolver=resolver, floors=floors, sampled=sampled)
+    for phase in ordered:
+        work.add(phase)
+    jobs = tuple(work.jobs)
+    if not jobs:
+        raise fault(sweep, "phases", "there is nothing to run: every point is excluded")
+    plan = Plan(
+        sweep=sweep.name,
+        about=sweep.about,
+        jobs=jobs,
+        axes=tuple(work.axes.values()),
+        report=sweep.report,
+        notes=tuple(work.notes),
+        sample=sampled,
+        made_data=resolver.made_data,
+        file=sweep.file,
+    )
+    return with_report_notes(plan, sweep)
+
+
+def in_order(sweep: Sweep) -> list[Phase]:
+    """Return the phases with parents before children, else as written. Raises SweepError for a circle or an unknown phase."""
+    by_name = {phase.name: phase for phase in sweep.phases}
+    ordered: dict[str, Phase] = {}
+
+    def visit(phase: Phase, above: tuple[str, ...]) -> None:
+        if phase.name in ordered:
+            return
+        if phase.name in above:
+            raise fault(sweep, f"phases.{phase.name}.after", f"goes in a circle: {' after '.join((*above, phase.name))}")
+        for name in (name for parents in phase.after for name in parents.roles.values()):
+            if name not in by_name:
+                raise fault(sweep, f"phases.{phase.name}.after", f"there is no phase '{name}'; the phases are {', '.join(by_name)}")
+            visit(by_name[name], (*above, phase.name))
+        ordered[phase.name] = phase
+
+    for phase in sweep.phases:
+        visit(phase, ())
+    return list(ordered.values())
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """A plan in the making."""
+
+    sweep: Sweep
+    catalog: Mapping[str, Declaration]
+    resolver: Resolver
+    floors: frozenset[str]
+    sampled: bool
+    jobs: list[JobSpec] = field(default_factory=list)
+    axes: dict[tuple[str, str], AxisInfo] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    known: dict[str, Known] = field(default_factory=dict)
+    trials: dict[str, str] = field(default_factory=dict)
+    fragments: Fragments = field(default_factory=Fragments)
+
+    def add(self, phase: Phase) -> None:
+        """Expand one more phase whose parents are expanded."""
+        scene = Scene(
+            sweep=self.sweep, catalog=self.catalog, resolver=self.resolver, known=self.known, floors=self.floors, sampled=self.sampled
+        )
+        expanded = points_of(phase, scene)
+        self.notes += expanded.notes
+        for info in expanded.axes.values():
+            self._merge(info)
+        writer = SpecWriter(sweep=self.sweep.name, phase=phase.name, declaration=self.catalog[phase.trainer], fragments=self.fragments)
+        trains = TrainWriter(phase, scene, writer)
+        if phase.pick is None:
+            trained = [trains.write(point) for point in expanded.points]
+            self._extend(phase, [one.spec for one in trained])
+            handed = list(_handed_trains(phase, trained)) if self._is_followed(phase) else []
+        else:
+            picked = Picker(phase, phase.pick, expanded.axes, scene, writer, trains).run(expanded.points)
+            self._extend(phase, picked.jobs)
+            self._extend(phase, Evaluator(phase, scene, writer).run(picked.winners))
+            handed = list(_handed_winners(picked.winners)) if self._is_followed(phase) else []
+        self._close(phase, expanded)
+        self.known[phase.name] = Known(handed=handed, axes=expanded.axes, origins=expanded.origins, shared=expanded.shared)
+        if phase.search is not None:
+            self.notes.append(f"{phase.name}: without a backend that searches, all {phase.search.samples} samples run in full")
+
+    def _is_followed(self, phase: Phase) -> bool:
+        return any(phase.name in parents.roles.values() for other in self.sweep.phases for parents in other.after)
+
+    def _close(self, phase: Phase, expanded: PhasePoints) -> None:
+        """Refuse a path that ends before a pick has decided its tune axes."""
+        if phase.pick is None and not self._is_followed(phase):
+            loose = next((point for point in expanded.points if point.open), None)
+            if loose is not None:
+                raise fault(
+                    self.sweep,
+                    f"phases.{phase.name}",
+                    f"the tune axis {', '.join(loose.open)} is still open where the path ends: add a pick to '{phase.name}'",
+                )
+
+    def _merge(self, info: AxisInfo) -> None:
+        key = (info.phase, info.name)
+        known = self.axes.get(key)
+        if known is not None:
+            values = (*known.values, *(value for value in info.values if value not in known.values))
+            info = AxisInfo(name=info.name, kind=info.kind, phase=info.phase, values=values)
+        self.axes[key] = info
+
+    def _extend(self, phase: Phase, jobs: Sequence[JobSpec]) -> None:
+        """Take jobs over. Raises SweepError when two of them are the same job."""
+        for job in jobs:
+            other = self.trials.setdefault(job.job_id, job.trial)
+            if other is not job.trial:
+                raise fault(
+                    self.sweep,
+                    f"phases.{phase.name}",
+                    f"two points resolve to the same {job.stage} job, {other} and {job.trial}: exclude one, or let their configs differ",
+                )
+        self.jobs += jobs
+
+
+def _handed_trains(phase: Phase, trained: Sequence[Trained]) -> Iterator[Handed]:
+    for one in trained:
+        yield Handed(
+            labels=one.point.labels,
+            job=one.spec.job_id,
+            take=phase.hand_on,
+            resolved=one.spec.resolved,
+            open=one.point.open,
+            grid=one.point.grid,
+        )
+
+
+def _handed_winners(winners: Sequence[Winner]) -> Iterator[Handed]:
+    for winner in winners:
+        yield Handed(labels=winner.labels, job=winner.pick.job_id, take="choice", run=winner.run, resolved=winner.pick.resolved)
+
+
+def with_report_notes(plan: Plan, sweep: Sweep) -> Plan:
+    """Check the report's contrasts against the arms, and say what people should know of them. Raises SweepError."""
+    listed = arms(plan)
+    notes = [*plan.notes, *_budget_notes(listed)]
+    contrasts = plan.report.contrasts
+    for index, contrast in enumerate(contrasts):
+        try:
+            partners(listed, contrast.baseline)
+        except ReportError as error:
+            path = "report.baseline" if len(contrasts) == 1 else f"report.baseline[{index}]"
+            raise fault(sweep, path, str(error)) from error
+        notes += [
+            f"{arm.name} has no partner for the baseline {labels_text(contrast.baseline)}"
+            for arm in without_partner(listed, contrast.baseline)
+        ]
+    return Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "notes"}, notes=tuple(notes))
+
+
+def _budget_notes(listed: Sequence[Arm]) -> Iterator[str]:
+    """Say where the arms of one phase tried very different numbers of candidates."""
+    for phase in dict.fromkeys(arm.phase for arm in listed):
+        inside = [arm for arm in listed if arm.phase == phase and not arm.is_floor]
+        if not inside:
+            continue
+        most, least = max(inside, key=lambda arm: arm.candidates), min(inside, key=lambda arm: arm.candidates)
+        if most.candidates > UNEQUAL_BUDGETS * least.candidates:
+            yield f"tuning budgets differ: {most.name} tries {most.candidates} candidates, {least.name} {least.candidates}"
