@@ -1,0 +1,148 @@
+"""Cluster configs: one machine's facts, read from `cluster_configs/<name>.yaml`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.documents import Node, read_document
+from orchestrator.errors import ClusterError
+from orchestrator.grammar.faults import Faults, suggest
+from orchestrator.grammar.keys import CARD, FILE, NAME
+from orchestrator.grammar.quantities import Memory, Time, memory_mb, time_minutes
+from orchestrator.grammar.shapes import Choice, Key, ListOf, MapOf, Number, Record, Text, Whole
+from orchestrator.model import ClusterConfig, Limits, Partition
+
+FOLDER = Path("cluster_configs")
+SHIPPED = Path(__file__).parent.parent / FOLDER
+DEFAULT = "local"
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[^}]*)\}|(?P<plain>[A-Za-z_][A-Za-z0-9_]*))")
+
+PARTITION = Record(
+    keys={
+        "gpus": Key(about="GPUs of a node.", shape=Whole(low=0)),
+        "cpus": Key(about="CPU cores of a node.", shape=Whole(low=1), required=True),
+        "memory": Key(about="Memory of a node, such as 500G.", shape=Memory(), required=True),
+        "max_time": Key(about="Longest job, such as 2-00:00:00.", shape=Time()),
+    }
+)
+LIMITS = Record(
+    keys={
+        "max_queued": Key(about="Most jobs in the queue at once.", shape=Whole(low=1)),
+        "gpu_hours": Key(about="Most GPU-hours that a sweep may take.", shape=Number(above=0)),
+    }
+)
+CLUSTER = Record(
+    keys={
+        "about": Key(about="What this machine is.", shape=Text()),
+        "backend": Key(about="What runs the jobs.", shape=Choice(options=("ray", "slurm", "inline"))),
+        "run_root": Key(about="Where runs live; the truth is in here.", shape=FILE, required=True),
+        "made_root": Key(about="Where made data are written; run_root/made by default.", shape=FILE),
+        "data_root": Key(about="Where data sets lie, each in a folder named after its card.", shape=FILE),
+        "data": Key(about="Where single data sets lie, by card.", shape=MapOf(item=FILE, pattern=CARD.pattern, key_words=CARD.words)),
+        "weights": Key(about="Weight files for nodes without a network: `init` value or architecture -> file.", shape=MapOf(item=FILE)),
+        "mlflow": Key(about="MLflow tracking URI; a database under run_root by default.", shape=Text()),
+        "partitions": Key(about="Kinds of node, by name.", shape=MapOf(item=PARTITION)),
+        "account": Key(about="The account that jobs are charged to.", shape=Text()),
+        "setup": Key(about="Shell lines that run before a job.", shape=ListOf(item=Text())),
+        "container": Key(about="The container image that jobs run in.", shape=Text()),
+        "limits": Key(about="What a sweep may take.", shape=LIMITS),
+        "trainer_paths": Key(about="Folders with further trainers.", shape=ListOf(item=FILE)),
+        "card_paths": Key(about="Folders with further data set cards.", shape=ListOf(item=FILE)),
+        "cpus": Key(about="CPU cores for ray and inline; all of the machine by default.", shape=Whole(low=1)),
+        "gpus": Key(about="GPUs for ray and inline; all of the machine by default.", shape=Whole(low=0)),
+    }
+)
+
+
+def load_cluster(name_or_path: str | Path = DEFAULT, *, search: Sequence[Path] = (FOLDER, SHIPPED)) -> ClusterConfig:
+    """Read a cluster config by name, or by path where it ends in `.yaml`. Raises ClusterError with the place of what is wrong.
+
+    Relative paths are taken from the working directory; `~` and environment variables are filled in.
+    """
+    path = _find(name_or_path, search)
+    tree = read_document(path, ClusterError)
+    faults = Faults(ClusterError)
+    if not re.fullmatch(NAME.pattern or "", path.stem):
+        raise ClusterError(f"{path}: a cluster config is named by {NAME.words.removeprefix('a name of ')}, such as site.yaml")
+    CLUSTER.check(tree, faults)
+    faults.raise_first()
+    config = _read(path.stem, tree, faults)
+    faults.raise_first()
+    return config
+
+
+def _find(name_or_path: str | Path, search: Sequence[Path]) -> Path:
+    given = str(name_or_path)
+    if given.endswith((".yaml", ".yml")):
+        return Path(given)
+    for folder in search:
+        path = folder / f"{given}.yaml"
+        if path.is_file():
+            return path
+    known = sorted({file.stem for folder in search for file in folder.glob("*.yaml")})
+    raise ClusterError(f"no cluster config '{given}'{suggest(given, known, what='there are')}")
+
+
+def _read(name: str, tree: Node, faults: Faults) -> ClusterConfig:
+    def path(key: str) -> Path | None:
+        node = tree.get(key)
+        return _path(node, faults) if node else None
+
+    def paths(key: str) -> tuple[Path, ...]:
+        node = tree.get(key)
+        return tuple(_path(item, faults) for item in node.items) if node else ()
+
+    def places(key: str) -> Mapping[str, Path]:
+        node = tree.get(key)
+        return {card: _path(item, faults) for card, item in node.entries.items()} if node else {}
+
+    def plain(key: str, default: Any) -> Any:
+        node = tree.get(key)
+        return default if node is None else node.plain()
+
+    run_root = _path(tree.entries["run_root"], faults)
+    return ClusterConfig(
+        name=name,
+        backend=plain("backend", "ray"),
+        run_root=run_root,
+        made_root=path("made_root") or run_root / "made",
+        data_root=path("data_root"),
+        data=places("data"),
+        weights=places("weights"),
+        mlflow=plain("mlflow", ""),
+        partitions=tuple(_partition(key, spec) for key, spec in plain("partitions", {}).items()),
+        account=plain("account", None),
+        setup=tuple(plain("setup", ())),
+        container=plain("container", None),
+        limits=Limits(**plain("limits", {})),
+        trainer_paths=paths("trainer_paths"),
+        card_paths=paths("card_paths"),
+        cpus=plain("cpus", None),
+        gpus=plain("gpus", None),
+    )
+
+
+def _partition(name: str, spec: Mapping[str, Any]) -> Partition:
+    return Partition(
+        name=name,
+        gpus=spec.get("gpus", 0),
+        cpus=spec["cpus"],
+        memory_mb=memory_mb(spec["memory"]) or 0,
+        max_time_minutes=time_minutes(spec.get("max_time")),
+    )
+
+
+def _path(node: Node, faults: Faults) -> Path:
+    """Return a path with `~` and variables filled in, absolute."""
+    text = str(node.value)
+    for found in _VARIABLE.finditer(text):
+        variable = found["braced"] or found["plain"]
+        if variable not in os.environ:
+            faults.add(node, f"the environment variable {variable} is not set; export it, or write the path out")
+            return Path(text)
+    filled = _VARIABLE.sub(lambda found: os.environ[found["braced"] or found["plain"]], text)
+    return Path(os.path.abspath(Path(filled).expanduser()))  # noqa: PTH100 (resolving would follow links that a person chose)
