@@ -1,0 +1,182 @@
+"""What a backend is: four verbs, and its abilities as data. The core asks for abilities and never for a name.
+
+A backend is a module `orchestrator/backends/<name>.py` (or package) with `make(cluster) -> Backend`; a cluster config's `backend` names it.
+Adding one adds a file and changes no other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from jobs.paths import RunPaths
+from jobs.spec import SHORT_ID, JobSpec, Resources, State
+from orchestrator.errors import BackendError
+from orchestrator.intents import Intent
+from orchestrator.model import ClusterConfig
+
+#: Runs one job; every backend reaches it by this name, so that other processes can import it.
+RUNNER = "jobs.main:run"
+#: How often a job may die without a word in one submission before it is left alone.
+DEATHS_ALLOWED = 3
+_NOT_BACKENDS = frozenset({"base", "board", "attempt"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend can do."""
+
+    #: Its jobs run on after the client has gone.
+    detaches: bool = False
+    #: It can stop jobs that lose (a phase with `search`).
+    searches: bool = False
+    #: It runs several jobs at once.
+    parallel: bool = False
+    #: The run root must be seen by several machines.
+    needs_shared_fs: bool = False
+    #: It enforces `resources.time_minutes` and `resources.memory_mb`.
+    enforces_limits: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """A job with what this submission asks for it."""
+
+    spec: JobSpec
+    attempt: int
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What is about to be submitted; `text` is exactly what `--dry-run` prints."""
+
+    backend: str
+    sweep: str
+    jobs: tuple[Queued, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One thing that happened while a submission runs: `started`, `ended`, `again` (interrupted, tried again) or `note`."""
+
+    kind: str
+    job_id: str | None = None
+    state: State | None = None
+    message: str = ""
+
+
+Notify = Callable[[Notice], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Halt:
+    """A person's wish to stop: set by a signal handler, read by backends."""
+
+    wanted: bool = False
+
+    def want(self) -> None:
+        """Ask every running job to save and stop."""
+        self.wanted = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a backend is given to run a submission."""
+
+    run: RunPaths
+    intent: Intent
+    notify: Notify
+    halt: Halt = field(default_factory=Halt)
+    runner: str = RUNNER
+
+
+class Backend(Protocol):
+    """Somewhere that jobs run."""
+
+    @property
+    def name(self) -> str:
+        """Return the name that cluster configs use."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what it can do."""
+        ...
+
+    def render(self, sweep: str, jobs: Sequence[Queued]) -> Submission:
+        """Say what would be submitted; pure. Raises BackendError for a job that this machine can never run."""
+        ...
+
+    def submit(self, submission: Submission, session: Session) -> frozenset[str]:
+        """Run a submission to its end, or hand it over when the backend detaches. Returns the jobs it gave up on."""
+        ...
+
+    def poll(self, intents: Sequence[Intent]) -> Mapping[str, State] | None:
+        """Ask the scheduler where jobs stand, in one call for all; None when the files say it all."""
+        ...
+
+    def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:
+        """Cancel jobs of a submission; to be called under the lock."""
+        ...
+
+
+def load(cluster: ClusterConfig) -> Backend:
+    """Import the backend that a cluster config names. Raises BackendError for a name that is none."""
+    name = cluster.backend
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name not in available():
+        raise BackendError(f"cluster '{cluster.name}': no backend '{name}'; backend: {' | '.join(available())}")
+    return importlib.import_module(f"{__package__}.{name}").make(cluster)
+
+
+def available() -> tuple[str, ...]:
+    """Return the names of the backends that are there."""
+    package = importlib.import_module(__package__ or "orchestrator.backends")
+    return tuple(sorted(item.name for item in pkgutil.iter_modules(package.__path__) if item.name not in _NOT_BACKENDS))
+
+
+def machine_cpus(cluster: ClusterConfig) -> int:
+    """Return how many CPUs jobs on this machine may share: the config's number, else those this process may use."""
+    if cluster.cpus is not None:
+        return cluster.cpus
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def machine_gpus(cluster: ClusterConfig) -> int:
+    """Return how many GPUs jobs on this machine may share: the config's number, else the visible ones."""
+    if cluster.gpus is not None:
+        return cluster.gpus
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([item for item in visible.split(",") if item.strip() and item.strip() != "-1"])
+    return len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
+
+
+def refuse_oversized(jobs: Sequence[Queued], *, cpus: int, gpus: int, cluster: str) -> None:
+    """Raise BackendError for the first job that asks for more than this machine has."""
+    for job in jobs:
+        for what, asked, there in (("cpus", job.resources.cpus, cpus), ("gpus", job.resources.gpus, gpus)):
+            if asked > there:
+                raise BackendError(
+                    f"{job.spec.sweep}: phase '{job.spec.phase}' asks for {what}: {asked}, and cluster '{cluster}' has {there}; "
+                    f"lower `resources: {{{what}: ...}}` of the phase, or set `{what}: {asked}` in the cluster config"
+                )
+
+
+def listing(sweep: str, jobs: Sequence[Queued], where: str) -> str:
+    """Return the lines that `--dry-run` prints on backends that run jobs themselves."""
+    width = max((len(job.spec.stage) for job in jobs), default=0)
+    lines = [f"# {sweep}: {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} {where}, each when its inputs are done"]
+    for job in jobs:
+        needs = f"cpus={job.resources.cpus}" + (f" gpus={job.resources.gpus}" if job.resources.gpus else "")
+        lines.append(f"{job.spec.job_id[:SHORT_ID]} attempt {job.attempt}  {job.spec.stage:<{width}}  {needs}  {job.spec.trial}")
+    return "\n".join(lines) + "\n"

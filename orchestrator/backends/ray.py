@@ -1,0 +1,320 @@
+"""Run the whole plan as one Ray Tune experiment on this machine. The only import of ray.
+
+A `Searcher` suggests a job when its inputs are done and says nothing while none is ready, so phases overlap and nobody waits at a barrier.
+Workers are reused from job to job. Tune's own checkpoints, loggers and retries are off: the job's directory is the truth, and a job
+whose worker died is suggested again as its next attempt.
+
+A trial occupies what its job asks for (cpus, gpus). Changing a worker's size costs a new process, so jobs of the size that has just become
+free go first, and a pick, which only reads numbers, runs in whatever size is free. Threads do not follow the worker but the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jobs.events import is_alive, process_identity
+from jobs.paths import RunPaths
+from jobs.spec import State, canonical_json
+from orchestrator.backends import base
+from orchestrator.backends.attempt import run_attempt
+from orchestrator.backends.base import Capabilities, Notice, Queued, Session, Submission
+from orchestrator.backends.board import Board, Shape, shape_of
+from orchestrator.backends.inline import board_of
+from orchestrator.backends.watch import Watch
+from orchestrator.errors import BackendError
+from orchestrator.intents import Intent, ask_to_cancel, halt_file, log_file
+from orchestrator.model import ClusterConfig
+
+_FOLDER_PREFIX = "orch-ray-"
+#: Nothing goes through Ray's object store; this is near the least it accepts.
+_OBJECT_STORE_BYTES = 80 * 2**20
+_EXIT_HALTED = 6
+
+
+def make(cluster: ClusterConfig) -> RayTune:
+    """Make the backend for a cluster config."""
+    return RayTune(cluster)
+
+
+class RayTune:
+    """As many jobs at once as the machine has room for."""
+
+    name = "ray"
+    capabilities = Capabilities(parallel=True)
+
+    def __init__(self, cluster: ClusterConfig) -> None:
+        self._cluster = cluster
+
+    def render(self, sweep: str, jobs: Sequence[Queued]) -> Submission:
+        """Say what would run, in order of preference. Raises BackendError for a job that asks for more than the machine has."""
+        cpus, gpus = base.machine_cpus(self._cluster), base.machine_gpus(self._cluster)
+        base.refuse_oversized(jobs, cpus=cpus, gpus=gpus, cluster=self._cluster.name)
+        text = base.listing(sweep, jobs, f"as one Ray Tune experiment on this machine ({cpus} cpus, {gpus} gpus)")
+        return Submission(backend=self.name, sweep=sweep, jobs=tuple(jobs), text=text)
+
+    def submit(self, submission: Submission, session: Session) -> frozenset[str]:
+        """Run every job whose inputs are done until none is left, or a person wants to stop. Returns the jobs it gave up on."""
+        log = log_file(session.run, session.intent.sid)
+        with _local_ray(self._cluster, log) as folder, Watch(session) as watch:
+            board = board_of(submission, session, watch)
+            _fit(board, session, watch, folder)
+            return frozenset(board.gave_up)
+
+    def poll(self, intents: Sequence[Intent]) -> Mapping[str, State] | None:
+        """Return None: the files say it all."""
+        return None
+
+    def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:
+        """Ask the process that runs a submission to cancel jobs of it."""
+        ask_to_cancel(run, intent.sid, jobs)
+
+
+# --- Tune --------------------------------------------------------------------------------------------------------------------------------
+
+
+def _fit(board: Board, session: Session, watch: Watch, folder: Path) -> None:
+    from ray import tune
+
+    tuner = tune.Tuner(
+        _trainable(tune),
+        param_space={"job": "", "job_file": "", "attempt": 0, "runner": session.runner, "halt": "", "cpus": 1, "gpus": 0},
+        tune_config=tune.TuneConfig(
+            search_alg=_searcher(board, session, watch),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="plan",
+            storage_path=str(folder / "tune"),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            callbacks=[_announcer(tune, session)],
+        ),
+    )
+    tuner.fit()
+
+
+def _trial_name(trial: Any) -> str:
+    return f"{trial.config['job'][:12]}-{trial.config['attempt']}-{trial.trial_id}"
+
+
+def _trainable(tune: ModuleType) -> type:
+    """Make the class whose one step is one job."""
+
+    class RunJob(tune.Trainable):
+        @classmethod
+        def default_resource_request(cls, config: dict[str, Any]) -> Any:
+            bundle = {"CPU": config["cpus"], "GPU": config["gpus"]}
+            return tune.PlacementGroupFactory([{name: number for name, number in bundle.items() if number}])
+
+        def setup(self, config: dict[str, Any]) -> None:
+            # The word to stop may come before the job has its own handler, and must not kill the worker.
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+            self._job = config
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._job = new_config
+            return True
+
+        def step(self) -> dict[str, Any]:
+            if Path(self._job["halt"]).exists():
+                return {"code": _EXIT_HALTED, "done": True}
+            code = run_attempt(Path(self._job["job_file"]), self._job["attempt"], self._job["runner"])
+            return {"code": code, "done": True}
+
+    return RunJob
+
+
+def _searcher(board: Board, session: Session, watch: Watch) -> Any:
+    """Make the searcher that hands a board's jobs to Tune."""
+    from ray.tune.search import Searcher
+
+    class Jobs(Searcher):
+        def __init__(self) -> None:
+            super().__init__()
+            self._trials: dict[str, tuple[str, Shape]] = {}
+            self._free: Shape | None = None
+
+        def suggest(self, trial_id: str) -> Any:
+            if session.halt.wanted:
+                board.abandon()
+            job = board.take(self._free)
+            if job is None:
+                return Searcher.FINISHED if board.finished else None
+            slot = _slot(job, self._free)
+            self._trials[trial_id] = (job.spec.job_id, slot)
+            watch.started(job.spec.job_id, job.attempt)
+            return {
+                "job": job.spec.job_id,
+                "job_file": str(session.run.job(job.spec.job_id).job),
+                "attempt": job.attempt,
+                "runner": session.runner,
+                "halt": str(halt_file(session.run, session.intent.sid)),
+                "cpus": slot[0],
+                "gpus": slot[1],
+            }
+
+        def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+            job, self._free = self._trials.pop(trial_id)
+            watch.ended(job)
+            board.give_back(job)
+
+        def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+            """Save nothing: the ledger is the truth, and a stopped experiment is planned anew from it."""
+
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            # Tune pickles itself for a restore that never happens.
+            return dict, ()
+
+    return Jobs()
+
+
+def _slot(job: Queued, free: Shape | None) -> Shape:
+    """Return the size of the worker that a job runs in."""
+    asked = (job.resources.cpus, job.resources.gpus)
+    if shape_of(job) is None and free is not None and free[0] >= asked[0] and free[1] >= asked[1]:
+        return free
+    return asked
+
+
+def _announcer(tune: ModuleType, session: Session) -> Any:
+    class Announcer(tune.Callback):
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            session.notify(Notice(kind="started", job_id=trial.config["job"]))
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
+
+    return Announcer()
+
+
+# --- a Ray of our own --------------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _local_ray(cluster: ClusterConfig, log: Path) -> Iterator[Path]:
+    """Start a private Ray on this machine, never joining another, and take it and its traces away afterwards."""
+    _sweep_up()
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=_short_folder()))
+    (folder / "owner.json").write_text(canonical_json(process_identity()), encoding="utf-8")
+    try:
+        with _environment(), contextlib.ExitStack() as stack:
+            ray = _import_ray()
+            stack.enter_context(_talking_to(log))
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=base.machine_cpus(cluster),
+                    num_gpus=base.machine_gpus(cluster),
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    configure_logging=False,
+                    _temp_dir=str(folder),
+                )
+                yield folder
+            finally:
+                ray.shutdown()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _import_ray() -> ModuleType:
+    try:
+        ray = importlib.import_module("ray")
+        importlib.import_module("ray.tune")
+    except ImportError as error:
+        raise BackendError(
+            f"backend 'ray': Ray Tune cannot be imported ({error}); type `pip install 'ray[tune]'`, or set `backend: inline`"
+        ) from None
+    if ray.is_initialized():
+        raise BackendError("backend 'ray': this process is connected to another Ray; call `ray.shutdown()` first, or set `backend: inline`")
+    return ray
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Set what Ray reads from the environment, for as long as our Ray lives; workers inherit it."""
+    before = dict(os.environ)
+    for name in [name for name in before if name.startswith(("RAY_", "TUNE_"))]:
+        del os.environ[name]
+    os.environ.update(
+        {
+            "RAY_AIR_NEW_OUTPUT": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": _token(),
+            "RAY_CHDIR_TO_TRIAL_DIR": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+            "TUNE_DISABLE_SIGINT_HANDLER": "1",
+            # Tune's own record of the experiment is never read: write it once, at the end.
+            "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+            "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path if Path(entry or ".").is_dir()),
+        }
+    )
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@cache
+def _token() -> str:
+    """Make this process's secret, without which nobody can talk to its Ray; Ray reads it once a process."""
+    return secrets.token_hex(32)
+
+
+@contextlib.contextmanager
+def _talking_to(log: Path) -> Iterator[None]:
+    """Send what Ray, once imported, says in this process to a file, and nothing of it to the terminal."""
+    logger = logging.getLogger("ray")
+    before = logger.handlers, logger.propagate, logger.level
+    file = logging.FileHandler(log, encoding="utf-8", delay=True)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.handlers, logger.propagate = [file], False
+    logger.setLevel(logging.INFO)
+    # What the raylet reports (a worker that died) has no logger and is printed by this function of Ray's.
+    internals = importlib.import_module("ray._private.worker")
+    printer = getattr(internals, "print_to_stdstream", None)
+    vars(internals)["print_to_stdstream"] = lambda data, **_: logger.warning("%s", "".join(data.get("lines", ())))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        vars(internals)["print_to_stdstream"] = printer
+        logger.handlers, logger.propagate = before[0], before[1]
+        logger.setLevel(before[2])
+        file.close()
+
+
+def _short_folder() -> str | None:
+    """Return a folder whose name leaves room for Ray's sockets (107 bytes in all)."""
+    return "/tmp" if os.access("/tmp", os.W_OK) else None
+
+
+def _sweep_up() -> None:
+    """Remove what an earlier Ray of ours left behind when its driver was killed."""
+    for owner in Path(_short_folder() or tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*/owner.json"):
+        with contextlib.suppress(OSError, ValueError):
+            if owner.stat().st_uid == os.geteuid() and is_alive(json.loads(owner.read_text(encoding="utf-8"))) is False:
+                shutil.rmtree(owner.parent, ignore_errors=True)

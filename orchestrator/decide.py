@@ -1,0 +1,182 @@
+"""What to do with each job of a plan: pure, without clock, files or network. The same plan and states give the same actions.
+
+A job that was never started, or that was interrupted, is submitted once every input is done or is submitted with it. A failed or
+cancelled one waits for a person (`resume`), and what is downstream of it is not submitted. A pick goes on without candidates that lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from jobs.spec import LOSING_FAILURES, FailureKind, JobSpec, Resources, Stage, State
+from orchestrator import policy
+from orchestrator.ledger import JobStatus
+from orchestrator.model import Plan
+
+
+class Why(StrEnum):
+    """Why a job is left as it is."""
+
+    DONE = "done"
+    IN_FLIGHT = "in flight"
+    FAILED = "failed, waits for resume"
+    CANCELLED = "cancelled, waits for resume"
+    LOST_THE_PICK = "lost, is not retried"
+    STOPPED = "stopped by its search"
+    BLOCKED = "an input is not there and will not come"
+    GAVE_UP = "died too often in this submission"
+    UNKNOWN = "nobody can say where it stands"
+    NOT_ASKED = "not among the jobs asked for"
+    UNRESOLVED = "its data or weights are out of reach"
+    QUEUE_FULL = "beyond what may be queued at once"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Start a job."""
+
+    job_id: str
+    attempt: int
+    resources: Resources
+    #: What it goes on from: None for a first start.
+    after: FailureKind | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Leave a job as it is."""
+
+    job_id: str
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Stop a job that is queued or running."""
+
+    job_id: str
+    submission: str | None
+
+
+Action: TypeAlias = Submit | Keep | Cancel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a person asked for."""
+
+    #: Run failed and cancelled jobs again.
+    resume: bool = False
+    #: Only jobs that failed in one of these ways, with `resume`; a kind that lost (DIVERGED) is run again only when named here.
+    failures: frozenset[FailureKind] = frozenset()
+    #: Only these jobs; None means all of the plan.
+    only: frozenset[str] | None = None
+    #: Jobs to cancel; they need not be in the plan (points that an edited sweep no longer has).
+    cancel: frozenset[str] = frozenset()
+    #: Jobs that this very command has given up on.
+    gave_up: frozenset[str] = frozenset()
+    #: How many jobs may be queued or running at once; None means any number.
+    max_queued: int | None = None
+
+
+@dataclass(slots=True)
+class _Tally:
+    coming: set[str] = field(default_factory=set)
+    queued: int = 0
+
+
+def decide(plan: Plan, states: Mapping[str, JobStatus], request: Request | None = None) -> tuple[Action, ...]:
+    """Return one action a job, in plan order (parents before children), then the cancellations of jobs outside the plan.
+
+    `states` must hold every job of the plan and every job to cancel. Raises KeyError when one is missing.
+    """
+    request = request or Request()
+    known = plan.by_id()
+    tally = _Tally(queued=sum(states[job].is_live for job in known if job not in request.cancel))
+    actions: list[Action] = [_decide_one(spec, known, states, request, tally) for spec in plan.jobs]
+    outside = sorted(request.cancel - known.keys())
+    actions += [Cancel(job_id=job, submission=states[job].submission) for job in outside if states[job].is_live]
+    return tuple(actions)
+
+
+def submitted(actions: Iterable[Action]) -> list[Submit]:
+    """Return the submissions among actions, in order."""
+    return [action for action in actions if isinstance(action, Submit)]
+
+
+def has_lost(status: JobStatus) -> bool:
+    """Tell whether a job is a candidate that lost: a pick counts it and does not wait for it."""
+    return status.state is State.FAILED and status.failure in LOSING_FAILURES
+
+
+def _decide_one(spec: JobSpec, known: Mapping[str, JobSpec], states: Mapping[str, JobStatus], request: Request, tally: _Tally) -> Action:
+    status = states[spec.job_id]
+    if spec.job_id in request.cancel:
+        if status.is_live:
+            return Cancel(job_id=spec.job_id, submission=status.submission)
+        return Keep(job_id=spec.job_id, why=_why_not(status, request) or Why.NOT_ASKED)
+    why = _why_not(status, request)
+    if why is None and request.only is not None and spec.job_id not in request.only:
+        why = Why.NOT_ASKED
+    if why is None and not spec.resolved:
+        why = Why.UNRESOLVED
+    if why is None and not all(_will_be_there(spec, item.job, known, states, tally) for item in spec.inputs):
+        why = Why.BLOCKED
+    if why is None and request.max_queued is not None and tally.queued >= request.max_queued:
+        why = Why.QUEUE_FULL
+    if why is not None:
+        return Keep(job_id=spec.job_id, why=why)
+    tally.coming.add(spec.job_id)
+    tally.queued += 1
+    return Submit(
+        job_id=spec.job_id,
+        attempt=status.next_attempt,
+        resources=policy.bumped(spec.resources, status.failure),
+        after=status.failure,
+    )
+
+
+def _why_not(status: JobStatus, request: Request) -> Why | None:
+    """Say why a job's own state keeps it from being submitted; None when it does not."""
+    match status.state:
+        case State.SUCCEEDED:
+            return Why.DONE
+        case State.SUBMITTED | State.RUNNING:
+            return Why.IN_FLIGHT
+        case State.STOPPED:
+            return Why.STOPPED
+        case State.UNKNOWN:
+            return Why.UNKNOWN
+        case State.FAILED:
+            return _why_failed_stays(status, request)
+        case State.CANCELLED:
+            return None if request.resume and not request.failures else Why.CANCELLED
+        case State.INTERRUPTED | State.NEW:
+            return Why.GAVE_UP if status.job_id in request.gave_up else None
+
+
+def _why_failed_stays(status: JobStatus, request: Request) -> Why | None:
+    kind = status.failure or FailureKind.ERROR
+    lost = not policy.resumes(kind)
+    if status.job_id in request.gave_up or not request.resume:
+        return Why.LOST_THE_PICK if lost else Why.FAILED
+    if kind in request.failures:
+        return None
+    if request.failures:
+        return Why.LOST_THE_PICK if lost else Why.FAILED
+    return Why.LOST_THE_PICK if lost else None
+
+
+def _will_be_there(spec: JobSpec, upstream: str, known: Mapping[str, JobSpec], states: Mapping[str, JobStatus], tally: _Tally) -> bool:
+    """Tell whether an input is done, on its way, or a candidate that a pick may go without."""
+    if upstream in tally.coming:
+        return True
+    status = states.get(upstream)
+    if status is None or upstream not in known:
+        raise KeyError(f"{spec.short_id} {spec.trial}: its input {upstream} is not in the plan")
+    if spec.stage is Stage.PICK and has_lost(status):
+        return True
+    return status.state is State.SUCCEEDED or status.is_live

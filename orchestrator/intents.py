@@ -1,0 +1,242 @@
+"""What a client said it would do, written before it did it: one file a submission.
+
+submissions/<sid>.json      the intent: owner, backend, ordered jobs with the attempt each starts at, native id once there is one
+submissions/<sid>.beat      touched by the owner while it works; read only when the owner is on another host
+submissions/<sid>.cancel    job ids that somebody wants cancelled; the owner obeys
+submissions/<sid>.halt      there while the owner wants to stop: its other processes start nothing more
+submissions/<sid>.log       what the backend itself had to say
+submissions/ended/          intents whose owner finished, or whose jobs are all final
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jobs.events import is_alive, process_identity
+from jobs.paths import RunPaths, write_atomically
+from jobs.spec import Json, pretty_json
+from orchestrator.errors import LedgerError
+
+#: Seconds without a sign of life after which an owner on another host counts as dead, and an intent without a native id as stale.
+STALE_AFTER = 120.0
+#: Seconds between two signs of life.
+BEAT_EVERY = 20.0
+LOCK_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One submission as recorded before anything of it started."""
+
+    sid: str
+    owner: Mapping[str, Json]
+    backend: str
+    sweep: str
+    created: float
+    #: Job id -> number of the first attempt that this submission may start, in submission order.
+    jobs: Mapping[str, int]
+    #: What the scheduler calls it; None until it is known, and for ever on backends without a scheduler.
+    native: Mapping[str, Json] | None = None
+    #: True when the jobs run on after the owner has gone, so that only the scheduler can tell where they stand.
+    detaches: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """An intent and whether somebody still stands behind it."""
+
+    intent: Intent
+    live: bool
+    cancelled: frozenset[str] = field(default_factory=frozenset)
+
+
+@contextmanager
+def locked(run: RunPaths) -> Iterator[None]:
+    """Hold the lock of a run root, for milliseconds. Raises LedgerError when another client keeps it for a minute."""
+    from filelock import FileLock, Timeout
+
+    run.root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.lock, timeout=LOCK_TIMEOUT):
+            yield
+    except Timeout:
+        raise LedgerError(
+            f"{run.lock}: another client has held the lock for {LOCK_TIMEOUT:.0f} s; look for it with `fuser {run.lock}` and end it"
+        ) from None
+
+
+def new_intent(*, backend: str, sweep: str, jobs: Mapping[str, int], detaches: bool = False) -> Intent:
+    """Make an intent of this process."""
+    return Intent(
+        sid=uuid.uuid4().hex,
+        owner=process_identity(),
+        backend=backend,
+        sweep=sweep,
+        created=time.time(),
+        jobs=dict(jobs),
+        detaches=detaches,
+    )
+
+
+def record(run: RunPaths, intent: Intent) -> None:
+    """Write an intent durably; to be called under the lock, before anything of it starts."""
+    content = {
+        "sid": intent.sid,
+        "owner": dict(intent.owner),
+        "backend": intent.backend,
+        "sweep": intent.sweep,
+        "created": intent.created,
+        "jobs": [{"job": job, "attempt": attempt} for job, attempt in intent.jobs.items()],
+        "native": dict(intent.native) if intent.native is not None else None,
+        "detaches": intent.detaches,
+    }
+    write_atomically(_file(run, intent.sid), pretty_json(content).encode())
+    beat(run, intent.sid)
+
+
+def record_native(run: RunPaths, intent: Intent, native: Mapping[str, Json]) -> Intent:
+    """Write what the scheduler calls a submission, and return the intent that carries it."""
+    known = replace(intent, native=dict(native))
+    record(run, known)
+    return known
+
+
+def beat(run: RunPaths, sid: str) -> None:
+    """Show a sign of life."""
+    _file(run, sid, "beat").touch()
+
+
+def end(run: RunPaths, sid: str) -> None:
+    """Put an intent away: its owner answers for its jobs no longer."""
+    file = _file(run, sid)
+    ended = run.submissions / "ended"
+    ended.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(file, ended / file.name)
+    except FileNotFoundError:
+        return
+    for kind in ("beat", "cancel", "halt"):
+        _file(run, sid, kind).unlink(missing_ok=True)
+
+
+def log_file(run: RunPaths, sid: str) -> Path:
+    """Return where a backend writes what it has to say about a submission."""
+    return _file(run, sid, "log")
+
+
+def halt_file(run: RunPaths, sid: str) -> Path:
+    """Return the file that, while it is there, keeps a submission's other processes from starting one more job."""
+    return _file(run, sid, "halt")
+
+
+def ask_to_cancel(run: RunPaths, sid: str, jobs: Iterable[str]) -> None:
+    """Ask the owner of a submission to cancel jobs of it; to be called under the lock."""
+    wanted = sorted(cancel_requests(run, sid) | set(jobs))
+    write_atomically(_file(run, sid, "cancel"), pretty_json(wanted).encode())
+
+
+def cancel_requests(run: RunPaths, sid: str) -> frozenset[str]:
+    """Return the job ids of a submission that somebody wants cancelled."""
+    try:
+        return frozenset(json.loads(_file(run, sid, "cancel").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return frozenset()
+
+
+def open_intents(run: RunPaths, *, ignoring: str | None = None) -> list[Held]:
+    """Return every intent that was not put away, oldest first, with whether it is live.
+
+    `ignoring` names one that is not even read. One that disappears while being read was just put away.
+    Raises LedgerError for a file that is no intent.
+    """
+    found: list[Held] = []
+    clock = _FileClock(run)
+    for file in _intent_files(run):
+        intent = _read(file) if file.stem != ignoring else None
+        if intent is not None:
+            found.append(Held(intent=intent, live=_is_live(intent, run, clock), cancelled=cancel_requests(run, intent.sid)))
+    return sorted(found, key=lambda held: (held.intent.created, held.intent.sid))
+
+
+def _intent_files(run: RunPaths) -> list[Path]:
+    try:
+        names = os.listdir(run.submissions)
+    except FileNotFoundError:
+        return []
+    return [run.submissions / name for name in sorted(names) if name.endswith(".json") and not name.startswith(".")]
+
+
+def _read(file: Path) -> Intent | None:
+    try:
+        about = file.stat()
+    except FileNotFoundError:
+        return None
+    return _read_once(file, about.st_mtime_ns, about.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _read_once(file: Path, _changed: int, _inode: int) -> Intent | None:
+    """Parse a record once: it may name 10,000 jobs, and a driver looks whenever one of its own has ended."""
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return Intent(
+            sid=content["sid"],
+            owner=content["owner"],
+            backend=content["backend"],
+            sweep=content["sweep"],
+            created=content["created"],
+            jobs={item["job"]: item["attempt"] for item in content["jobs"]},
+            native=content["native"],
+            detaches=content["detaches"],
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"{file}: not the record of a submission ({error!r}); move it away and submit again") from None
+
+
+def _is_live(intent: Intent, run: RunPaths, clock: _FileClock) -> bool:
+    alive = is_alive(dict(intent.owner))
+    if alive is None:
+        alive = clock.age(_file(run, intent.sid, "beat")) < STALE_AFTER
+    if intent.detaches and intent.native is None and not alive:
+        return clock.age(_file(run, intent.sid)) < STALE_AFTER
+    return alive
+
+
+class _FileClock:
+    """Ages of files by the clock of the file server, whose time may not be this host's."""
+
+    def __init__(self, run: RunPaths) -> None:
+        self._run = run
+        self._now: float | None = None
+
+    def age(self, file: Path) -> float:
+        try:
+            changed = file.stat().st_mtime
+        except FileNotFoundError:
+            return float("inf")
+        if self._now is None:
+            self._now = self._server_time()
+        return self._now - changed
+
+    def _server_time(self) -> float:
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._run.submissions, prefix=".now.") as file:
+                return os.fstat(file.fileno()).st_mtime
+        except OSError:
+            return time.time()
+
+
+def _file(run: RunPaths, sid: str, kind: str = "json") -> Path:
+    return run.submissions / f"{sid}.{kind}"

@@ -1,0 +1,264 @@
+"""Where every job stands: a fold over the files of a run root. Nothing is cached and nothing else is asked.
+
+A job that has `result.json` SUCCEEDED. Otherwise its last claimed attempt decides: the event that ended it, or, when it has none,
+whether the process that claimed it still lives. Open intents (`orchestrator.intents`) say who answers for what has not started.
+Backends whose jobs outlive the client hand in what their scheduler says; without that answer a started job there is UNKNOWN, never done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.events import append_event, is_alive, read_events
+from jobs.paths import AttemptPaths, JobPaths, RunPaths
+from jobs.spec import EventKind, FailureKind, Json, State
+from orchestrator import policy
+from orchestrator.intents import Held, open_intents
+
+_ENDS: Mapping[str, State] = {
+    EventKind.SUCCEEDED: State.SUCCEEDED,
+    EventKind.STOPPED: State.STOPPED,
+    EventKind.FAILED: State.FAILED,
+    EventKind.CANCELLED: State.CANCELLED,
+}
+_LOST_MESSAGE = "its process is gone and left no reason (killed, or the machine went down)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """Where one job stands."""
+
+    job_id: str
+    state: State
+    #: Number of the last claimed attempt; 0 when nothing was ever started (and, without `details`, of a job that succeeded).
+    attempt: int = 0
+    failure: FailureKind | None = None
+    #: Why it failed or was interrupted, for people.
+    message: str = ""
+    #: Seconds since the epoch of the last attempt's start and end, when known.
+    started: float | None = None
+    ended: float | None = None
+    #: Last checkpoint of the running attempt.
+    step: int | None = None
+    epoch: int | None = None
+    #: Who claimed the last attempt.
+    owner: Mapping[str, Json] = field(default_factory=dict)
+    #: The open submission that answers for the job.
+    submission: str | None = None
+
+    @property
+    def next_attempt(self) -> int:
+        """Return the number that the next attempt would take."""
+        return self.attempt + 1
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether somebody answers for the job right now."""
+        return self.state in (State.SUBMITTED, State.RUNNING)
+
+    @property
+    def seconds(self) -> float | None:
+        """Return how long the last attempt took, when it has ended."""
+        return None if self.started is None or self.ended is None else max(0.0, self.ended - self.started)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cover:
+    """What the open intents say of one job."""
+
+    sid: str
+    live: bool
+    detaches: bool
+    #: First attempt number that the submission may start.
+    attempt: int
+
+
+def states(
+    run: RunPaths,
+    job_ids: Iterable[str],
+    *,
+    polled: Mapping[str, State] | None = None,
+    ignoring: str | None = None,
+    details: bool = False,
+) -> dict[str, JobStatus]:
+    """Fold the files of a run root into the state of each job.
+
+    `polled` is what the schedulers of detaching backends say, by job id. `ignoring` names a submission that is not asked: its own
+    driver wants to know where its jobs really stand. `details` also reads times and attempts of jobs that succeeded.
+    Raises LedgerError for a submission record that cannot be read.
+    """
+    wanted = list(job_ids)
+    covers = _covers(open_intents(run, ignoring=ignoring), wanted)
+    present = _present(run, wanted)
+    found: dict[str, JobStatus] = {}
+    for job in wanted:
+        if job in present:
+            found[job] = _of_folder(run.job(job), job, covers.get(job), polled, details=details)
+        else:
+            found[job] = _not_started(job, 0, covers.get(job), polled)
+    return found
+
+
+def state_of(run: RunPaths, job_id: str, **how: Any) -> JobStatus:
+    """Return where one job stands; arguments as for `states`."""
+    return states(run, [job_id], **how)[job_id]
+
+
+def write_tombstone(run: RunPaths, job_id: str, reason: str) -> bool:
+    """Cancel a job that is not running: claim its next attempt, so that nobody else can, and end it as CANCELLED.
+
+    Returns False when the job has a result or somebody claimed that attempt in the meantime.
+    """
+    from jobs.main import claim
+
+    paths = run.job(job_id)
+    if _has_result(paths):
+        return False
+    attempt = claim(paths, _last_claimed(paths.attempts()) + 1)
+    if attempt is None:
+        return False
+    append_event(attempt.events, EventKind.CANCELLED, message=reason)
+    return True
+
+
+def write_loss(attempt: AttemptPaths, message: str, failure: FailureKind = FailureKind.ERROR) -> None:
+    """End an attempt of this very process that came back without saying how it ended."""
+    append_event(attempt.events, EventKind.FAILED, failure=str(failure), message=message, for_people=False)
+
+
+def has_ended(attempt: AttemptPaths) -> bool:
+    """Tell whether an attempt left an event that ends it."""
+    return any(event.get("kind") in _ENDS for event in read_events(attempt.events))
+
+
+def _covers(open_: Sequence[Held], wanted: Sequence[str]) -> dict[str, _Cover]:
+    covers: dict[str, _Cover] = {}
+    for held in open_:
+        intent = held.intent
+        detaches = intent.detaches and intent.native is not None
+        for job in wanted:
+            attempt = intent.jobs.get(job)
+            known = covers.get(job)
+            if attempt is not None and (known is None or held.live or not known.live):
+                covers[job] = _Cover(sid=intent.sid, live=held.live, detaches=detaches, attempt=attempt)
+    return covers
+
+
+def _present(run: RunPaths, job_ids: Sequence[str]) -> set[str]:
+    """Return which jobs have a folder, by one listing a shard."""
+    present: set[str] = set()
+    for shard in {job[:2] for job in job_ids}:
+        try:
+            present.update(os.listdir(run.root / "jobs" / shard))
+        except FileNotFoundError:
+            continue
+    return present
+
+
+def _of_folder(paths: JobPaths, job: str, cover: _Cover | None, polled: Mapping[str, State] | None, *, details: bool) -> JobStatus:
+    done = _has_result(paths)
+    if done and not details:
+        return JobStatus(job_id=job, state=State.SUCCEEDED)
+    attempts = paths.attempts()
+    number = _last_claimed(attempts)
+    if done:
+        times = _times(read_events(paths.attempt(number).events)) if number else {}
+        return JobStatus(job_id=job, state=State.SUCCEEDED, attempt=number, **times)
+    if number == 0 or (cover is not None and cover.live and number < cover.attempt):
+        return _not_started(job, number, cover, polled)
+    return _of_attempt(paths.attempt(number), job, cover, polled)
+
+
+def _has_result(paths: JobPaths) -> bool:
+    """Tell whether there is a result; an empty one, left by a power cut, is none."""
+    try:
+        return paths.result.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _last_claimed(attempts: Sequence[AttemptPaths]) -> int:
+    return next((attempt.number for attempt in reversed(attempts) if attempt.claim.exists()), 0)
+
+
+def _not_started(job: str, attempt: int, cover: _Cover | None, polled: Mapping[str, State] | None) -> JobStatus:
+    if cover is None:
+        return JobStatus(job_id=job, state=State.NEW, attempt=attempt)
+    if cover.detaches:
+        state = State.UNKNOWN if polled is None else polled.get(job, State.NEW)
+    else:
+        state = State.SUBMITTED if cover.live else State.NEW
+    return JobStatus(job_id=job, state=state, attempt=attempt, submission=cover.sid if state is not State.NEW else None)
+
+
+def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: Mapping[str, State] | None) -> JobStatus:
+    events = read_events(attempt.events)
+    last = next((event for event in reversed(events) if event.get("kind") in _ENDS), None)
+    sid = cover.sid if cover is not None and cover.live else None
+    about: dict[str, Any] = {"job_id": job, "attempt": attempt.number, "submission": sid, **_times(events)}
+    if last is None:
+        return _of_open_attempt(attempt, cover, polled, about)
+    state = _ENDS[last["kind"]]
+    failure = _failure(last.get("failure")) if state is State.FAILED else None
+    message = str(last.get("message", ""))
+    if state is State.SUCCEEDED:
+        state, message = State.INTERRUPTED, "it ended well, and its result is missing or empty"
+    elif state is State.STOPPED and last.get("resumable"):
+        state, failure, message = State.INTERRUPTED, FailureKind.PREEMPTED, "it was asked to stop and saved"
+    elif failure is not None and policy.continues(failure):
+        state = State.INTERRUPTED
+    if state is State.INTERRUPTED and cover is not None and cover.live:
+        state = State.SUBMITTED
+    return JobStatus(state=state, failure=failure, message=message, **about)
+
+
+def _of_open_attempt(attempt: AttemptPaths, cover: _Cover | None, polled: Mapping[str, State] | None, about: dict[str, Any]) -> JobStatus:
+    """Judge an attempt that was claimed and has no end: by its process, else by its submission, else by the scheduler."""
+    owner = _owner(attempt)
+    about["owner"] = owner
+    alive = is_alive(owner) if owner else False
+    if alive is None and cover is not None:
+        alive = _alive_by_scheduler(about["job_id"], polled) if cover.detaches else cover.live
+    if alive is None:
+        return JobStatus(state=State.UNKNOWN, message=f"it was started on {owner.get('host')}, which cannot be asked from here", **about)
+    if alive:
+        return JobStatus(state=State.RUNNING, **about)
+    state = State.SUBMITTED if cover is not None and cover.live else State.INTERRUPTED
+    return JobStatus(state=state, failure=FailureKind.LOST, message=_LOST_MESSAGE, **about)
+
+
+def _alive_by_scheduler(job: str, polled: Mapping[str, State] | None) -> bool | None:
+    if polled is None or polled.get(job) is State.UNKNOWN:
+        return None
+    return polled.get(job) in (State.SUBMITTED, State.RUNNING)
+
+
+def _owner(attempt: AttemptPaths) -> dict[str, Json]:
+    try:
+        return json.loads(attempt.claim.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _failure(name: Json) -> FailureKind:
+    try:
+        return FailureKind(name)
+    except ValueError:
+        return FailureKind.ERROR
+
+
+def _times(events: Sequence[Mapping[str, Json]]) -> dict[str, Any]:
+    times: dict[str, Any] = {}
+    for event in events:
+        kind = event.get("kind")
+        if kind == EventKind.STARTED:
+            times["started"] = event.get("time")
+        elif kind == EventKind.CHECKPOINTED:
+            times["step"], times["epoch"] = event.get("step"), event.get("epoch")
+        elif kind in _ENDS:
+            times["ended"] = event.get("time")
+    return times

@@ -1,0 +1,317 @@
+"""From a plan to finished jobs: decide, record what is intended, let the backend run it, and look again.
+
+Deciding and recording happen under the lock of the run root; starting happens after it is given up. A client that dies in between leaves
+an intent whose owner is dead, and the next one takes over. Two clients may submit the same sweep at the same time: each job is recorded
+by one of them, and the other waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import FrameType
+
+from jobs.paths import RunPaths, write_atomically
+from jobs.spec import JobSpec, Json, State, pretty_json, spec_from_json, spec_to_json
+from orchestrator import intents, ledger
+from orchestrator.backends import base
+from orchestrator.backends.base import Backend, Halt, Notice, Notify, Queued, Session, Submission
+from orchestrator.decide import Action, Cancel, Keep, Request, Why, decide, has_lost, submitted
+from orchestrator.errors import IdentityError
+from orchestrator.ledger import JobStatus
+from orchestrator.model import ClusterConfig, Plan
+from orchestrator.plans import read_plan, write_plan
+
+#: Seconds between two looks at jobs that another client runs.
+FOLLOW_EVERY = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a submission would do, and the very text that would be submitted."""
+
+    actions: tuple[Action, ...]
+    states: Mapping[str, JobStatus]
+    submission: Submission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """How a submission ended."""
+
+    sweep: str
+    #: How many attempts were handed to the backend.
+    submitted: int
+    states: Mapping[str, JobStatus]
+    #: Why jobs that are not done were left, by job id.
+    kept: Mapping[str, Why] = field(default_factory=dict)
+    cancelled: tuple[str, ...] = ()
+    #: A person stopped it.
+    halted: bool = False
+
+    @property
+    def counts(self) -> Mapping[State, int]:
+        """Return how many jobs stand where."""
+        return Counter(status.state for status in self.states.values())
+
+    @property
+    def failed(self) -> tuple[JobStatus, ...]:
+        """Return the jobs that failed; candidates that lost a pick are not among them."""
+        return tuple(s for s in self.states.values() if s.state is State.FAILED and not has_lost(s))
+
+    @property
+    def unfinished(self) -> tuple[JobStatus, ...]:
+        """Return the jobs that are neither done nor lost nor still on their way."""
+        return tuple(s for s in self.states.values() if not (s.state is State.SUCCEEDED or has_lost(s) or s.is_live))
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 when everything is done or on its way, 1 when some jobs failed or were left."""
+        return 1 if self.unfinished or self.halted else 0
+
+
+def preview(plan: Plan, run: RunPaths, backend: Backend, request: Request | None = None, *, prune: bool = False) -> Preview:
+    """Decide and render without recording anything. Raises BackendError for a job that this machine can never run."""
+    request = _with_pruned(plan, run, request or Request(), prune=prune)
+    known = _states(plan, run, backend, request)
+    actions = decide(plan, known, request)
+    return Preview(actions=actions, states=known, submission=backend.render(plan.sweep, _queued(plan, actions)))
+
+
+def submit(
+    plan: Plan,
+    run: RunPaths,
+    cluster: ClusterConfig,
+    backend: Backend,
+    *,
+    machine: Mapping[str, Json],
+    request: Request | None = None,
+    prune: bool = False,
+    wait: bool = True,
+    notify: Notify | None = None,
+    halt: Halt | None = None,
+    runner: str = base.RUNNER,
+) -> Summary:
+    """Submit what a plan lacks and, on a backend that does not detach, stay until it has run.
+
+    With `wait`, also stay for jobs of this plan that another client runs, and take over what it leaves. Ctrl-C and TERM ask running jobs
+    to save and stop; a second Ctrl-C raises KeyboardInterrupt. `machine` is the content of `machine.json`.
+    Raises BackendError, IdentityError or LedgerError before anything of this submission has started.
+    """
+    notify = notify or _silent
+    halt = halt or Halt()
+    request = _with_pruned(plan, run, request or Request(), prune=prune)
+    asked, handed, cancelled = request, 0, []
+    with _halting(halt):
+        while True:
+            decided, intent = _decide_and_record(plan, run, cluster, backend, machine, request)
+            cancelled += [action.job_id for action in decided.actions if isinstance(action, Cancel)]
+            notify(Notice(kind="round", message=_round_message(decided)))
+            request = replace(request, cancel=frozenset())
+            if intent is not None:
+                handed += len(decided.submission.jobs)
+                gave_up = _run(
+                    plan, run, backend, decided.submission, Session(run=run, intent=intent, notify=notify, halt=halt, runner=runner)
+                )
+                # What failed in this very command is not tried again by it, whatever was asked for at first.
+                request = replace(request, resume=False, gave_up=request.gave_up | gave_up)
+            elif backend.capabilities.detaches or not wait or not _wait_for_others(plan, run, decided.states, notify, halt):
+                break
+            if halt.wanted or backend.capabilities.detaches:
+                break
+    final = _states(plan, run, backend, Request())
+    kept = {a.job_id: a.why for a in decide(plan, final, replace(asked, resume=False, gave_up=request.gave_up)) if isinstance(a, Keep)}
+    return Summary(
+        sweep=plan.sweep,
+        submitted=handed,
+        states=final,
+        kept={job: why for job, why in kept.items() if why is not Why.DONE},
+        cancelled=tuple(cancelled),
+        halted=halt.wanted,
+    )
+
+
+def cancel(run: RunPaths, cluster: ClusterConfig, jobs: Iterable[str]) -> tuple[str, ...]:
+    """Cancel jobs that are queued or running, wherever their client is. Returns those that nobody could be asked to cancel.
+
+    A queued job is cancelled at once by the client that queued it; a running one saves first.
+    """
+    wanted = list(dict.fromkeys(jobs))
+    with intents.locked(run):
+        known = ledger.states(run, wanted)
+        live = [Cancel(job_id=job, submission=known[job].submission) for job in wanted if known[job].is_live]
+        return _cancel(run, cluster, live)
+
+
+# --- one round ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _decide_and_record(
+    plan: Plan, run: RunPaths, cluster: ClusterConfig, backend: Backend, machine: Mapping[str, Json], request: Request
+) -> tuple[Preview, intents.Intent | None]:
+    """Decide under the lock; write the plan and, when there is something to start, the intent. Then write the job files."""
+    with intents.locked(run):
+        _tidy(run)
+        known = _states(plan, run, backend, request)
+        actions = decide(plan, known, request)
+        queued = _queued(plan, actions)
+        submission = backend.render(plan.sweep, queued)
+        for job in queued:
+            _refuse_another_identity(run, job.spec)
+        write_plan(run.sweep(plan.sweep).plan, plan)
+        write_atomically(run.machine, pretty_json(dict(machine)).encode())
+        _cancel(run, cluster, [action for action in actions if isinstance(action, Cancel)])
+        decided = Preview(actions=actions, states=known, submission=submission)
+        if not queued:
+            return decided, None
+        intent = intents.new_intent(
+            backend=backend.name,
+            sweep=plan.sweep,
+            jobs={job.spec.job_id: job.attempt for job in queued},
+            detaches=backend.capabilities.detaches,
+        )
+        intents.record(run, intent)
+    _write_job_files(run, queued)
+    return decided, intent
+
+
+def _run(plan: Plan, run: RunPaths, backend: Backend, submission: Submission, session: Session) -> frozenset[str]:
+    try:
+        return backend.submit(submission, session)
+    finally:
+        if not backend.capabilities.detaches:
+            intents.end(run, session.intent.sid)
+
+
+def _states(plan: Plan, run: RunPaths, backend: Backend, request: Request) -> dict[str, JobStatus]:
+    ids = dict.fromkeys([*(job.job_id for job in plan.jobs), *sorted(request.cancel)])
+    polled = backend.poll([held.intent for held in intents.open_intents(run)]) if backend.capabilities.detaches else None
+    return ledger.states(run, ids, polled=polled)
+
+
+def _queued(plan: Plan, actions: Sequence[Action]) -> list[Queued]:
+    specs = plan.by_id()
+    return [
+        Queued(spec=replace(specs[action.job_id], resources=action.resources), attempt=action.attempt, resources=action.resources)
+        for action in submitted(actions)
+    ]
+
+
+def _refuse_another_identity(run: RunPaths, spec: JobSpec) -> None:
+    """Raise IdentityError when the run root already holds something else under this job's id."""
+    try:
+        stored = spec_from_json(_read_json(run.job(spec.job_id).job))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return
+    mine, theirs = spec.identity(), stored.identity()
+    differing = sorted(key for key in mine if mine[key] != theirs.get(key))
+    if differing:
+        raise IdentityError(
+            f"{run.job(spec.job_id).job}: job {spec.short_id} ({spec.trial}) is stored with another {', '.join(differing)} "
+            f"than the plan has; "
+            f"raise VERSION of trainer '{spec.trainer}', or delete {run.job(spec.job_id).folder}"
+        )
+
+
+def _write_job_files(run: RunPaths, queued: Sequence[Queued]) -> None:
+    """Write each `job.json`, whole but not synced: `plan.json` was, and holds the same."""
+    for job in queued:
+        path = run.job(job.spec.job_id).job
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".job.json.{os.getpid()}.tmp")
+        aside.write_text(pretty_json(spec_to_json(job.spec)), encoding="utf-8")
+        aside.replace(path)
+
+
+def _read_json(path: os.PathLike[str]) -> Json:
+    import json
+
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _tidy(run: RunPaths) -> None:
+    """Put away intents of dead owners whose jobs have all ended."""
+    for held in intents.open_intents(run):
+        if held.live or held.intent.detaches:
+            continue
+        known = ledger.states(run, held.intent.jobs, ignoring=held.intent.sid)
+        if all(status.state is not State.UNKNOWN for status in known.values()):
+            intents.end(run, held.intent.sid)
+
+
+def _with_pruned(plan: Plan, run: RunPaths, request: Request, *, prune: bool) -> Request:
+    """Add to the jobs to cancel those that the plan submitted before has and this one has not."""
+    stored = run.sweep(plan.sweep).plan
+    if not prune or not stored.exists():
+        return request
+    gone = read_plan(stored).by_id().keys() - plan.by_id().keys()
+    return replace(request, cancel=request.cancel | gone)
+
+
+def _cancel(run: RunPaths, cluster: ClusterConfig, live: Sequence[Cancel]) -> tuple[str, ...]:
+    by_submission: defaultdict[str | None, list[str]] = defaultdict(list)
+    for action in live:
+        by_submission[action.submission].append(action.job_id)
+    for held in intents.open_intents(run) if live else ():
+        jobs = by_submission.pop(held.intent.sid, None)
+        if jobs is not None:
+            base.load(replace(cluster, backend=held.intent.backend)).cancel(run, held.intent, jobs)
+    return tuple(job for jobs in by_submission.values() for job in jobs)
+
+
+# --- staying -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _wait_for_others(plan: Plan, run: RunPaths, known: Mapping[str, JobStatus], notify: Notify, halt: Halt) -> bool:
+    """Follow jobs of the plan that another client runs until one of them ends. Returns False when there is none, or a person halts."""
+    live = [job.job_id for job in plan.jobs if known[job.job_id].is_live]
+    if not live:
+        return False
+    while not halt.wanted:
+        begun = time.monotonic()
+        found = ledger.states(run, live)
+        ended = [status for status in found.values() if not status.is_live]
+        for status in ended:
+            notify(Notice(kind="ended", job_id=status.job_id, state=status.state, message=status.message))
+        if ended:
+            return True
+        time.sleep(max(FOLLOW_EVERY, 5 * (time.monotonic() - begun)))
+    return False
+
+
+@contextlib.contextmanager
+def _halting(halt: Halt) -> Iterator[None]:
+    """Let Ctrl-C, TERM and USR2 ask for a halt; a second Ctrl-C raises KeyboardInterrupt. Outside the main thread nothing is caught."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        del frame
+        if halt.wanted and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        halt.want()
+
+    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _round_message(decided: Preview) -> str:
+    why = Counter(action.why for action in decided.actions if isinstance(action, Keep))
+    parts = [f"{len(decided.submission.jobs)} to run", *(f"{number} {reason}" for reason, number in sorted(why.items()))]
+    return ", ".join(parts)
+
+
+def _silent(notice: Notice) -> None:
+    del notice

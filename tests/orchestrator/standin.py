@@ -1,0 +1,112 @@
+"""A stage that needs no torch, behind the real seam: what a job does stands in its config. Imported by Ray workers too.
+
+`config`: `seconds` (how long it works, in steps of 10 ms, saving each), `fail` (a failure kind), `die` (attempts that kill themselves with
+SIGKILL half-way), `crash` (the runner raises before anything is claimed). Every body leaves a line in `body.log` of its job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from jobs import main
+from jobs.spec import Input, JobSpec, Json, Resources, Stage, identity_payload, job_id
+from jobs.stages import Node, Stopped
+from orchestrator.model import Plan, ReportSpec
+from trainers.errors import Collapsed, DataError, Diverged
+
+RUNNER = "tests.orchestrator.standin:run"
+STEP = 0.01
+_ERRORS = {"DIVERGED": Diverged, "COLLAPSED": Collapsed, "BAD_DATA": DataError, "ERROR": ValueError}
+
+
+def run(job_file: Path, *, attempt: int | None = None) -> int:
+    """Run a job through the real `jobs.main.run`, with the stage below."""
+    if json.loads(job_file.read_text(encoding="utf-8"))["config"].get("crash"):
+        raise OSError("the runner itself fell over")
+    main.run_stage = stage
+    return main.run(job_file, attempt=attempt)
+
+
+def stage(node: Node) -> dict[str, Json]:
+    """Work for a while, saving progress; go on from it on the next attempt."""
+    config = node.spec.config
+    attempt = node.paths.attempts()[-1].number
+    body = os.open(node.paths.folder / "body.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(body, f"{attempt} {os.getpid()}\n".encode())
+    os.close(body)
+    progress = node.paths.folder / "progress"
+    done = int(progress.read_text()) if progress.exists() else 0
+    steps = round(float(config.get("seconds", 0)) / STEP)
+    for step in range(done, steps):
+        if node.host.should_stop():
+            raise Stopped
+        time.sleep(STEP)
+        aside = progress.with_name(".progress")
+        aside.write_text(str(step + 1))
+        aside.replace(progress)
+        if attempt in config.get("die", ()) and step >= steps // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+    if attempt in config.get("die", ()):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "fail" in config:
+        raise _ERRORS[config["fail"]]("as told")
+    return {"job_id": node.spec.job_id, "steps": steps, "threads": os.environ.get("OMP_NUM_THREADS") and node.spec.resources.cpus}
+
+
+def job(
+    trial: str,
+    inputs: tuple[JobSpec, ...] = (),
+    *,
+    stage: Stage = Stage.TRAIN,
+    config: Mapping[str, Json] | None = None,
+    resources: Resources | None = None,
+    phase: str = "toy",
+    resolved: bool = True,
+) -> JobSpec:
+    """Make a job whose id follows from its trial and config."""
+    parts = {
+        "stage": stage,
+        "trainer": "toy",
+        "trainer_version": 1,
+        "loop_version": 1,
+        "config": {"name": trial, **(config or {})},
+        "data": {},
+        "seed": 0,
+        "inputs": tuple(Input(role="init", job=item.job_id, take="last") for item in inputs),
+        "weights": {},
+    }
+    return JobSpec(
+        job_id=job_id(identity_payload(**parts)),
+        **parts,
+        sweep="toy",
+        phase=phase,
+        trial=trial,
+        labels={},
+        resources=resources or Resources(cpus=1),
+        resolved=resolved,
+    )
+
+
+def plan(*jobs: JobSpec, sweep: str = "toy") -> Plan:
+    """Make a plan of jobs, parents before children."""
+    return Plan(sweep=sweep, about="", jobs=jobs, axes=(), report=ReportSpec())
+
+
+def chain(name: str, *, seconds: float = 0.0, **config: Json) -> tuple[JobSpec, JobSpec, JobSpec]:
+    """Make train -> pick -> evaluate; the config is that of the train job."""
+    train = job(f"{name}/train", config={"seconds": seconds, **config})
+    pick = job(f"{name}/pick", (train,), stage=Stage.PICK)
+    return train, pick, job(f"{name}/evaluate", (pick,), stage=Stage.EVALUATE)
+
+
+def bodies(folder: Path) -> list[tuple[int, int]]:
+    """Return (attempt, pid) of every body that ran for a job."""
+    log = folder / "body.log"
+    if not log.exists():
+        return []
+    return [(int(attempt), int(pid)) for attempt, pid in (line.split() for line in log.read_text().splitlines())]
