@@ -130,8 +130,11 @@ class _Expansion:
         self._require_matches()
         origins = {name: origin for parent in self._parent_names() for name, origin in self.scene.known[parent].origins.items()}
         origins |= {self.names.get(name, name): origin for name, origin in origins_of(self.phase).items()}
+        # The sweep's own axes come before the phase's, as they stand in the file.
+        own = sorted((name for name in self.infos if name not in inherited), key=lambda name: self.infos[name].phase != "")
+        axes = {name: self.infos[name] for name in (*inherited, *own)}
         return PhasePoints(
-            points=points, axes=self.infos, origins=origins, shared=frozenset(self.shared), notes=tuple(self._collapsed(inherited))
+            points=points, axes=axes, origins=origins, shared=frozenset(self.shared), notes=tuple(self._collapsed(inherited))
         )
 
     def _parent_names(self) -> list[str]:
@@ -173,10 +176,10 @@ class _Expansion:
         handed = {name: self.scene.known[name].handed for name in self._parent_names()}
         for labels, open_labels, grid, parents in joined(branch.parents.roles, handed):
             inherited, top = self._top_level(labels, branch)
-            for shifts in product(*top, *factors):
+            for shifts in product(*top, (Shift(labels=branch.label, settings={}),), *factors):
                 yield from self._replicated(
                     branch,
-                    {**labels, **branch.label},
+                    dict(labels),
                     (Shift(labels={}, settings=inherited, open=open_labels, grid=grid), *shifts),
                     parents,
                 )
