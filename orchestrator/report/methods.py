@@ -1,0 +1,82 @@
+"""The methods text: only what was done, in the order in which a reader asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.report.values import Cell, FoldArea, TestSet
+
+
+def methods(
+    test_sets: Sequence[TestSet], cells: Sequence[Cell], folds: Sequence[FoldArea], *, confidence: float, resamples: int
+) -> tuple[str, ...]:
+    """Return the paragraphs of the methods text."""
+    level = f"{100 * confidence:g} %"
+    said: list[str] = []
+    if cells:
+        cluster = " and ".join(sorted({test_set.cluster for test_set in test_sets if not test_set.by_folds}))
+        said += [_intervals(level, cluster), _bootstrap(resamples, cluster), _matching(), _multiplicity()]
+        said += _limits(cells)
+    if folds:
+        said.append(_folds(folds[0], level))
+    return tuple(said)
+
+
+def _intervals(level: str, cluster: str) -> str:
+    return (
+        f"Every interval is {level}. Headline intervals treat replicates (labelled draws or seeds) and test {cluster} as random and "
+        "crossed: the Obuchowski–Rockette analysis with Hillis's degrees of freedom, its covariances from DeLong placement values summed "
+        f"within {cluster} (Obuchowski). An interval is never narrower than the one for these models on new {cluster}. Intervals of one "
+        "arm are formed on the logit scale, differences on the raw scale."
+    )
+
+
+def _bootstrap(resamples: int, cluster: str) -> str:
+    return (
+        f"The bootstrap twin resamples {cluster} {resamples:,} times, the same resamples for every run, and replicates independently of "
+        "them, their spread widened by √(D/(D−1)); it is a percentile interval. Point estimates are the statistic itself, not a bootstrap "
+        "mean."
+    )
+
+
+def _matching() -> str:
+    return (
+        "Two arms are matched when the sha256 of the labelled patients of a draw is equal on both sides; a difference is then formed "
+        "within each draw. Seeds on identical data are not matched: each arm then has a draw variance of its own."
+    )
+
+
+def _multiplicity() -> str:
+    return (
+        "p values are two-sided and adjusted by Holm within one test set, measure and declared contrast, over all arms and label counts. "
+        "Differences by finding are exploratory and adjusted by Benjamini–Hochberg over the findings of one comparison."
+    )
+
+
+def _limits(cells: Sequence[Cell]) -> list[str]:
+    said: list[str] = []
+    replicates = sorted({cell.n_replicates for cell in cells if cell.n_replicates > 1})
+    if replicates and 2 / 2 ** replicates[0] > 0.05:
+        said.append(
+            f"With {replicates[0]} replicates the smallest two-sided p that a sign-flip test over replicates alone could reach is "
+            f"{2 / 2 ** replicates[0]:.4g}: what goes below it leans on the model of the variance."
+        )
+    shares = sorted({float(cell.size.removeprefix("fraction=")) for cell in cells if cell.size.startswith("fraction=")})
+    if shares:
+        listed = ", ".join(f"{100 * share:g} %" for share in shares)
+        alike = " At 30 % and more the overlap makes draws look alike." if shares[-1] >= 0.3 else ""
+        said.append(
+            f"Draws come from one labelled pool, so two draws of a fraction share about that fraction of their patients ({listed}); the "
+            f"question answered is a new draw from this pool.{alike}"
+        )
+    return said
+
+
+def _folds(one: FoldArea, level: str) -> str:
+    how = f"all {one.assignments:,} assignments" if one.exact else f"{one.assignments:,} sampled assignments"
+    return (
+        "Cases were held out fold by fold, and scores are compared within a fold only: the area is the mean over folds, ties counting "
+        f"half. The chance range holds the central {level} of areas over {how} of the positive labels to patients, patients ranked by "
+        "their mean held-out score. Folds overlap and are not independent replicates, so there is no interval and no test of one arm "
+        "against another."
+    )

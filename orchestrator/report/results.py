@@ -1,0 +1,170 @@
+"""What evaluate jobs left behind: their place in the design, their draw, their pick and their predictions; gaps included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.paths import RunPaths
+from jobs.spec import Input, JobSpec, Json, Scalar, Stage
+from orchestrator.model import AxisKind, Plan
+from orchestrator.report.design import Design, Place, pretraining_of, text_of
+from orchestrator.report.predictions import Predictions, read_predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """The labelled subset that a run was trained on."""
+
+    sha256: str | None
+    patients: int | None
+    images: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """Which candidate and which checkpoint a pick chose for a run."""
+
+    train_job: str | None = None
+    checkpoint: str | None = None
+    epoch: float | None = None
+    #: Validation metric of the checkpoint.
+    value: float | None = None
+    tuned: Mapping[str, Scalar]
+    candidates: int = 1
+    at_edge: tuple[str, ...] = ()
+    scope: str = "draw"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One planned evaluation. `result` and `predictions` are None while it is not there."""
+
+    spec: JobSpec
+    place: Place
+    pretraining: str
+    result: Mapping[str, Any] | None
+    draw: Draw
+    picked: Picked
+    predictions: Predictions | None
+
+    @property
+    def name(self) -> str:
+        """Return what errors and the ledger call this run."""
+        return f"{self.spec.trial} ({self.spec.short_id})"
+
+
+def read_runs(plan: Plan, run: RunPaths) -> list[Run]:
+    """Read every evaluate job of a plan, in an order that the plan's does not change. Raises ReportError on unreadable predictions."""
+    by_id, design = plan.by_id(), Design.of(plan)
+    specs = sorted((spec for spec in plan.jobs if spec.stage is Stage.EVALUATE), key=lambda spec: (spec.trial, spec.job_id))
+    return [_read(spec, design, run, by_id) for spec in specs]
+
+
+def _read(spec: JobSpec, design: Design, run: RunPaths, by_id: Mapping[str, JobSpec]) -> Run:
+    paths = run.job(spec.job_id)
+    result = _json(paths.result) if paths.predictions.exists() else None
+    picked = _picked(spec, design.plan, run, by_id)
+    return Run(
+        spec=spec,
+        place=design.place(spec),
+        pretraining=pretraining_of(spec, by_id),
+        result=result,
+        draw=_draw(result, run, picked.train_job),
+        picked=picked,
+        predictions=read_predictions(paths.predictions, f"{spec.trial} ({spec.short_id})") if result is not None else None,
+    )
+
+
+def _draw(result: Mapping[str, Any] | None, run: RunPaths, train_job: str | None) -> Draw:
+    """Find the draw in the evaluation's result, or in that of the training run behind it."""
+    trained = _json(run.job(train_job).result) if train_job else None
+    for source in (result or {}, trained or {}):
+        if source.get("draw"):
+            return _draw_of([source["draw"]])
+    opened = [data for data in (trained or {}).get("data", ()) if "train" in data.get("splits", {})]
+    if opened and all(data.get("draw") for data in opened):
+        return _draw_of([data["draw"] for data in opened])
+    # Without a draw all of the training split was used: its size is known, and no digest makes replicates matched.
+    sizes = [data["splits"]["train"] for data in opened]
+    return Draw(
+        sha256=None,
+        patients=sum(int(size["patients"]) for size in sizes) if sizes else None,
+        images=sum(int(size["images"]) for size in sizes) if sizes else None,
+    )
+
+
+def _draw_of(facts: Sequence[Mapping[str, Any]]) -> Draw:
+    def total(*names: str) -> int | None:
+        found = [next((one[name] for name in names if one.get(name) is not None), None) for one in facts]
+        known = [int(count) for count in found if count is not None]
+        return sum(known) if len(known) == len(found) else None
+
+    return Draw(sha256="+".join(str(one["sha256"]) for one in facts), patients=total("n_patients"), images=total("n_images", "n_labeled"))
+
+
+def _picked(spec: JobSpec, plan: Plan, run: RunPaths, by_id: Mapping[str, JobSpec]) -> Picked:
+    source = next((item for item in spec.inputs if item.job in by_id and by_id[item.job].stage is Stage.PICK), None)
+    if source is None:
+        job = spec.inputs[0].job if spec.inputs else None
+        return Picked(train_job=job, tuned=_tuned(job, plan, run, by_id))
+    rule = by_id[source.job].config
+    runs = ((_json(run.job(source.job).result) or {}).get("choice") or {}).get("runs", {})
+    chosen = runs.get(source.run) if source.run is not None else next(iter(runs.values()), None)
+    job = (chosen or {}).get("job")
+    tuned = _tuned(job, plan, run, by_id)
+    return Picked(
+        train_job=job,
+        checkpoint=", ".join((chosen or {}).get("checkpoints", ())) or None,
+        epoch=(chosen or {}).get("epoch"),
+        value=(chosen or {}).get("value"),
+        tuned=tuned,
+        candidates=_candidates(source.job, by_id),
+        at_edge=_at_edge(tuned, plan),
+        scope=str(rule.get("scope", "draw")),
+    )
+
+
+def _candidates(pick: str, by_id: Mapping[str, JobSpec]) -> int:
+    """Return how many tune points stand behind a pick, also when they were tried elsewhere (`pick.on`)."""
+    counts = [len(by_id[pick].config.get("candidates", ()))]
+    elsewhere = _decided_by(by_id[pick].inputs, by_id)
+    return max(1, *counts, *(len(by_id[job].config.get("candidates", ())) for job in elsewhere))
+
+
+def _decided_by(inputs: Sequence[Input], by_id: Mapping[str, JobSpec]) -> list[str]:
+    trains = [by_id[item.job] for item in inputs if item.job in by_id]
+    return [item.job for train in trains for item in train.inputs if item.role == "tuned" and item.job in by_id]
+
+
+def _tuned(job: str | None, plan: Plan, run: RunPaths, by_id: Mapping[str, JobSpec]) -> dict[str, Scalar]:
+    """Return the tuned values of a train job: its labels, or what an upstream pick decided for it."""
+    if job is None or job not in by_id:
+        return {}
+    names = {axis.name for axis in plan.axes if axis.kind is AxisKind.TUNE}
+    found = {name: value for name, value in by_id[job].labels.items() if name in names}
+    for item in by_id[job].inputs:
+        if item.role == "tuned":
+            choice = (_json(run.job(item.job).result) or {}).get("choice") or {}
+            found.update(choice.get("overrides", {}))
+    return dict(sorted(found.items()))
+
+
+def _at_edge(tuned: Mapping[str, Scalar], plan: Plan) -> tuple[str, ...]:
+    """Name the tuned values at an end of a numeric grid of three and more: with two values every winner stands at an end."""
+    found: list[str] = []
+    for axis in plan.axes:
+        numbers = [value for value in axis.values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+        if axis.kind is AxisKind.TUNE and len(numbers) == len(axis.values) >= 3 and tuned.get(axis.name) in (min(numbers), max(numbers)):
+            found.append(f"{axis.name} {text_of(tuned[axis.name])}")
+    return tuple(sorted(found))
+
+
+def _json(path: Path) -> dict[str, Json] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,143 @@
+"""From replicates to intervals: the three questions of a cell or a difference, each answered twice."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.report.stats import intervals
+from orchestrator.report.stats.bootstrap import Counts, mean_over_draws
+from orchestrator.report.stats.estimate import Estimate, Status
+from orchestrator.report.stats.multireader import TwoWay
+
+#: Fewer valid bootstrap replicates than this make no interval.
+ENOUGH = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of some replicates, and what an interval may rest on."""
+
+    confidence: float
+    counts: Counts
+    #: `draws`, `seeds` or `pretrainings`: what differs between replicates.
+    replicate: str
+    #: `patients`, `studies` or `images`: what is resampled.
+    cluster: str
+    given: tuple[str, ...] = ()
+    #: Patients (clusters) of either class, for an interval at 0 or 1.
+    positives: int
+    negatives: int
+    difference: bool = False
+
+    @property
+    def these_models(self) -> str:
+        """Name estimand (a)."""
+        return f"these_models_new_{self.cluster}"
+
+    @property
+    def this_test_set(self) -> str:
+        """Name estimand (b)."""
+        return f"new_{self.replicate}_this_test_set" + "".join(f"_given_{what}" for what in self.given)
+
+    @property
+    def both(self) -> str:
+        """Name estimand (c)."""
+        return f"new_{self.replicate}_new_{self.cluster}" + "".join(f"_given_{what}" for what in self.given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicates:
+    """One arm, or a difference of matched arms: `values` (draws,), `areas` (draws, bootstrap replicates)."""
+
+    values: np.ndarray
+    areas: np.ndarray
+    #: True where a value that went in is exactly 0 or 1.
+    at_boundary: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The headline, everything beside it, and what may be wrong with it."""
+
+    headline: Estimate
+    estimates: tuple[Estimate, ...]
+    status: tuple[Status, ...]
+
+
+def answer(found: TwoWay, sides: tuple[Replicates, ...], question: Question) -> Answer:
+    """Answer (a), (b) and (c) analytically and by bootstrap. `sides` is one group of replicates, or two that are not matched."""
+    analytic = _analytic(found, question)
+    resampled = _resampled(found, sides, question)
+    status = [] if found.variance_both is not None else [Status.ONE_RUN]
+    if not any(side.at_boundary for side in sides):
+        degenerate = question.difference and found.variance_patients <= 0
+        return (
+            _identical(found, question, status)
+            if degenerate
+            else Answer(headline=analytic[-1], estimates=(*analytic, *resampled), status=tuple(status))
+        )
+    status.append(Status.AT_BOUNDARY)
+    edge = [] if question.difference else [_edge(found, question)]
+    wide = [one for one in resampled if one.low is not None and one.high is not None and one.high > one.low]
+    if question.difference and not wide:
+        return _identical(found, question, status)
+    # At 0 or 1 standard errors collapse, so no analytic interval may stand as the headline.
+    headline = edge[0] if edge and (found.value in (0.0, 1.0) or not wide) else wide[-1]
+    return Answer(headline=headline, estimates=(*edge, *resampled), status=tuple(status))
+
+
+def _analytic(found: TwoWay, question: Question) -> list[Estimate]:
+    rows = [(question.these_models, "influence", found.variance_patients, math.inf)]
+    if found.variance_draws is not None:
+        rows.append((question.this_test_set, "t", found.variance_draws, found.df_draws))
+    if found.variance_both is not None:
+        rows.append((question.both, "obuchowski_rockette_hillis", found.variance_both, found.df_both))
+    return [_interval(found.value, variance, df, question, estimand, method) for estimand, method, variance, df in rows]
+
+
+def _interval(value: float, variance: float, df: float, question: Question, estimand: str, method: str) -> Estimate:
+    se = math.sqrt(max(variance, 0.0))
+    if se == 0.0 or (not question.difference and not 0.0 < value < 1.0):
+        return Estimate(estimand=estimand, method=method, value=value, se=se)
+    scale = intervals.raw if question.difference else intervals.on_logit
+    low, high = scale(value, se, df, question.confidence)
+    p = intervals.p_two_sided(value, se, df) if question.difference else None
+    return Estimate(estimand=estimand, method=method, value=value, low=low, high=high, se=se, df=None if math.isinf(df) else df, p=p)
+
+
+def _resampled(found: TwoWay, sides: tuple[Replicates, ...], question: Question) -> list[Estimate]:
+    rows = [(question.these_models, "patient_bootstrap", False)]
+    if found.variance_both is not None:
+        rows.append((question.both, "crossed_bootstrap", True))
+    made: list[Estimate] = []
+    for estimand, method, redraw in rows:
+        parts = [mean_over_draws(side.areas, _stream(question.counts, index), redraw=redraw) for index, side in enumerate(sides)]
+        values = parts[0] if len(parts) == 1 else parts[0] - parts[1]
+        values = values[np.isfinite(values)]
+        if len(values) < ENOUGH:
+            continue
+        low, high = intervals.percentile(values, question.confidence)
+        if not question.difference:
+            low, high = max(low, 0.0), min(high, 1.0)
+        p = intervals.p_bootstrap(values) if question.difference else None
+        made.append(Estimate(estimand=estimand, method=method, value=found.value, low=low, high=high, se=float(values.std(ddof=1)), p=p))
+    return made
+
+
+def _stream(counts: Counts, side: int) -> Counts:
+    """Give each side of an unmatched difference draws of its own."""
+    return counts if side == 0 else Counts(tiles=(), units=counts.units, replicates=counts.replicates, seed=counts.seed + 7919 * side)
+
+
+def _edge(found: TwoWay, question: Question) -> Estimate:
+    low, high = intervals.newcombe(found.value, question.positives, question.negatives, question.confidence)
+    return Estimate(estimand=question.these_models, method="newcombe", value=found.value, low=low, high=high)
+
+
+def _identical(found: TwoWay, question: Question, status: list[Status]) -> Answer:
+    """Two arms that rank every case alike have no interval: their difference is zero by construction, not by evidence."""
+    headline = Estimate(estimand=question.these_models, method="none", value=found.value)
+    return Answer(headline=headline, estimates=(), status=(*status, Status.IDENTICAL))

@@ -1,0 +1,232 @@
+"""What a report holds: plain values, from which every page, table and figure is made. No number is computed anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from jobs.spec import Json, Scalar
+from orchestrator.report.stats.estimate import Estimate
+
+#: Version of the layout of `report.json`; raised when a key changes its meaning or goes away.
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One replicate's value: a dot in a figure, a row in the ledger."""
+
+    replicate: str
+    value: float
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One arm with one number of labels on one test set. `label` is None for the headline measure, else one finding's area."""
+
+    test_set: str
+    arm: str
+    size: str
+    measure: str
+    label: str | None
+    # the headline, flat, for people who load the JSON as a table
+    estimate: float | None
+    low: float | None
+    high: float | None
+    estimand: str
+    method: str
+    status: tuple[str, ...]
+    n_labeled: float | None
+    n_labeled_patients: float | None
+    n_planned: int
+    n_runs: int
+    #: Replicates that the interval rests on: draws, or pretraining runs where there are fewer of those.
+    n_replicates: int
+    n_pretrainings: int
+    missing: tuple[str, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+    #: Mean squares and covariances that the variance is made of.
+    components: Mapping[str, float | None] = field(default_factory=dict)
+    points: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One arm less its baseline, with one number of labels on one test set."""
+
+    test_set: str
+    contrast: str
+    arm: str
+    baseline: str
+    size: str
+    measure: str
+    label: str | None
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    #: `holm` in the declared family, `benjamini_hochberg` over findings (exploratory), empty where nothing was adjusted.
+    adjustment: str
+    family: int
+    estimand: str
+    method: str
+    #: matched, nested, fixed_reference, one_run, none.
+    matching: str
+    status: tuple[str, ...]
+    n_replicates: int
+    #: Replicates of either arm that have no partner and were left out.
+    unmatched: tuple[str, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+    points: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldArea:
+    """One arm whose cases were held out fold by fold: an area within folds and the range that chance gives. No interval."""
+
+    test_set: str
+    arm: str
+    label: str
+    estimate: float | None
+    chance_low: float | None
+    chance_high: float | None
+    chance_p: float | None
+    assignments: int
+    exact: bool
+    n_folds: int
+    n_planned: int
+    n_positive_patients: int
+    n_negative_patients: int
+    status: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelInfo:
+    """How much of a finding a test set holds."""
+
+    name: str
+    title: str
+    n_positive: int
+    n_negative: int
+    n_positive_patients: int
+    n_negative_patients: int
+    #: Share of bootstrap replicates in which both classes were drawn.
+    valid_share: float
+    in_measure: bool
+    status: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmInfo:
+    """One row of the headline table."""
+
+    key: str
+    title: str
+    phase: str
+    labels: Mapping[str, Scalar]
+    #: A method that sees no network features: what a shortcut would reach.
+    floor: bool
+    #: Candidates of the tune axes that a pick chose among, a replicate.
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeInfo:
+    """One column of the headline table."""
+
+    key: str
+    title: str
+    #: Mean over the runs that are there.
+    n_labeled: float | None
+    n_labeled_patients: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestSet:
+    """One population that runs were scored on, with the arms and sizes that were."""
+
+    key: str
+    title: str
+    card: str
+    split: str
+    unit: str
+    cluster: str
+    digest: str
+    n_units: int
+    n_patients: int
+    n_clusters: int
+    measure: str
+    measure_title: str
+    labels: tuple[LabelInfo, ...]
+    arms: tuple[ArmInfo, ...]
+    sizes: tuple[SizeInfo, ...]
+    by_folds: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """One planned evaluation, there or not."""
+
+    job: str
+    train_job: str | None
+    trial: str
+    test_set: str
+    arm: str
+    size: str
+    replicate: str
+    present: bool
+    value: float | None
+    n_labeled_patients: int | None
+    n_labeled_images: int | None
+    draw: str | None
+    checkpoint: str | None
+    epoch: float | None
+    picked: Mapping[str, Json]
+    picked_value: float | None
+    candidates: int
+    #: A tuned value that stands at the end of its grid: the best may lie beyond.
+    at_edge: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One sentence about one declared contrast. `tone` is higher, lower, open (no difference shown) or silent (no claim possible)."""
+
+    test_set: str
+    contrast: str
+    size: str
+    tone: str
+    claim: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that a report says."""
+
+    sweep: str
+    title: str
+    about: str
+    made_data: bool
+    sample: bool
+    makes_verdicts: bool
+    confidence: float
+    resamples: int
+    n_planned: int
+    n_present: int
+    test_sets: tuple[TestSet, ...]
+    cells: tuple[Cell, ...]
+    differences: tuple[Difference, ...]
+    label_cells: tuple[Cell, ...]
+    label_differences: tuple[Difference, ...]
+    folds: tuple[FoldArea, ...]
+    ledger: tuple[LedgerRow, ...]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    methods: tuple[str, ...]
+    schema: int = SCHEMA

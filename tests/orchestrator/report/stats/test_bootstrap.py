@@ -1,0 +1,103 @@
+"""The kernel equals one area a replicate, and depends on nothing but the seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from orchestrator.report.stats.bootstrap import auroc_replicates, mean_over_draws, resample
+from orchestrator.report.stats.ranking import auroc
+from orchestrator.report.stats.streams import below, multiplicities, permutations, words
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    patients=st.integers(2, 40),
+    images=st.integers(1, 4),
+    share=st.sampled_from([0.1, 0.5, 0.9]),
+    digits=st.sampled_from([6, 1, 0]),
+)
+def test_the_kernel_equals_one_area_a_replicate(seed: int, patients: int, images: int, share: float, digits: int) -> None:
+    rng = np.random.default_rng(seed)
+    unit = rng.permutation(np.repeat(np.arange(patients), images))
+    truth = (rng.random(len(unit)) < share).astype(np.int8)
+    score = np.round(rng.standard_normal(len(unit)) + truth, digits).astype(np.float32)
+    counts = resample(patients, 70, seed=seed)
+    drawn = auroc_replicates(truth, score, unit, counts)
+    weights = counts.matrix()[unit]
+    for replicate in range(70):
+        expected = auroc(truth, score, weights[:, replicate].astype(np.int64))
+        assert np.isnan(drawn[replicate]) if expected is None else drawn[replicate] == pytest.approx(expected, abs=1e-15)
+
+
+def test_the_kernel_equals_sklearn() -> None:
+    rng = np.random.default_rng(3)
+    unit = np.sort(rng.integers(0, 150, 900))
+    truth = (rng.random(900) < 0.08).astype(np.int8)
+    score = np.round(rng.standard_normal(900) + truth, 2)
+    counts = resample(150, 40)
+    drawn = auroc_replicates(truth, score, unit, counts)
+    for replicate, weight in enumerate(counts.matrix()[unit].T):
+        assert drawn[replicate] == pytest.approx(roc_auc_score(truth, score, sample_weight=weight), abs=1e-12)
+
+
+def test_replicates_do_not_depend_on_tiles_or_on_how_many_there_are() -> None:
+    whole = resample(97, 200, seed=4).matrix()
+    np.testing.assert_array_equal(resample(97, 200, seed=4, tile=7).matrix(), whole)
+    np.testing.assert_array_equal(resample(97, 60, seed=4).matrix(), whole[:, :60])
+    assert (resample(97, 200, seed=5).matrix() != whole).any()
+    assert (whole.sum(axis=0) == 97).all()
+
+
+def test_the_order_of_cases_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    unit, truth = rng.integers(0, 50, 300), (rng.random(300) < 0.3).astype(np.int8)
+    score = np.round(rng.standard_normal(300) + truth, 1)
+    counts, order = resample(50, 100), rng.permutation(300)
+    np.testing.assert_array_equal(
+        auroc_replicates(truth, score, unit, counts), auroc_replicates(truth[order], score[order], unit[order], counts)
+    )
+
+
+def test_random_words_are_those_of_splitmix64() -> None:
+    # The first outputs of splitmix64 from state 1234567, as published with the reference implementation.
+    state, golden, mask = 1234567, 0x9E3779B97F4A7C15, 2**64 - 1
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    produced = []
+    for _ in range(5):
+        state = (state + golden) & mask
+        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        produced.append(z ^ (z >> 31))
+    assert produced == expected
+
+    def mix(z: int) -> int:
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        return z ^ (z >> 31)
+
+    start = mix((mix((8 + golden) & mask) + 4 * golden) & mask)
+    assert words(8, np.array([3]), 2).tolist() == [[mix((start + golden) & mask), mix((start + 2 * golden) & mask)]]
+
+
+def test_integers_are_uniform_and_permutations_are_permutations() -> None:
+    drawn = below(7, 1, np.arange(2000), 35)
+    shares = np.bincount(drawn.ravel(), minlength=7) / drawn.size
+    assert np.abs(shares - 1 / 7).max() < 5 * np.sqrt(1 / 7 * 6 / 7 / drawn.size)
+    assert multiplicities(7, 1, np.arange(5)).dtype == np.uint8
+    assert (np.sort(permutations(9, 2, np.arange(50)), axis=1) == np.arange(9)).all()
+    with pytest.raises(ValueError, match="limit"):
+        below(0, 1, np.arange(2), 3)
+
+
+def test_redrawing_draws_widens_their_spread_to_what_it_should_be() -> None:
+    # Patients hold no noise here, so the spread of the mean is that of the draws alone: sd / sqrt(D), not the smaller biased one.
+    values = np.array([0.70, 0.74, 0.78, 0.81, 0.72])
+    counts = resample(50, 4000)
+    drawn = mean_over_draws(np.repeat(values[:, None], 4000, axis=1), counts, redraw=True)
+    assert drawn.std() == pytest.approx(values.std(ddof=1) / np.sqrt(5), rel=0.05)
+    assert np.ptp(mean_over_draws(np.repeat(values[:, None], 4000, axis=1), counts, redraw=False)) == 0
