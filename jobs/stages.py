@@ -234,23 +234,25 @@ def _data_request(node: Node, machine: Mapping[str, Json], *, is_open: Callable[
     return opening.DataRequest(
         sources=tuple(sources),
         draw=node.spec.data.get("draw"),
-        roots=lambda source: data_root(source, machine),
+        roots=lambda source, place: data_root(source, place, machine),
         cache=node.run.cache,
         is_open=is_open,
         card_paths=tuple(Path(folder) for folder in machine.get("card_paths", ())),
     )
 
 
-def data_root(source: Mapping[str, Json], machine: Mapping[str, Json]) -> Path:
-    """Return the folder where a data reference's files are on this machine. Raises DataError saying what to type."""
-    card = source["card"]
+def data_root(source: Mapping[str, Json], place: str, machine: Mapping[str, Json]) -> Path:
+    """Return the folder where a data reference's files are on this machine; `place` is the card's name for it.
+
+    Raises DataError saying what to type.
+    """
     if source.get("made"):
         return made_folder(source, Path(machine["made_root"]))
-    if card in machine.get("data", {}):
-        return Path(machine["data"][card])
+    if place in machine.get("data", {}):
+        return Path(machine["data"][place])
     if machine.get("data_root"):
-        return Path(machine["data_root"]) / card
-    raise DataError(f"no folder is known for data '{card}': name it under `data:` in the cluster config, `data: {{{card}: /path/to/it}}`")
+        return Path(machine["data_root"]) / place
+    raise DataError(f"no folder is known for data '{place}': name it under `data:` in the cluster config, `data: {{{place}: /path/to/it}}`")
 
 
 def made_folder(source: Mapping[str, Json], made_root: Path) -> Path:

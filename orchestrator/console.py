@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 _PLAIN_EVERY_SECONDS = 15.0
 
 
-def out() -> Console:
+def out(*, quiet: bool = False) -> Console:
     """Return a console on the real standard output: a job that runs in this process cannot capture it."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, quiet=quiet)
 
 
 def count_table(plan: Plan) -> Table:

@@ -13,7 +13,7 @@ from jobs.spec import JobSpec, Json
 from orchestrator.errors import Error
 from orchestrator.expand import expand
 from orchestrator.loading import load_cluster, load_sweep
-from orchestrator.model import ClusterConfig, Plan
+from orchestrator.model import ClusterConfig, Plan, Sweep
 from orchestrator.plans import read_plan
 from orchestrator.resolving import DiskResolver
 from orchestrator.sampling import sample as cut
@@ -29,14 +29,17 @@ class Workspace:
 
     cluster: ClusterConfig
     sample: bool = False
+    #: What named the cluster config, for a command that starts another.
+    cluster_argument: str = "local"
 
     @classmethod
     def open(cls, cluster: str | None, *, sample: bool = False) -> Workspace:
         """Read the cluster config by name or path. Raises ClusterError."""
-        config = load_cluster(cluster or "local")
+        name = cluster or "local"
+        config = load_cluster(name)
         if sample:
             config = replace(config, run_root=config.run_root / SAMPLE_FOLDER, mlflow="")
-        return cls(cluster=config, sample=sample)
+        return cls(cluster=config, sample=sample, cluster_argument=name)
 
     @property
     def run(self) -> RunPaths:
@@ -53,9 +56,13 @@ class Workspace:
         """Look cards, label files and weights up on this machine."""
         return DiskResolver(cluster=self.cluster, catalog=self.catalog, sample=self.sample)
 
+    def load(self, sweep: Path) -> Sweep:
+        """Load a sweep file. Raises SweepError with the place."""
+        return load_sweep(sweep, catalog=self.catalog, cards=self.resolver.card)
+
     def plan(self, sweep: Path) -> Plan:
         """Load and expand a sweep file. Raises SweepError with the place."""
-        loaded = load_sweep(sweep, catalog=self.catalog, cards=self.resolver.card)
+        loaded = self.load(sweep)
         if not self.sample:
             return expand(loaded, self.catalog, self.resolver)
         smaller, notes = cut(loaded, self.catalog)

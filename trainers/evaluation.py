@@ -21,7 +21,6 @@ from safetensors.torch import load_file
 from scipy.special import expit, logit
 
 from trainers.api import Scores, Setup, Solver, Trainer
-from trainers.data.access import Access
 from trainers.data.policies import truths
 from trainers.errors import DataError
 from trainers.loop import prepare

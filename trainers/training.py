@@ -25,7 +25,8 @@ class DataRequest:
 
     sources: tuple[Mapping[str, Any], ...]
     draw: Mapping[str, Any] | None
-    roots: Callable[[Mapping[str, Any]], Path]
+    #: (data reference, the card's name for its place) -> the folder on this machine.
+    roots: Callable[[Mapping[str, Any], str], Path]
     cache: Path
     is_open: Callable[[str], bool]
     card_paths: tuple[Path, ...] = ()
@@ -39,7 +40,7 @@ class DataRequest:
         return open_data(
             source,
             self.draw,
-            roots=lambda _: self.roots(source),
+            roots=lambda place: self.roots(source, place),
             cache=self.cache,
             is_open=self.is_open,
             card_paths=self.card_paths,

@@ -1,0 +1,310 @@
+"""The command line: parses, calls, prints. One small function a command; what they share is in `workspace` and `console`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import typer
+
+from jobs.spec import FailureKind
+from orchestrator import __version__
+from orchestrator.arguments import AsJson, Cluster, JobPrefix, MaybeSweep, Sample, SweepFile, SweepName, print_json
+from orchestrator.data_cli import data_app, weights_app
+from orchestrator.errors import Error
+from orchestrator.exit_codes import EXIT_DONE, EXIT_OURS, EXIT_PERSON
+from orchestrator.model import MANY_JOBS, Plan
+from orchestrator.workspace import Workspace
+
+app = typer.Typer(
+    name="orchestrate",
+    help="Write one YAML, get an honest chest X-ray study: plan, run on Ray or Slurm, MLflow, confidence intervals.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
+
+
+@app.command()
+def plan(sweep: SweepFile, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
+    """Show what would run: new, reused, changed and why, gone, and what it would cost.
+
+    Example: orchestrate plan sweeps/moco_lr.yaml
+    """
+    from orchestrator.overview import overview, overview_json, print_overview
+
+    workspace = Workspace.open(cluster, sample=sample)
+    planned = workspace.plan(sweep)
+    view = overview(planned, workspace)
+    if as_json:
+        print_json(overview_json(view))
+    else:
+        print_overview(view, sweep)
+
+
+@app.command()
+def submit(
+    sweep: SweepFile,
+    cluster: Cluster = None,
+    sample: Sample = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to the end (ray and inline always do).")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print exactly what would be submitted, and submit nothing.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Cancel jobs that the edited sweep no longer has.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave it running in the background with a log.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help=f"Do not ask, even for more than {MANY_JOBS:,} jobs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit what is missing. Safe to repeat: nothing that is done runs again, what was interrupted goes on.
+
+    Example: orchestrate submit sweeps/quickstart.yaml --wait
+    """
+    from orchestrator.running import detach as leave
+    from orchestrator.running import dry_run as show
+    from orchestrator.running import run_plan
+
+    workspace = Workspace.open(cluster, sample=sample)
+    planned = workspace.plan(sweep)
+    _refuse_many(planned, yes)
+    if dry_run:
+        sys.stdout.write(show(planned, workspace, prune=prune))
+        return
+    if detach:
+        log = leave(planned, workspace)
+        typer.echo(f"'{planned.sweep}' runs on in the background; follow it with `tail -f {log}` or `orchestrate status {planned.sweep}`")
+        return
+    raise typer.Exit(run_plan(planned, workspace, sweep, wait=wait, prune=prune, as_json=as_json))
+
+
+@app.command()
+def resume(
+    sweep: SweepFile,
+    cluster: Cluster = None,
+    sample: Sample = False,
+    failure: Annotated[list[FailureKind] | None, typer.Option("--failure", help="Only jobs that failed so; may be repeated.")] = None,
+    jobs: Annotated[list[str] | None, typer.Option("--jobs", help="Only these jobs (ids or prefixes); may be repeated.")] = None,
+) -> None:
+    """Run failed, cancelled and lost jobs again, with what the policy table proposes.
+
+    Example: orchestrate resume sweeps/quickstart.yaml --failure HOST_OOM
+    """
+    from orchestrator.decide import Request
+    from orchestrator.running import run_plan
+
+    workspace = Workspace.open(cluster, sample=sample)
+    planned = workspace.plan(sweep)
+    only = frozenset(workspace.find_job(prefix).job_id for prefix in jobs) if jobs else None
+    request = Request(resume=True, failures=frozenset(failure or ()), only=only)
+    raise typer.Exit(run_plan(planned, workspace, sweep, wait=True, request=request))
+
+
+@app.command()
+def status(sweep: MaybeSweep = None, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
+    """Show where every job stands, in one table.
+
+    Example: orchestrate status quickstart --json
+    """
+    from orchestrator.overview import print_status
+    from orchestrator.status import status as read
+    from orchestrator.status import to_json
+
+    workspace = Workspace.open(cluster, sample=sample)
+    plans = [workspace.stored_plan(sweep)] if sweep else workspace.stored_plans()
+    found = [read(one, workspace.run) for one in plans]
+    if as_json:
+        print_json([to_json(one) for one in found])
+    elif not plans:
+        typer.echo(f"nothing was submitted to {workspace.run.root} yet; type `orchestrate submit sweeps/quickstart.yaml`")
+    else:
+        print_status(found)
+
+
+@app.command()
+def logs(
+    job: JobPrefix,
+    cluster: Cluster = None,
+    sample: Sample = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+) -> None:
+    """Print the last attempt's output.
+
+    Example: orchestrate logs 3fa9c1 -f
+    """
+    from orchestrator.overview import follow_log, log_of
+
+    workspace = Workspace.open(cluster, sample=sample)
+    path = log_of(workspace, workspace.find_job(job))
+    for piece in follow_log(path, forever=follow):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+
+@app.command()
+def cancel(what: Annotated[str, typer.Argument(metavar="SWEEP|JOB")], cluster: Cluster = None, sample: Sample = False) -> None:
+    """Cancel a sweep's jobs, or one job; a running job saves first.
+
+    Example: orchestrate cancel quickstart
+    """
+    from orchestrator.submit import cancel as call_off
+
+    workspace = Workspace.open(cluster, sample=sample)
+    is_sweep = what.endswith((".yaml", ".yml")) or workspace.run.sweep(what).plan.exists()
+    wanted = [one.job_id for one in workspace.stored_plan(what).jobs] if is_sweep else [workspace.find_job(what).job_id]
+    left = call_off(workspace.run, workspace.cluster, wanted)
+    typer.echo(
+        f"asked to cancel what is queued or running of {what}" + (f"; nobody could be asked for {len(left)} of them" if left else "")
+    )
+
+
+@app.command()
+def explain(job: JobPrefix, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
+    """Say what a job is, where it stands, what it waits for, why it failed.
+
+    Example: orchestrate explain 3fa9c1
+    """
+    from orchestrator.overview import explain_job, print_explanation
+
+    workspace = Workspace.open(cluster, sample=sample)
+    told = explain_job(workspace, workspace.find_job(job))
+    if as_json:
+        print_json(told)
+    else:
+        print_explanation(told)
+
+
+@app.command()
+def sync(sweep: MaybeSweep = None, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
+    """Bring MLflow up to what the files say. Run twice, it changes nothing.
+
+    Example: orchestrate sync quickstart
+    """
+    from orchestrator.running import sync_plan
+
+    workspace = Workspace.open(cluster, sample=sample)
+    plans = [workspace.stored_plan(sweep)] if sweep else workspace.stored_plans()
+    done = {one.sweep: sync_plan(one, workspace) for one in plans}
+    if as_json:
+        print_json({name: {"runs": one.runs, "created": one.created, "updated": one.updated} for name, one in done.items()})
+        return
+    for name, one in done.items():
+        typer.echo(f"{name}: {one.runs} runs in MLflow, {one.created} new, {one.updated} brought up to date")
+
+
+@app.command()
+def report(sweep: SweepName, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
+    """Write the confidence-interval report of a sweep: HTML, Markdown, JSON.
+
+    Example: orchestrate report quickstart
+    """
+    from orchestrator.running import write_report
+
+    workspace = Workspace.open(cluster, sample=sample)
+    folder, sentences = write_report(workspace.stored_plan(sweep), workspace)
+    if as_json:
+        sys.stdout.write((folder / "report.json").read_text(encoding="utf-8"))
+        return
+    for sentence in sentences:
+        typer.echo(sentence)
+    typer.echo(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def ui(cluster: Cluster = None, sample: Sample = False, port: Annotated[int, typer.Option(help="On loopback.")] = 5000) -> None:
+    """Open the MLflow UI on what was synced; on this machine only.
+
+    Example: orchestrate ui --port 5001
+    """
+    from orchestrator.running import serve_ui
+
+    raise typer.Exit(serve_ui(Workspace.open(cluster, sample=sample), port))
+
+
+@app.command()
+def gc(
+    cluster: Cluster = None,
+    sample: Sample = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete what is listed.")] = False,
+) -> None:
+    """List what could be deleted, in bytes; delete only with --yes.
+
+    Example: orchestrate gc
+    """
+    from orchestrator.garbage import delete, find
+
+    workspace = Workspace.open(cluster, sample=sample)
+    found = find(workspace.run, workspace.stored_plans())
+    for item in found:
+        typer.echo(f"{item.size / 2**20:10.1f} MB  {item.why:<40}  {item.path}")
+    total = sum(item.size for item in found) / 2**20
+    if yes:
+        delete(found)
+    typer.echo(
+        f"{total:10.1f} MB  {'deleted' if yes else 'could be deleted: type `orchestrate gc --yes`' if found else 'nothing to delete'}"
+    )
+
+
+@app.command()
+def doctor(cluster: Cluster = None, as_json: AsJson = False) -> None:
+    """Check Python, libraries, GPU, data, disk, Ray and MLflow: each line ok, or what to type.
+
+    Example: orchestrate doctor
+    """
+    from orchestrator.health import examine
+
+    findings = examine(cluster)
+    if as_json:
+        print_json([{"what": one.what, "ok": one.ok, "text": one.text} for one in findings])
+    else:
+        for one in findings:
+            typer.echo(f"{'ok ' if one.ok else '!! '} {one.what:<12} {one.text}")
+    raise typer.Exit(EXIT_DONE if all(one.ok for one in findings) else EXIT_PERSON)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _refuse_many(planned: Plan, yes: bool) -> None:
+    if len(planned.jobs) > MANY_JOBS and not yes:
+        raise Error(f"{planned.file}: expands to {len(planned.jobs):,} jobs, more than {MANY_JOBS:,}: type --yes to submit them all")
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    """Turn what a person caused into one message and exit code 2; everything else keeps its traceback and is exit code 3."""
+    try:
+        yield
+    except Error as error:
+        _leave(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_DONE) from None
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    sys.stderr.write(message.rstrip() + "\n")
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        with _errors_as_sentences():
+            app()
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.write("\nThis is a fault of orchestrate, not of your sweep: please report it with the text above.\n")
+        raise SystemExit(EXIT_OURS) from None

@@ -1,0 +1,88 @@
+"""The commands `orchestrate data ...` and `orchestrate weights ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.arguments import AsJson, Cluster, Sample, SweepFile, print_json
+from orchestrator.exit_codes import EXIT_DONE, EXIT_PERSON
+from orchestrator.workspace import Workspace
+
+data_app = typer.Typer(help="Data sets: what is known, what is on this machine, whether it is what its card says.", no_args_is_help=True)
+weights_app = typer.Typer(help="Weights files: what is in one, and one as another format.", no_args_is_help=True)
+
+
+@data_app.command("list")
+def data_list(cluster: Cluster = None, as_json: AsJson = False) -> None:
+    """List the data sets that have a card, and where they are on this machine.
+
+    Example: orchestrate data list
+    """
+    from orchestrator.datasets import listed
+
+    rows = listed(Workspace.open(cluster))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        typer.echo(f"{row['card']:<24} {row['where']:<40} {row['title']}")
+
+
+@data_app.command("verify")
+def data_verify(
+    card: Annotated[str, typer.Argument(help="A data set card.")],
+    cluster: Cluster = None,
+    every_image: Annotated[bool, typer.Option("--all", help="Open every image, not a sample of 200.")] = False,
+) -> None:
+    """Check a data set on disk against its card: label files, patients across splits, unreadable images.
+
+    Example: orchestrate data verify chexpert --all
+    """
+    from orchestrator.datasets import verify
+
+    findings = verify(Workspace.open(cluster), card, every_image=every_image)
+    for one in findings:
+        typer.echo(f"{one.level:<8} {one.text}")
+    raise typer.Exit(EXIT_PERSON if any(one.level == "error" for one in findings) else EXIT_DONE)
+
+
+@data_app.command("prepare")
+def data_prepare(sweep: SweepFile, cluster: Cluster = None, sample: Sample = False) -> None:
+    """Make the made data that a sweep asks for; real data needs no preparation.
+
+    Example: orchestrate data prepare sweeps/quickstart.yaml
+    """
+    from orchestrator.datasets import make_data
+
+    workspace = Workspace.open(cluster, sample=sample)
+    for folder in make_data(workspace.plan(sweep), workspace):
+        typer.echo(str(folder))
+
+
+@weights_app.command("inspect")
+def weights_inspect(file: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors, .pth, .pth.tar).")]) -> None:
+    """Say what a weights file holds, as JSON.
+
+    Example: orchestrate weights inspect r8w-00001.pth.tar
+    """
+    from orchestrator.datasets import weights_module
+
+    print_json(weights_module().inspect(file).as_json())
+
+
+@weights_app.command("convert")
+def weights_convert(
+    file: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    to: Annotated[Path, typer.Argument(help="Where to write the plain backbone (.safetensors or .pth).")],
+    arch: Annotated[str, typer.Option(help="The backbone's timm name.")],
+) -> None:
+    """Write a checkpoint's backbone as a plain state dict, every key accounted for.
+
+    Example: orchestrate weights convert r8w-00001.pth.tar moco_r18.safetensors --arch resnet18
+    """
+    from orchestrator.datasets import weights_module
+
+    typer.echo(weights_module().convert(file, to, arch=arch).sentence())

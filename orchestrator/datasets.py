@@ -1,0 +1,85 @@
+"""Data sets as commands see them: what is known, where it is here, whether it is right, and making what is made."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from jobs.spec import Json, canonical_json
+from jobs.stages import data_root, made_folder
+from orchestrator.errors import DataError
+from orchestrator.model import Plan
+from orchestrator.workspace import Workspace
+
+if TYPE_CHECKING:
+    from trainers.data.open import Finding
+
+
+def listed(workspace: Workspace) -> list[dict[str, Json]]:
+    """Return every card with where its data is on this machine."""
+    from trainers.data.cards import list_cards, load_card
+
+    rows: list[dict[str, Json]] = []
+    for name in list_cards(workspace.cluster.card_paths):
+        card = load_card(name, workspace.cluster.card_paths)
+        if card.made.get("always"):
+            where = "made here"
+        elif card.shipped_root is not None:
+            where = "comes with this package"
+        else:
+            where = _where(workspace, card.place)
+        rows.append({"card": name, "title": card.title, "where": where, "labels": len(card.labels), "licence": card.licence})
+    return rows
+
+
+def _where(workspace: Workspace, place: str) -> str:
+    try:
+        root = data_root({"card": place}, place, workspace.machine())
+    except DataError:
+        return "not named in the cluster config"
+    return str(root) if root.exists() else f"missing: {root}"
+
+
+def verify(workspace: Workspace, card: str, *, every_image: bool) -> list[Finding]:
+    """Check a data set on disk against its card. Raises DataError when there is no such card or no place for it."""
+    from trainers.data.cards import load_card
+    from trainers.data.open import root_of, verify_card
+
+    found = load_card(card, workspace.cluster.card_paths)
+    if found.made.get("always"):
+        raise DataError(f"'{card}' is made by sweeps that use it, each with its own parameters; there is nothing to verify")
+    root = root_of(found, lambda place: data_root({"card": card}, place, workspace.machine()))
+    if not root.exists():
+        raise DataError(
+            f"data '{card}' is not at {root}: correct `data: {{{found.place}: ...}}` in cluster config '{workspace.cluster.name}'"
+        )
+    return verify_card(found, root, sample=None if every_image else 200)
+
+
+def made_sources(plan: Plan) -> list[dict[str, Json]]:
+    """Return each made data set that a plan's jobs read, once."""
+    sources = (source for job in plan.jobs for source in job.data.get("sources", ()) if source.get("made"))
+    return list({canonical_json([source["card"], source["made"]]): dict(source) for source in sources}.values())
+
+
+def make_data(plan: Plan, workspace: Workspace, *, say: Callable[[str], None] = lambda text: None) -> Iterable[Path]:
+    """Write every made data set of a plan that is not there yet, and return their folders. Raises DataError, DiskFull."""
+    from trainers.data.phantom.layout import write_chexpert
+    from trainers.data.phantom.parameters import parameters_from
+
+    folders: list[Path] = []
+    for source in made_sources(plan):
+        folder = made_folder(source, workspace.cluster.made_root.absolute())
+        if not (folder / "MADE.json").exists():
+            say(f"making data for '{source['card']}' in {folder}")
+        write_chexpert(folder, parameters_from(source["made"]["parameters"]))
+        folders.append(folder)
+    return folders
+
+
+def weights_module() -> ModuleType:
+    """Import the module that reads weights; by name, because it needs torch and planning must not."""
+    return importlib.import_module("trainers.weights")

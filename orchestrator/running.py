@@ -1,0 +1,192 @@
+"""What `submit` does around a submission: made data, MLflow's database, the live view, the mirror and the report afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.spec import Json, State
+from orchestrator import tracking
+from orchestrator.backends import base
+from orchestrator.backends.base import Notice
+from orchestrator.console import Following, clock, out
+from orchestrator.datasets import make_data
+from orchestrator.decide import Request
+from orchestrator.errors import BackendError, Error, ReportError
+from orchestrator.identity import code_version
+from orchestrator.ledger import states
+from orchestrator.model import Plan
+from orchestrator.submit import Summary, preview, submit
+from orchestrator.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SAMPLE_BANNER = "made data, stand-in weights: numbers mean nothing"
+_SHOWN_FAILURES = 5
+
+
+def dry_run(plan: Plan, workspace: Workspace, *, prune: bool = False) -> str:
+    """Return exactly what would be submitted."""
+    return preview(plan, workspace.run, base.load(workspace.cluster), prune=prune).submission.text
+
+
+def run_plan(
+    plan: Plan,
+    workspace: Workspace,
+    sweep: Path,
+    *,
+    wait: bool,
+    prune: bool = False,
+    request: Request | None = None,
+    as_json: bool = False,
+) -> int:
+    """Submit a plan, follow it, mirror it and report on it. Returns the exit code."""
+    backend = base.load(workspace.cluster)
+    if not backend.capabilities.searches:
+        _refuse_search(workspace, sweep)
+    _refuse_unresolved(plan, workspace)
+    console = out(quiet=as_json)
+    _announce(plan, workspace, console)
+    make_data(plan, workspace, say=lambda text: console.print(text, markup=False))
+    tracking.prepare(workspace.run, tracking.experiment_name(plan), uri=workspace.cluster.mlflow)
+    before = states(workspace.run, [job.job_id for job in plan.jobs])
+    started = time.monotonic()
+    with Following(console, plan.jobs, sum(status.state is State.SUCCEEDED for status in before.values())) as following:
+        summary = submit(
+            plan,
+            workspace.run,
+            workspace.cluster,
+            backend,
+            machine=workspace.machine(),
+            request=request,
+            prune=prune,
+            wait=wait,
+            notify=lambda notice: _show(notice, following),
+        )
+    _conclude(plan, workspace, sweep, summary, console, time.monotonic() - started)
+    if as_json:
+        sys.stdout.write(json.dumps(_summary_json(summary), sort_keys=True, indent=1) + "\n")
+    return summary.exit_code
+
+
+def detach(plan: Plan, workspace: Workspace) -> Path:
+    """Start the same submission in a process of its own that outlives this terminal, and return its log."""
+    log = workspace.run.sweep(plan.sweep).folder / "submit.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "orchestrator", "submit", plan.file, "--wait", "--cluster", workspace.cluster_argument]
+    command += ["--sample"] if workspace.sample else []
+    with log.open("ab") as file:
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    return log
+
+
+def sync_plan(plan: Plan, workspace: Workspace) -> tracking.Synced:
+    """Bring MLflow up to what the files of a plan say."""
+    return tracking.sync(plan, workspace.run, uri=workspace.cluster.mlflow, code=str(code_version()))
+
+
+def write_report(plan: Plan, workspace: Workspace) -> tuple[Path, tuple[str, ...]]:
+    """Write a plan's report and return its folder and its verdict sentences. Raises ReportError when there is nothing to report."""
+    from orchestrator.report.write import report_on
+
+    folder = workspace.run.sweep(plan.sweep).report
+    return folder, report_on(plan, workspace.run, folder)
+
+
+def serve_ui(workspace: Workspace, port: int) -> int:
+    """Serve the MLflow UI on loopback until it is interrupted."""
+    store = workspace.cluster.mlflow or tracking.default_uri(workspace.run)
+    if not workspace.cluster.mlflow and not (workspace.run.mlflow / "mlflow.db").exists():
+        raise Error(
+            f"nothing was synced to {workspace.run.mlflow} yet; type `orchestrate submit sweeps/quickstart.yaml` or `orchestrate sync`"
+        )
+    sys.stdout.write(f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    return subprocess.call([*command, "--workers", "1"], env={**os.environ, **quiet})
+
+
+def _announce(plan: Plan, workspace: Workspace, console: Console) -> None:
+    cluster = workspace.cluster
+    console.print(f"{plan.file or plan.sweep}: {len(plan.jobs)} jobs on '{cluster.name}' ({cluster.backend})", markup=False)
+    if plan.sample:
+        console.print(SAMPLE_BANNER, style="bold")
+    elif plan.made_data:
+        console.print("made data: the numbers say nothing about patients", style="bold")
+
+
+def _refuse_search(workspace: Workspace, sweep: Path) -> None:
+    searching = [phase.name for phase in workspace.load(sweep).phases if phase.search is not None]
+    if searching:
+        raise BackendError(
+            f"{sweep}: phase '{searching[0]}' has a `search`, and backend '{workspace.cluster.backend}' cannot stop what loses yet; "
+            "write its space under `tune:` to run every sample in full"
+        )
+
+
+def _refuse_unresolved(plan: Plan, workspace: Workspace) -> None:
+    """Refuse a plan whose ids are provisional, with the first thing that is out of reach."""
+    left = [job for job in plan.jobs if not job.resolved]
+    if left:
+        reason = workspace.resolver.first_unresolved()
+        raise Error(f"{len(left)} of {len(plan.jobs)} jobs cannot be submitted: {reason}")
+
+
+def _show(notice: Notice, following: Following) -> None:
+    if notice.kind == "started" and notice.job_id:
+        following.started(notice.job_id)
+    elif notice.kind == "ended" and notice.job_id:
+        following.ended(notice.job_id, failed=notice.state is State.FAILED, message=notice.message)
+    elif notice.kind in ("again", "note") and notice.message:
+        following.note(notice.message)
+
+
+def _conclude(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, console: Console, seconds: float) -> None:
+    """Say how it ended, write the report when anything was evaluated, and mirror the files."""
+    counts = ", ".join(f"{number} {str(state).lower()}" for state, number in sorted(summary.counts.items()))
+    ran = f"{summary.submitted} jobs run in {clock(seconds)}" if summary.submitted else "nothing left to run"
+    console.print(f"{plan.sweep}: {ran}; {counts}", markup=False)
+    _list_failures(plan, summary, console)
+    try:
+        folder, sentences = write_report(plan, workspace)
+    except ReportError as error:
+        console.print(f"no report yet: {error}", markup=False)
+    else:
+        for sentence in sentences:
+            console.print(sentence, markup=False)
+        console.print(f"report: {folder / 'report.html'}", markup=False)
+    synced = sync_plan(plan, workspace)
+    console.print(f"MLflow: {synced.runs} runs in experiment '{tracking.experiment_name(plan)}'; look with `orchestrate ui`", markup=False)
+    if summary.halted:
+        console.print(f"stopped; the same command goes on: orchestrate submit {sweep}", markup=False)
+
+
+def _list_failures(plan: Plan, summary: Summary, console: Console) -> None:
+    names = plan.by_id()
+    for status in summary.failed[:_SHOWN_FAILURES]:
+        console.print(f"failed: {status.job_id[:12]} {names[status.job_id].trial}: {status.message}", markup=False, style="red")
+    if len(summary.failed) > _SHOWN_FAILURES:
+        console.print(f"... and {len(summary.failed) - _SHOWN_FAILURES} more; `orchestrate status {plan.sweep}` lists them", markup=False)
+    left: Sequence[tuple[str, int]] = Counter(str(why) for why in summary.kept.values()).most_common()
+    for why, number in left:
+        console.print(f"left: {number} jobs ({why})", markup=False)
+
+
+def _summary_json(summary: Summary) -> dict[str, Json]:
+    return {
+        "sweep": summary.sweep,
+        "submitted": summary.submitted,
+        "counts": {str(state): number for state, number in sorted(summary.counts.items())},
+        "failed": sorted(status.job_id for status in summary.failed),
+        "halted": summary.halted,
+        "exit_code": summary.exit_code,
+    }
