@@ -13,6 +13,7 @@ import random
 import sys
 import time
 import traceback
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -69,7 +70,7 @@ def claim(paths: JobPaths, number: int | None) -> AttemptPaths | None:
         wanted = number if number is not None else len(paths.attempts()) + 1
         attempt = paths.attempt(wanted)
         attempt.folder.mkdir(parents=True, exist_ok=True)
-        aside = attempt.folder / f".claim.{os.getpid()}"
+        aside = attempt.folder / f".claim.{uuid.uuid4().hex}"
         aside.write_text(json.dumps(process_identity(), sort_keys=True) + "\n", encoding="utf-8")
         try:
             os.link(aside, attempt.claim)
