@@ -18,7 +18,7 @@ from orchestrator.model import AxisInfo, Phase, Plan, Sweep
 from orchestrator.picks import Picker, Winner
 from orchestrator.places import fault
 from orchestrator.points import Known, PhasePoints, Scene, points_of
-from orchestrator.references import Resolver
+from orchestrator.references import Remembering, Resolver
 from orchestrator.specs import Fragments, SpecWriter
 from orchestrator.trains import Trained, TrainWriter
 
@@ -34,7 +34,8 @@ def expand(sweep: Sweep, catalog: Mapping[str, Declaration], resolver: Resolver,
     sweep, floors = with_floors(sweep, catalog)
     ordered = in_order(sweep)
     check_phases(sweep, ordered, catalog)
-    work = _Work(sweep=sweep, catalog=catalog, resolver=resolver, floors=floors, sampled=sampled)
+    asked = Remembering(resolver)
+    work = _Work(sweep=sweep, catalog=catalog, resolver=asked, floors=floors, sampled=sampled)
     for phase in ordered:
         work.add(phase)
     jobs = tuple(work.jobs)
@@ -46,9 +47,9 @@ def expand(sweep: Sweep, catalog: Mapping[str, Declaration], resolver: Resolver,
         jobs=jobs,
         axes=tuple(work.axes.values()),
         report=sweep.report,
-        notes=tuple(work.notes),
+        notes=(*work.notes, *asked.problems),
         sample=sampled,
-        made_data=resolver.made_data,
+        made_data=asked.made_data,
         file=sweep.file,
     )
     return with_report_notes(plan, sweep)

@@ -42,7 +42,6 @@ class TrainWriter:
     writer: SpecWriter
     _templates: dict[frozenset[str], ConfigTemplate] = field(default_factory=dict)
     _data: dict[tuple[Json, ...], tuple[Content, bool]] = field(default_factory=dict)
-    _weights: dict[tuple[Json, ...], WeightsRef | None] = field(default_factory=dict)
     _seeds: dict[tuple[int, ...], int] = field(default_factory=dict)
     _checked: set[str] = field(default_factory=set)
 
@@ -115,15 +114,14 @@ class TrainWriter:
             wanted = [(key, value) for key in self.writer.declaration.starts if isinstance(value := value_of(key), str)]
         refs: dict[str, WeightsRef] = {}
         for key, value in wanted:
-            if (value, arch) not in self._weights:
-                self._weights[(value, arch)] = self.scene.resolver.weights(str(value), arch=arch)
-            ref = self._weights[(value, arch)]
+            ref = self.scene.resolver.weights(str(value), arch=arch)
             if ref is not None:
                 refs[key] = ref
         if not refs:
             return EMPTY, {}, True
         named = {key: ref.named for key, ref in refs.items() if ref.named is not None and key in base}
-        return Content.of({key: ref.sha256 for key, ref in refs.items()}), named, all(ref.resolved for ref in refs.values())
+        files = {key: ref.sha256 for key, ref in refs.items() if ref.sha256 is not None}
+        return Content.of(files) if files else EMPTY, named, all(ref.resolved for ref in refs.values())
 
     def _check(self, config: Mapping[str, Json], point: Point) -> None:
         """Let the trainer look at a whole config, and see that the epoch to hand on is one that it reaches."""
