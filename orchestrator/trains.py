@@ -14,7 +14,7 @@ from orchestrator.points import Branch, Point, Scene
 from orchestrator.references import DataRef, WeightsRef
 from orchestrator.replicates import training_seed
 from orchestrator.specs import EMPTY, ConfigTemplate, Content, Face, SpecWriter
-from trainers.api import LOOP_VERSION
+from trainers.version import LOOP_VERSION
 
 #: Config key of a train job that names what decides which checkpoints are kept.
 MONITOR = "monitor"

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from trainers.data.access import Access, Rows
 
-#: Version of the loop's arithmetic (`trainers.loop`), part of every train job's id: bumped when the same job would give other weights.
-LOOP_VERSION = 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
