@@ -30,6 +30,8 @@ from orchestrator.plans import read_plan, write_plan
 
 #: Seconds between two looks at jobs that another client runs.
 FOLLOW_EVERY = 1.0
+#: Seconds that a worker takes at most to notice that its client was killed.
+ORPHANS_DIE_WITHIN = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ def submit(
     request = _with_pruned(plan, run, request or Request(), prune=prune)
     asked, handed, cancelled = request, 0, []
     with _halting(halt):
+        _let_orphans_die(plan, run, halt)
         while True:
             decided, intent = _decide_and_record(plan, run, cluster, backend, machine, request)
             cancelled += [action.job_id for action in decided.actions if isinstance(action, Cancel)]
@@ -284,6 +287,18 @@ def _wait_for_others(plan: Plan, run: RunPaths, known: Mapping[str, JobStatus], 
             return True
         time.sleep(max(FOLLOW_EVERY, 5 * (time.monotonic() - begun)))
     return False
+
+
+def _let_orphans_die(plan: Plan, run: RunPaths, halt: Halt) -> None:
+    """Give workers whose client was killed the seconds they need to notice, so that their jobs go on in this round and not in the next."""
+    until = time.monotonic() + ORPHANS_DIE_WITHIN
+    running = [job.job_id for job in plan.jobs]
+    while not halt.wanted and time.monotonic() < until:
+        found = ledger.states(run, running)
+        running = [job for job, status in found.items() if status.state is State.RUNNING and status.submission is None]
+        if not running:
+            return
+        time.sleep(FOLLOW_EVERY / 5)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from jobs.spec import Stage, State
+from jobs.spec import SHORT_ID, Stage, State
 from orchestrator.backends.base import DEATHS_ALLOWED, Notice, Notify, Queued
 from orchestrator.decide import has_lost
 from orchestrator.ledger import JobStatus
@@ -144,7 +144,9 @@ class Board:
             self.gave_up.add(job)
             return False
         self._jobs[job] = replace(self._jobs[job], attempt=status.next_attempt)
-        self._notify(Notice(kind="again", job_id=job, state=status.state, message=status.message))
+        trial = self._jobs[job].spec.trial
+        message = f"{job[:SHORT_ID]} {trial}: {status.message or 'it never started'}; attempt {status.next_attempt} follows"
+        self._notify(Notice(kind="again", job_id=job, state=status.state, message=message))
         self._make_ready(job)
         return True
 

@@ -45,15 +45,15 @@ class Inline:
         with Watch(session) as watch:
             board = board_of(submission, session, watch)
             while not board.finished:
-                if session.halt.wanted:
-                    board.abandon()
-                    break
                 job = board.take()
                 if job is None:
                     time.sleep(LOOK_EVERY / 2)
-                    continue
-                self._run(job, session, watch)
-                board.give_back(job.spec.job_id)
+                else:
+                    self._run(job, session, watch)
+                if session.halt.wanted:
+                    board.abandon()
+                if job is not None:
+                    board.give_back(job.spec.job_id)
             return frozenset(board.gave_up)
 
     def _run(self, job: Queued, session: Session, watch: Watch) -> None:

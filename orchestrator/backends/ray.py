@@ -20,6 +20,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -44,6 +45,8 @@ _FOLDER_PREFIX = "orch-ray-"
 #: Nothing goes through Ray's object store; this is near the least it accepts.
 _OBJECT_STORE_BYTES = 80 * 2**20
 _EXIT_HALTED = 6
+_FRESH_SECONDS = 60.0
+_STARTING_AT_ONCE = 8
 
 
 def make(cluster: ClusterConfig) -> RayTune:
@@ -175,6 +178,8 @@ def _searcher(board: Board, session: Session, watch: Watch) -> Any:
         def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
             job, self._free = self._trials.pop(trial_id)
             watch.ended(job)
+            if session.halt.wanted:
+                board.abandon()
             board.give_back(job)
 
         def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
@@ -216,7 +221,7 @@ def _local_ray(cluster: ClusterConfig, log: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=_short_folder()))
     (folder / "owner.json").write_text(canonical_json(process_identity()), encoding="utf-8")
     try:
-        with _environment(), contextlib.ExitStack() as stack:
+        with _environment(base.machine_cpus(cluster)), contextlib.ExitStack() as stack:
             ray = _import_ray()
             stack.enter_context(_talking_to(log))
             try:
@@ -230,6 +235,8 @@ def _local_ray(cluster: ClusterConfig, log: Path) -> Iterator[Path]:
                     configure_logging=False,
                     _temp_dir=str(folder),
                 )
+                # Starting cleared the handlers.
+                stack.enter_context(_talking_to(log))
                 yield folder
             finally:
                 ray.shutdown()
@@ -251,7 +258,7 @@ def _import_ray() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
+def _environment(cpus: int) -> Iterator[None]:
     """Set what Ray reads from the environment, for as long as our Ray lives; workers inherit it."""
     before = dict(os.environ)
     for name in [name for name in before if name.startswith(("RAY_", "TUNE_"))]:
@@ -267,6 +274,8 @@ def _environment() -> Iterator[None]:
             "TUNE_DISABLE_SIGINT_HANDLER": "1",
             # Tune's own record of the experiment is never read: write it once, at the end.
             "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+            # Workers take seconds to start: start several at a time, and not one after the other.
+            "TUNE_MAX_PENDING_TRIALS_PG": str(min(cpus, _STARTING_AT_ONCE)),
             "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path if Path(entry or ".").is_dir()),
         }
     )
@@ -314,7 +323,15 @@ def _short_folder() -> str | None:
 
 def _sweep_up() -> None:
     """Remove what an earlier Ray of ours left behind when its driver was killed."""
-    for owner in Path(_short_folder() or tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*/owner.json"):
+    for folder in Path(_short_folder() or tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
         with contextlib.suppress(OSError, ValueError):
-            if owner.stat().st_uid == os.geteuid() and is_alive(json.loads(owner.read_text(encoding="utf-8"))) is False:
-                shutil.rmtree(owner.parent, ignore_errors=True)
+            if folder.stat().st_uid == os.geteuid() and _is_left_over(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_left_over(folder: Path) -> bool:
+    owner = folder / "owner.json"
+    if owner.exists():
+        return is_alive(json.loads(owner.read_text(encoding="utf-8"))) is False
+    # Swept up once, while its last processes still wrote; or made this very moment, with its owner to follow.
+    return time.time() - folder.stat().st_mtime > _FRESH_SECONDS
