@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from trainers.version import LOOP_VERSION as LOOP_VERSION
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
