@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -25,12 +26,17 @@ State = dict[str, Tensor]
 _STATE_ENTRIES = ("state_dict", "model", "model_state", "model_state_dict")
 _LISTED = 6
 #: Counters that files older than PyTorch 0.4.1 lack and that no forward pass reads.
-_UNUSED_BUFFERS = ("*.num_batches_tracked", "num_batches_tracked")
+_UNUSED_BUFFERS = ("*.num_batches_tracked",)
 
 OURS = "cxr-orchestrator"
 MOCO = "moco"
 LITE0 = "efficientnet_pytorch"
 PLAIN = "plain"
+#: What a file may hold besides its backbone, by who wrote it; anything else is refused.
+_BESIDE: Mapping[str, tuple[str, ...]] = {
+    OURS: ("head.*",),
+    MOCO: ("encoder_k.*", "queue", "queue_ptr", "encoder_q.fc.*", "encoder_q.classifier.*"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +100,8 @@ def _open(path: Path) -> tuple[State, dict[str, Any]]:
         raise WeightsError(f"{path}: cannot be read as weights (damaged, or another format); fetch or write the file again") from None
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), ...)")
-    inner = next((loaded[name] for name in _STATE_ENTRIES if isinstance(loaded.get(name), Mapping)), loaded)
+    entries = (loaded.get(name) for name in _STATE_ENTRIES)
+    inner: Mapping[str, Any] = next((entry for entry in entries if isinstance(entry, Mapping)), loaded)
     state = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
     if not state:
         raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), ...)")
@@ -170,14 +177,14 @@ def load_matching(
     allowed_missing: tuple[str, ...] = (),
     allowed_unexpected: tuple[str, ...] = (),
     adapt_stem: str | None = None,
-    what: str = "the weights",
+    what: str = "the state dict",
     target: str = "the model",
 ) -> KeyReport:
     """Load a state dict, accounting for every key; anything not declared is refused and nothing is loaded.
 
-    `what` and `target` name the two in a refusal. `rename` gives a key's new name, or None to drop it. `allowed_missing` (module keys) and `allowed_unexpected` (file keys) are
-    shell patterns. `adapt_stem` names a convolution whose input channels may differ: summed to one channel, or repeated and divided.
-    Raises WeightsError listing the missing, unexpected and misshapen keys.
+    `what` and `target` name the two in a refusal. `rename` gives a key's new name, or None to drop it. `allowed_missing` (keys of the
+    module) and `allowed_unexpected` (keys of the file) are shell patterns. `adapt_stem` names a convolution whose input channels may
+    differ: they are summed to one, or repeated and divided. Raises WeightsError listing the missing, unexpected and misshapen keys.
     """
     renamed = {name: (rename(name) if rename else name) for name in state}
     incoming = {new: state[old] for old, new in renamed.items() if new is not None}
@@ -213,8 +220,8 @@ def _undeclared(names: list[str], patterns: tuple[str, ...]) -> list[str]:
 
 def _refuse_unless_declared(missing: list[str], unexpected: list[str], shapes: list[str], *, what: str, target: str) -> None:
     faults = [
-        f"{len(names)} {what} ({', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''})"
-        for names, what in ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
+        f"{how}: {len(names)} ({', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''})"
+        for names, how in ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
         if names
     ]
     if faults:
@@ -239,14 +246,16 @@ def load_backbone(backbone: nn.Module, path: Path, arch: str) -> KeyReport:
     Raises WeightsError in one sentence when the file is of another architecture.
     """
     state = read(path)
+    kind = kind_of(state)
     kept, dropped = backbone_state(state, tuple(backbone.state_dict()))
+    _refuse_unless_declared([], _undeclared(list(dropped), _BESIDE.get(kind, ())), [], what=str(path), target=f"arch '{arch}'")
     described = dict(getattr(backbone, "pretrained_cfg", None) or {})
     heads = described.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     stem = described.get("first_conv")
     report = load_matching(
         backbone,
-        _as_timm_names(kept, backbone) if kind_of(state) == PLAIN else kept,
+        _as_timm_names(kept, backbone) if kind == PLAIN else kept,
         allowed_missing=_UNUSED_BUFFERS,
         allowed_unexpected=tuple(f"{head}.*" for head in heads),
         adapt_stem=stem if isinstance(stem, str) else None,
@@ -255,7 +264,7 @@ def load_backbone(backbone: nn.Module, path: Path, arch: str) -> KeyReport:
     )
     return KeyReport(
         source=report.source,
-        kind=kind_of(state),
+        kind=kind,
         loaded=report.loaded,
         dropped=(*dropped, *report.dropped),
         missing=report.missing,
@@ -265,13 +274,12 @@ def load_backbone(backbone: nn.Module, path: Path, arch: str) -> KeyReport:
 
 def _as_timm_names(state: State, backbone: nn.Module) -> State:
     """Let timm's own filter of the architecture translate files of its makers (Swin's and ViT's older names, position tables)."""
-    import sys
-
     translate = getattr(sys.modules.get(type(backbone).__module__), "checkpoint_filter_fn", None)
     if translate is None:
         return state
     try:
         return dict(translate(dict(state), backbone))
+    # A filter trips over files of other architectures in its own ways; the strict load that follows names their keys.
     except (KeyError, AttributeError, RuntimeError, IndexError, TypeError, ValueError):
         return state
 

@@ -55,7 +55,9 @@ def made_images(rows: Rows, px: int, seed: int = 0, strength: int = 70) -> np.nd
     return np.clip(images, 0, 255).astype(np.uint8)
 
 
-def made_access(*, n: int = 60, px: int = 32, seed: int = 0, val: bool = True, flaws: bool = False, sizes: tuple[int, int] = (30, 15)) -> Access:
+def made_access(
+    *, n: int = 60, px: int = 32, seed: int = 0, val: bool = True, flaws: bool = False, sizes: tuple[int, int] = (30, 15)
+) -> Access:
     """Open a made card: `sizes` images train, then val, the rest test."""
     rows = made_rows(n, seed, flaws=flaws)
     images = made_images(rows, px, seed)

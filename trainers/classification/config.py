@@ -20,14 +20,14 @@ class Config:
     channels: Literal[1, 3] = field(default=1, metadata={"doc": "input channels; 3 repeats the grey image"})
     px: int = field(default=320, metadata={"doc": "side of the input in pixels"})
     init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
-    freeze: Literal["backbone", "nothing"] = field(default="nothing", metadata={"doc": "`backbone` keeps weights and BatchNorm as they came"})
+    freeze: Literal["backbone", "nothing"] = field(default="nothing", metadata={"doc": "`backbone` keeps weights and BatchNorm fixed"})
     solver: Literal["lbfgs", "sgd"] = field(
         default="lbfgs", metadata={"doc": "with a frozen backbone: logistic regression on features, or gradient steps; else ignored"}
     )
     penalties: tuple[float, ...] = field(
-        default=(0.1, 1.0, 10.0, 100.0, 1000.0), metadata={"doc": "L2 penalties (1 / C) of which validation chooses one a label; solver lbfgs"}
+        default=(0.1, 1.0, 10.0, 100.0, 1000.0), metadata={"doc": "lbfgs: L2 penalties (1 / C) of which validation picks one a label"}
     )
-    penalty: float = field(default=1.0, metadata={"doc": "the L2 penalty where there is no validation split; solver lbfgs"})
+    penalty: float = field(default=1.0, metadata={"doc": "lbfgs: the L2 penalty without a validation split"})
     labels: tuple[str, ...] = field(default=(), metadata={"doc": "labels to learn; none means all of the card"})
     augment: Literal["none", "crop", "cxr_paper", "cxr_plus"] = field(default="cxr_plus", metadata={"doc": "how a training view is drawn"})
     normalization: Literal["cxr", "imagenet", "half"] = field(default="cxr", metadata={"doc": "mean and sd that pixels are brought to"})
@@ -54,7 +54,11 @@ class Config:
 DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
     "channels": (3, 1, "a grey image three times"),
     "arch": ("densenet121 or resnet18", "resnet18", "the smaller of the two"),
-    "freeze": ("no gradient, BatchNorm still adapting", "no gradient, BatchNorm in eval mode", "frozen must be frozen"),
+    "freeze": (
+        "last: no gradient, BatchNorm still adapting",
+        "nothing",
+        "and `backbone` keeps BatchNorm in eval mode: frozen must be frozen",
+    ),
     "solver": ("sgd", "lbfgs", "one solution whatever the seed and the order; features once instead of every epoch"),
     "normalization": ("imagenet", "cxr", "a frozen backbone must see the statistics that it was pretrained with"),
     "augment": ("crop", "cxr_plus", "with few labels an un-augmented network learns them by heart"),
@@ -64,6 +68,6 @@ DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
     "schedule": ("constant", "cosine", "the released schedulers are never stepped"),
     "warmup": (0.0, 0.05, "Adam's first steps are large"),
     "batch_size": (16, 32, "steadier BatchNorm"),
-    "save_every_epochs": ("every 8,192 examples, up to ten kept", "every epoch, the best kept", "the release's grid may never save the last"),
+    "save_every_epochs": ("every 8,192 examples, up to ten kept", 1, "the released grid may miss the last"),
     "init": ("imagenet even for 'scratch' ResNets", "random", "from scratch must be from scratch"),
 }

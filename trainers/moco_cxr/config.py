@@ -31,17 +31,17 @@ class Config:
     channels: Literal[1, 3] = field(default=1, metadata={"doc": "input channels; 3 repeats the grey image"})
     px: int = field(default=320, metadata={"doc": "side of a view in pixels"})
     init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
-    images: Literal["real", "scrambled"] = field(default="real", metadata={"doc": "`scrambled` trains on phase-scrambled copies: the control"})
-    augment: Literal["none", "crop", "cxr_paper", "cxr_plus"] = field(default="cxr_paper", metadata={"doc": "how each of the two views is drawn"})
+    images: Literal["real", "scrambled"] = field(default="real", metadata={"doc": "`scrambled`: phase-scrambled copies, the control"})
+    augment: Literal["none", "crop", "cxr_paper", "cxr_plus"] = field(default="cxr_paper", metadata={"doc": "how a view is drawn"})
     normalization: Literal["cxr", "imagenet", "half"] = field(default="cxr", metadata={"doc": "mean and sd that pixels are brought to"})
     drop_path: float = field(default=0.0, metadata={"doc": "stochastic depth, where the network has it"})
     dim: int = field(default=128, metadata={"doc": "length of a key"})
     mlp_head: bool = field(default=True, metadata={"doc": "a hidden layer in the projection (MoCo v2), or none (v1)"})
     temperature: float = field(default=0.2, metadata={"doc": "what logits are divided by"})
     queue_size: int = field(default=24576, metadata={"doc": "keys in the queue; at most the training images, better a quarter of them"})
-    queue_init: Literal["real", "random"] = field(default="real", metadata={"doc": "what the queue holds before step 1: encoded images, or noise"})
+    queue_init: Literal["real", "random"] = field(default="real", metadata={"doc": "what the queue holds before step 1: keys or noise"})
     momentum: float = field(default=0.999, metadata={"doc": "of the key encoder"})
-    momentum_end: float | None = field(default=None, metadata={"doc": "momentum at the last step, along half a cosine; none keeps it constant"})
+    momentum_end: float | None = field(default=None, metadata={"doc": "momentum at the last step, by half a cosine; none: constant"})
     key_bn_groups: int = field(default=2, metadata={"doc": "shuffled sub-batches that the key encoder normalises alone; 1 is the leak"})
     collapse_guard: bool = field(default=True, metadata={"doc": "end as COLLAPSED when nothing is learnt after 5 % of the steps"})
     epochs: int = field(default=20, metadata={"doc": "passes over the training images"})
@@ -66,14 +66,14 @@ DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
     "channels": (3, 1, "a grey image three times; with the same normalisation a stem summed over channels starts as the same function"),
     "init": ("imagenet", "random", "weights need a file; a sweep names its start"),
     "queue_init": ("random", "real", "a queue of noise is told apart without learning anything and can end in collapse"),
-    "key_bn_groups": (1, 2, "on one device shuffled BatchNorm is a reordering: statistics of the batch leak which key belongs to which query"),
+    "key_bn_groups": (1, 2, "on one device shuffled BatchNorm only reorders: statistics of the batch give the key away"),
     "collapse_guard": (False, True, "a collapsed encoder is a failed run, not a weak one"),
     "augment": (
         "flip, turn by nearest neighbour, crop",
-        "cxr_paper: the same, bilinear",
-        "one warp a view; nearest neighbour adds steps of a pixel",
+        "cxr_paper",
+        "the same in one bilinear warp a view; nearest neighbour adds steps of a pixel",
     ),
-    "save_every_epochs": ("every epoch kept", "the last and the best kept", "20 checkpoints a run, of which one is used"),
+    "keep_best": ("every epoch kept", 1, "20 checkpoints a run, of which one is used: the last"),
 }
 #: Key -> (the paper's value, what is recommended, why): the `recommended` preset, for sweeps that want it.
 RECOMMENDED: Mapping[str, tuple[Any, Any, str]] = {

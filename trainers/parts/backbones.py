@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from torch import nn
 
-from trainers.errors import Error
+from trainers.api import Setup
+from trainers.errors import Error, WeightsError
 from trainers.weights import KeyReport, load_backbone
 from trainers.weights_sources import resolve_init
 
@@ -53,7 +53,19 @@ def width(backbone: nn.Module) -> int:
     return int(hidden if isinstance(hidden, int) else getattr(backbone, "num_features"))  # noqa: B009
 
 
-def initialise(backbone: nn.Module, arch: str, init: str, weights: Mapping[str, Path]) -> KeyReport | None:
-    """Load the start that `init` names (`random`, `imagenet`, a path, or the file in `weights`). Raises WeightsError."""
-    source = resolve_init(arch, init, weights)
-    return None if source is None else load_backbone(backbone, source, arch)
+def start(backbone: nn.Module, setup: Setup) -> KeyReport | None:
+    """Give a backbone the start of its job: the parent's weights, else the file of the job, else what `config.init` names.
+
+    Reads `arch`, `channels` and `init` of the config. Returns None for a random start. Raises WeightsError when weights do not fit.
+    """
+    config, parent = setup.config, setup.parents.get("init")
+    if parent is None:
+        source = resolve_init(config.arch, config.init, setup.weights)
+        return None if source is None else load_backbone(backbone, source, config.arch)
+    if len(parent.files) != 1:
+        raise WeightsError(f"the parent hands on {len(parent.files)} checkpoints, and a start is one: set pick.checkpoints to best")
+    for name in ("arch", "channels"):
+        theirs, ours = parent.config.get(name), getattr(config, name)
+        if theirs is not None and theirs != ours:
+            raise WeightsError(f"config.{name}: the {parent.trainer} parent has {theirs}, this job {ours}: set {name}: {theirs}")
+    return load_backbone(backbone, parent.files[0], config.arch)

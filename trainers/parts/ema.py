@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def slow_copy(module: nn.Module) -> nn.Module:
@@ -19,4 +19,6 @@ def update(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
 
     Buffers are left alone: the running statistics of a momentum encoder evolve from its own forward passes (MoCo, section 3.3).
     """
-    torch._foreach_lerp_(list(slow.parameters()), [p.detach() for p in fast.parameters()], 1.0 - momentum)
+    ours: list[Tensor] = [p.data for p in slow.parameters()]
+    theirs: list[Tensor] = [p.detach() for p in fast.parameters()]
+    torch._foreach_lerp_(ours, theirs, 1.0 - momentum)  # pyright: ignore[reportPrivateImportUsage]

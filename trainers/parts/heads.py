@@ -28,7 +28,7 @@ def projection(features: int, outputs: int, *, hidden: bool, seed: int) -> nn.Mo
 
 
 @torch.no_grad()
-def fill(head: nn.Linear, weights: NDArray[np.float64], biases: NDArray[np.float64]) -> None:
+def fill(head: nn.Linear, weights: NDArray[np.floating], biases: NDArray[np.floating]) -> None:
     """Set a linear head from weights (outputs, features) and biases (outputs,)."""
     head.weight.copy_(torch.from_numpy(weights))
     head.bias.copy_(torch.from_numpy(biases))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from scipy.special import expit
 from trainers.errors import Error
 from trainers.parts.metrics import auroc, log_loss, slug
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 #: What every solution reaches: the Euclidean norm of the gradient of the mean objective.
 TOLERANCE = 1e-8
@@ -49,10 +50,8 @@ class Standard:
         return (features - self.mean) / self.spread
 
 
-def fit(
-    features: Floats, truth: NDArray[np.floating], *, penalties: Sequence[float], validation: tuple[Floats, Floats] | None = None
-) -> list[Fit]:
-    """Fit each column of `truth`, (n, L) with NaN where unknown, on features (n, d).
+def fit(features: Floats, truth: Floats, *, penalties: Sequence[float], validation: tuple[Floats, Floats] | None = None) -> list[Fit]:
+    """Fit each column of `truth`, (n, L) with NaN where unknown, on features (n, d), in float64.
 
     Minimises sum(BCE) + penalty / 2 * |w|^2 on standardised features, the bias unpenalised (scikit-learn's C is 1 / penalty).
     With several penalties, `validation` (features, truth) chooses one a label: the highest AUROC, the lowest loss where that cannot
@@ -60,6 +59,7 @@ def fit(
     """
     if len(penalties) > 1 and validation is None:
         raise ValueError("several penalties need a validation split to choose on")
+    features = features.astype(np.float64)
     standard = Standard.of(features)
     design = standard.apply(features)
     grid = sorted(penalties, reverse=True)
@@ -78,7 +78,7 @@ def _column(validation: tuple[Floats, Floats] | None, column: int) -> tuple[Floa
 
 def _fit_label(design: Floats, truth: Floats, standard: Standard, penalties: list[float], validation: tuple[Floats, Floats] | None) -> Fit:
     known = ~np.isnan(truth)
-    x, y = design[known], truth[known]
+    x, y = design[known], truth[known].astype(np.float64)
     if not (y == 1).any() or not (y == 0).any():
         rate = (y.sum() + 0.5) / (len(y) + 1.0)
         return Fit(weight=np.zeros(design.shape[1]), bias=float(np.log(rate / (1 - rate))), penalty=penalties[0], estimable=False)
@@ -123,7 +123,8 @@ def solve(x: Floats, y: Floats, penalty: float, start: Floats | None = None) -> 
         return float(value) / n, gradient / n
 
     w = np.zeros(x.shape[1] + 1) if start is None else start
-    w = np.asarray(minimize(value_and_gradient, w, jac=True, method="L-BFGS-B", options={"maxiter": 500, "gtol": TOLERANCE, "ftol": 1e-15}).x)
+    options = {"maxiter": 500, "gtol": TOLERANCE, "ftol": 1e-15}
+    w = np.asarray(minimize(value_and_gradient, w, jac=True, method="L-BFGS-B", options=options).x)
     for _ in range(_ROUNDS):
         value, gradient = value_and_gradient(w)
         if np.linalg.norm(gradient) <= TOLERANCE:
@@ -131,7 +132,8 @@ def solve(x: Floats, y: Floats, penalty: float, start: Floats | None = None) -> 
         w = w - _newton_step(x, w, gradient, penalty)
     value, gradient = value_and_gradient(w)
     raise Error(
-        f"the logistic solver stopped at a gradient of {np.linalg.norm(gradient):.1e} (objective {value:.3g}, penalty {penalty}): use a larger penalty"
+        f"the logistic solver stopped at objective {value:.3g} with a gradient of {np.linalg.norm(gradient):.1e}: "
+        f"raise the penalty ({penalty})"
     )
 
 

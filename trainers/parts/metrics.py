@@ -54,8 +54,9 @@ def measure(
 ) -> dict[str, float]:
     """Measure scores: `<prefix>/auroc/<label>`, `<prefix>/auroc_macro` over estimable labels, `auroc_<group>`, `loss`, counts.
 
-    Uncertain labels are left out; missing ones follow `policies` (`Access.policies`), and are negative without. What cannot be estimated is absent, and counted in `<prefix>/auroc_not_estimable`. A group is given only when each of its labels
-    can be. `loss` is the mean over labels of their mean cross-entropy; unmeasured labels of the model (not in `labels`) do not count.
+    Uncertain labels are left out; missing ones follow `policies` (`Access.policies`), and are negative without. What cannot be
+    estimated is absent, and counted in `<prefix>/auroc_not_estimable`. A group is given only when each of its labels can be.
+    `loss` is the mean over labels of their mean cross-entropy. `labels` says which of the model's labels count; None is all.
     """
     names = tuple(name for name in (labels if labels is not None else scores.labels) if name in scores.rows.label_names)
     areas: dict[str, float] = {}

@@ -17,7 +17,7 @@ class Config:
     """What determines a floor."""
 
     features: tuple[Literal["thumbnail", "shape", "intensity"], ...] = field(
-        default=("thumbnail", "shape", "intensity"), metadata={"doc": "side x side grey levels; height, width and aspect of the file; mean and sd"}
+        default=("thumbnail", "shape", "intensity"), metadata={"doc": "grey levels; height, width, aspect of the file; mean and sd"}
     )
     side: int = field(default=8, metadata={"doc": "side of the thumbnail in pixels"})
     px: int = field(default=64, metadata={"doc": "short side of the images that thumbnails are made of"})

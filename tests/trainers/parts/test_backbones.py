@@ -1,0 +1,76 @@
+"""Networks build by name, follow from their seed, and refuse what timm does not know."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainers.data import transforms
+from trainers.errors import Error
+from trainers.parts import backbones, heads
+from trainers.parts.inputs import Normalizer
+from trainers.weights import fingerprint
+
+
+@pytest.mark.parametrize(
+    ("arch", "px", "features"),
+    [
+        ("slim", 64, 192),
+        ("resnet18", 64, 512),
+        ("tf_efficientnet_lite0", 64, 1280),
+        ("mobilenetv3_small_050", 64, 1024),
+        ("vit_tiny_patch16_224", 64, 192),
+        ("swin_tiny_patch4_window7_224", 64, 768),
+    ],
+)
+def test_a_network_hands_on_as_many_features_as_it_says(arch: str, px: int, features: int) -> None:
+    backbone = backbones.build(arch, 1, px).eval()
+    with torch.no_grad():
+        assert backbone(torch.zeros(2, 1, px, px)).shape == (2, features)
+    assert backbones.width(backbone) == features
+
+
+def test_slim_is_a_resnet_of_seven_tenths_of_a_million_parameters() -> None:
+    backbone = backbones.build("slim", 1, 64)
+    assert sum(p.numel() for p in backbone.parameters()) == 703_344
+    assert [len(getattr(backbone, f"layer{stage}")) for stage in (1, 2, 3, 4)] == [1, 1, 1, 1]
+
+
+def test_weights_follow_from_the_seed_alone_and_leave_the_global_generator_be() -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = fingerprint(backbones.build("slim", 1, 64, seed=1))
+    torch.manual_seed(6)
+    assert fingerprint(backbones.build("slim", 1, 64, seed=1)) == first
+    assert fingerprint(backbones.build("slim", 1, 64, seed=2)) != first
+    torch.set_rng_state(state)
+    backbones.build("slim", 1, 64, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
+    with pytest.raises(Error, match="timm knows no 'resnet81'; did you mean 'resnet"):
+        backbones.build("resnet81", 1, 64)
+
+
+def test_drop_path_reaches_the_network_or_is_refused() -> None:
+    dropping = [m.drop_prob for m in backbones.build("resnet18", 1, 64, drop_path=0.2).modules() if hasattr(m, "drop_prob")]
+    assert max(dropping) == pytest.approx(0.2)
+    with pytest.raises(Error, match="no stochastic depth"):
+        backbones.build("densenet121", 1, 64, drop_path=0.2)
+
+
+def test_heads_follow_from_their_seed() -> None:
+    assert torch.equal(heads.linear(8, 3, seed=1).weight, heads.linear(8, 3, seed=1).weight)
+    assert not heads.linear(8, 3, seed=1).bias.any()
+    assert heads.linear(800, 30, seed=1).weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert fingerprint(heads.projection(8, 4, hidden=True, seed=2)) == fingerprint(heads.projection(8, 4, hidden=True, seed=2))
+    assert [tuple(p.shape) for p in heads.projection(8, 4, hidden=True, seed=2).parameters()] == [(8, 8), (8,), (4, 8), (4,)]
+    assert [tuple(p.shape) for p in heads.projection(8, 4, hidden=False, seed=2).parameters()] == [(4, 8), (4,)]
+
+
+@pytest.mark.parametrize("name", sorted(transforms.NORMALISATIONS))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_device_normalises_as_the_data_layer_does(name: str, channels: int) -> None:
+    views = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    found = Normalizer(name, channels)(torch.from_numpy(views)).numpy()
+    assert np.allclose(found, transforms.normalize(views, name, channels), atol=2e-6)

@@ -1,0 +1,202 @@
+"""A backbone and a linear head over a card's labels.
+
+Fine-tuning, and the paper's linear protocol, are a `Trainer`. With the backbone frozen and `solver: lbfgs` nothing random is left:
+features are computed once and each label has one solution, so it is a `Solver`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainers.api import Scores, Setup
+from trainers.classification.config import Config
+from trainers.data import transforms
+from trainers.data.access import ImageStore, Rows
+from trainers.data.streams import key
+from trainers.devices import place
+from trainers.errors import Error
+from trainers.parts import backbones, heads, labels, logistic, losses, optimizers, schedules
+from trainers.parts.inputs import Normalizer
+from trainers.precision import autocast
+from trainers.weights import fingerprint
+
+_LOG = logging.getLogger(__name__)
+_BACKBONE, _HEAD, _ORDER = 1, 2, 3
+
+
+def build(setup: Setup) -> FineTuning | LinearProbe:
+    """Build the classifier that the config asks for. Raises Error or WeightsError when its start cannot be had."""
+    config: Config = setup.config
+    return LinearProbe(setup) if config.freeze == "backbone" and config.solver == "lbfgs" else FineTuning(setup)
+
+
+class Classifier(nn.Module):
+    """Views (B, 1, px, px) uint8 to logits (B, L) float32."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Linear, normalize: Normalizer, *, frozen: bool) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(not frozen)
+        self.head = head
+        self._normalize = normalize
+        self._frozen = frozen
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Switch to training, where a frozen backbone stays in eval mode: without that its running statistics would drift."""
+        super().train(mode)
+        if self._frozen:
+            self.backbone.eval()
+        return self
+
+    def features(self, views: Tensor) -> Tensor:
+        """Return pooled features, (B, d) float32."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
+            return self.backbone(self._normalize(views)).float()
+
+    def forward(self, views: Tensor) -> Tensor:
+        features = self.features(views)
+        # Logits in float32: in bfloat16 many scores would be tied.
+        with torch.autocast(views.device.type, enabled=False):
+            return self.head(features)
+
+
+class _Classification:
+    """What both ways share: the network and its start, and prediction."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.config: Config = setup.config
+        self.labels = labels.outputs_of(setup)
+        self.store: ImageStore = setup.data.images(self.config.px)
+        config = self.config
+        backbone = backbones.build(config.arch, config.channels, config.px, drop_path=config.drop_path, seed=key(setup.seed, _BACKBONE))
+        if not setup.predict_only:
+            self.report = backbones.start(backbone, setup)
+            if self.report is not None:
+                _LOG.info("%s", self.report.sentence())
+        head = heads.linear(backbones.width(backbone), len(self.labels), seed=key(setup.seed, _HEAD))
+        self.module = Classifier(backbone, head, Normalizer(config.normalization, config.channels), frozen=config.freeze == "backbone")
+        place(self.module, setup.device)
+        self._before = fingerprint(backbone) if config.freeze == "backbone" and not setup.predict_only else None
+
+    def validate(self) -> Scores | None:
+        """Predict the validation split, whole and in eval mode."""
+        rows = self.setup.data.find("val")
+        return None if rows is None else self.predict(rows)
+
+    def predict(self, rows: Rows) -> Scores:
+        """Predict the centre square of each image in eval mode, in the order of the rows, dropping none."""
+        return Scores(rows=rows, logits=self._each(self.module, rows, len(self.labels)), labels=self.labels)
+
+    @torch.no_grad()
+    def _each(self, function: Callable[[Tensor], Tensor], rows: Rows, columns: int) -> NDArray[np.float32]:
+        """Apply a function of views to every image, with the network in eval mode."""
+        found = np.empty((len(rows), columns), np.float32)
+        training, device = self.module.training, self.module.head.weight.device
+        self.module.eval()
+        with autocast(self.config.precision, device):
+            for first in range(0, len(rows), self.config.batch_size):
+                here = rows.position[first : first + self.config.batch_size]
+                views = torch.from_numpy(transforms.plain(self.store, here, self.config.px))
+                found[first : first + len(here)] = function(views.to(device)).float().cpu().numpy()
+        self.module.train(training)
+        return found
+
+    def _check_frozen(self) -> None:
+        if self._before is not None and fingerprint(self.module.backbone) != self._before:
+            raise RuntimeError("the frozen backbone changed during training")
+
+
+class LinearProbe(_Classification):
+    """Logistic regression on features that are computed once."""
+
+    def solve(self) -> dict[str, float]:
+        """Fit one penalised logistic regression a label; validation, where there is any, chooses its penalty."""
+        train, val = self.setup.data.rows("train"), self.setup.data.find("val")
+        fits = logistic.fit(
+            self._features(train),
+            labels.learnt(train, self.setup, self.labels),
+            penalties=(self.config.penalty,) if val is None else self.config.penalties,
+            validation=None if val is None else (self._features(val), labels.measured(val, self.setup, self.labels)),
+        )
+        heads.fill(self.module.head, np.stack([one.weight for one in fits]), np.array([one.bias for one in fits]))
+        self._check_frozen()
+        return logistic.described(fits, self.labels)
+
+    def _features(self, rows: Rows) -> NDArray[np.float32]:
+        return self._each(self.module.features, rows, self.module.head.in_features)
+
+
+class FineTuning(_Classification):
+    """Gradient steps on the masked cross-entropy, over the whole network or over the head alone."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        if setup.predict_only:
+            return
+        rows = setup.data.rows("train")
+        if len(rows) == 0:
+            raise Error(f"card '{setup.data.card}' has no training images in this draw: raise its fraction")
+        self._positions = rows.position
+        self._targets = labels.learnt(rows, setup, self.labels)
+        #: Images a step; a draw smaller than a batch is one batch.
+        self._batch = min(self.config.batch_size, len(rows))
+        self._augment = transforms.AUGMENTS[self.config.augment]
+        self.steps_per_epoch = len(rows) // self._batch
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Make the optimizer over what is not frozen."""
+        config = self.config
+        return optimizers.build(
+            self.module.backbone,
+            self.module.head,
+            name=config.optimizer,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            decay_norms=config.decay_norms,
+            head_lr_factor=config.head_lr_factor,
+            layer_decay=config.layer_decay,
+        )
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Return the schedule's factor, by step."""
+        total = self.config.epochs * self.steps_per_epoch
+        rising = round(self.config.warmup * total)
+        if self.config.schedule == "cosine":
+            return schedules.cosine(step, total, warmup_steps=rising)
+        return schedules.warmup(step, rising)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+        """Yield whole batches in an order that is a function of (seed, epoch); the images left over change with the epoch."""
+        seed, size = self.setup.seed, self._batch
+        order = np.random.Generator(np.random.Philox(key=key(seed, _ORDER, epoch))).permutation(len(self._positions))
+        for step in range(start, self.steps_per_epoch):
+            here = order[step * size : (step + 1) * size]
+            views = transforms.batch(self.store, self._positions[here], self.config.px, self._augment, seed=seed, epoch=epoch)
+            yield {"views": torch.from_numpy(views), "targets": torch.from_numpy(self._targets[here])}
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the cross-entropy over the labels that are known (`losses.masked_bce`), and how many they are."""
+        targets = batch["targets"]
+        return {"loss": losses.masked_bce(self.module(batch["views"]), targets), "weight": (~targets.isnan()).sum()}
+
+    def after_step(self, step: int) -> None:
+        """Nothing follows a step."""
+
+    def after_epoch(self, epoch: int) -> dict[str, float]:
+        """Check that what is frozen did not move."""
+        self._check_frozen()
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: what comes next follows from the seed and the step."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore nothing."""
