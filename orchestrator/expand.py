@@ -125,11 +125,9 @@ class _Work:
         if phase.pick is None and not self._is_followed(phase):
             loose = next((point for point in expanded.points if point.open), None)
             if loose is not None:
-                raise fault(
-                    self.sweep,
-                    f"phases.{phase.name}",
-                    f"the tune axis {', '.join(loose.open)} is still open where the path ends: add a pick to '{phase.name}'",
-                )
+                axes = f"axis {loose.open[0]} is" if len(loose.open) == 1 else f"axes {', '.join(loose.open)} are"
+                message = f"the tune {axes} still open where the path ends: add a pick to '{phase.name}'"
+                raise fault(self.sweep, f"phases.{phase.name}", message)
 
     def _merge(self, info: AxisInfo) -> None:
         key = (info.phase, info.name)

@@ -29,7 +29,7 @@ class Handed:
 def joined(roles: Mapping[str, str], handed: Mapping[str, Sequence[Handed]]) -> Iterator[Joined]:
     """Yield every combination of parents, one a role, that agree on the labels they share; a single empty one without roles."""
     rows: list[Joined] = [({}, (), (), ())]
-    for role in roles:
+    for role in sorted(roles):
         offered = handed[roles[role]]
         rows = list(_extended(rows, role, offered))
     yield from rows

@@ -236,8 +236,8 @@ class Picker:
 
 
 def place_of(point: Point) -> tuple[int, ...]:
-    """Return where a point stands on its open tune axes, whatever the order of their keys in the file."""
-    return tuple(index for _, index in sorted(point.grid))
+    """Return where a point stands on its open tune axes."""
+    return tuple(index for _, index in point.grid)
 
 
 def differing(rows: Sequence[Sequence[Trained]]) -> list[dict[str, Json]]:

@@ -189,14 +189,15 @@ class _Expansion:
     ) -> Iterator[Point]:
         settings: dict[str, Json] = {}
         open_labels: tuple[str, ...] = ()
-        grid: tuple[tuple[str, int], ...] = ()
         card = self.phase.data
         for shift in shifts:
             labels.update(shift.labels)
             settings.update(shift.settings)
             open_labels += shift.open
-            grid += shift.grid
             card = shift.card or card
+        # Axes of earlier phases first, then own ones by name, so that the order of keys in the file changes no candidate's number.
+        inherited, *own_shifts = shifts
+        grid = (*inherited.grid, *sorted(place for shift in own_shifts for place in shift.grid))
         cards = self.phase.sources or ((card,) if card else ())
         for own, replicate in self._replicates(cards):
             if any(name in labels and not same(labels[name], replicate.labels[key]) for name, key in self.equal):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jobs.spec import Input, JobSpec, Json, Stage
 from orchestrator.forms import form_of
-from orchestrator.labels import label_text, labels_text
+from orchestrator.labels import labels_text
 from orchestrator.model import DEFAULT_ROLE, Phase
 from orchestrator.places import fault
 from orchestrator.points import Branch, Point, Scene
@@ -140,7 +140,7 @@ class TrainWriter:
         epochs = config.get("epochs")
         if self.phase.hand_on.startswith(_EPOCH) and isinstance(epochs, int) and int(self.phase.hand_on[len(_EPOCH) :]) > epochs:
             wanted = self.phase.hand_on[len(_EPOCH) :]
-            message = f"hands on epoch {wanted}, and '{self.phase.name}' trains {label_text(epochs)}: name one of those"
+            message = f"hands on epoch {wanted}, and '{self.phase.name}' trains {epochs} epochs: name one of those"
             raise fault(self.scene.sweep, f"{path}.hand_on", message)
 
 

@@ -1,0 +1,83 @@
+"""What tests of plans share: a resolver that needs no disk, and sweeps from text."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+
+from jobs.spec import JobSpec, Json, Stage
+from orchestrator.expand import expand
+from orchestrator.loading import load_sweep
+from orchestrator.model import Draws, Plan, Sweep
+from orchestrator.references import DataRef, WeightsRef
+from tests.golden.trainers import CATALOG
+
+
+def digest(text: str) -> str:
+    """Return a made-up sha256."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class FakeResolver:
+    """Answers from its fields; tests change them to see what an id depends on."""
+
+    made_data: bool = False
+    salt: str = ""
+    pairs: int = 56
+    missing: frozenset[str] = frozenset()
+    label_names: tuple[str, ...] = ("effusion", "edema")
+    asked: list[str] = field(default_factory=list)
+
+    def data(self, name: str) -> DataRef:
+        self.asked.append(name)
+        identity: dict[str, Json] = {
+            "card": name,
+            "card_sha256": digest(f"{self.salt}{name}"),
+            "files": {"train.csv": digest(name)},
+            "split": {},
+        }
+        defaults = {"score_per": "study", "views": "max_logit", "cluster": "patient"}
+        if name in self.missing:
+            return DataRef(identity={**identity, "files": {}}, resolved=False, problem=f"data '{name}' is not here", defaults=defaults)
+        return DataRef(identity=identity, defaults=defaults)
+
+    def folds(self, name: str, draws: Draws) -> int:
+        return draws.folds if draws.scheme == "kfold" else self.pairs
+
+    def weights(self, value: str, *, arch: str | None) -> WeightsRef | None:
+        if value == "random":
+            return None
+        return WeightsRef(sha256=digest(f"{self.salt}{value}/{arch}"), named=None if value == "imagenet" else "file")
+
+    def labels(self, card: str) -> tuple[str, ...]:
+        return self.label_names
+
+
+def read(folder: Path, text: str, name: str = "sweep.yaml") -> Sweep:
+    """Load a sweep from text."""
+    path = folder / name
+    path.write_text(dedent(text), encoding="utf-8")
+    return load_sweep(path, catalog=CATALOG)
+
+
+def plan_of(folder: Path, text: str, resolver: FakeResolver | None = None) -> Plan:
+    """Load and expand a sweep from text."""
+    return expand(read(folder, text), CATALOG, resolver or FakeResolver())
+
+
+def jobs_of(plan: Plan, phase: str, stage: Stage = Stage.TRAIN, **labels: object) -> list[JobSpec]:
+    """Return the jobs of a phase and stage that carry some labels."""
+    return [
+        job
+        for job in plan.jobs
+        if job.phase == phase and job.stage is stage and all(job.labels.get(name) == value for name, value in labels.items())
+    ]
+
+
+def only(plan: Plan, phase: str, stage: Stage = Stage.TRAIN, **labels: object) -> JobSpec:
+    """Return the one job of a phase and stage that carries some labels."""
+    (job,) = jobs_of(plan, phase, stage, **labels)
+    return job
