@@ -141,6 +141,9 @@ def _path(node: Node, faults: Faults) -> Path:
     text = str(node.value)
     for found in _VARIABLE.finditer(text):
         variable = found["braced"] or found["plain"]
+        if not variable:
+            faults.add(node, f"'{found[0]}' names no environment variable; write ${{NAME}}, or the path out")
+            return Path(text)
         if variable not in os.environ:
             faults.add(node, f"the environment variable {variable} is not set; export it, or write the path out")
             return Path(text)

@@ -157,25 +157,37 @@ def read_document(path: Path, error: type[SweepError] = SweepError) -> Node:
     def place(line: int, column: int) -> Place:
         return Place(name, line + 1, column + 1, lines[line] if line < len(lines) else "")
 
-    old = _OLD_BREAKS.search(text)
-    if old:
-        raise error(f"the character U+{ord(old[0]):04X} is not allowed here", place=_place_at(place, text, old.start()))
-    try:
-        loader = _Loader(text)
-        root = loader.get_single_node()
-    except ReaderError as wrong:
-        where = _place_at(place, text, wrong.position)
-        raise error(f"the character U+{ord(text[wrong.position]):04X} is not allowed here", place=where) from None
-    except yaml.MarkedYAMLError as wrong:
-        mark = wrong.problem_mark or wrong.context_mark
-        where = place(mark.line, mark.column) if mark else place(0, 0)
-        raise error(_sentence(wrong), place=where) from None
+    root = _parse(text, place, error)
     if root is None:
         raise error("the file is empty", place=Place(name, 1, 1))
     node = _Builder(place, error).build(root, "", None)
     if not isinstance(node.value, Mapping):
         raise error(f"expects keys and values, got {describe(node)}", place=node.place)
     return node
+
+
+def _parse(text: str, place: Callable[[int, int], Place], error: type[SweepError]) -> yaml.Node | None:
+    """Return the parser's tree, or raise `error` at the place where the parser stopped."""
+
+    def refuse(position: int) -> SweepError:
+        line, start = text.count("\n", 0, position), text.rfind("\n", 0, position)
+        return error(f"the character U+{ord(text[position]):04X} is not allowed here", place=place(line, position - start - 1))
+
+    old = _OLD_BREAKS.search(text)
+    if old:
+        raise refuse(old.start())
+    try:
+        loader = _Loader(text)
+    except ReaderError as wrong:
+        raise refuse(wrong.position) from None
+    try:
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as wrong:
+        mark = wrong.problem_mark or wrong.context_mark or loader.get_mark()
+        raise error(_sentence(wrong), place=place(mark.line, mark.column)) from None
+    except (ValueError, OverflowError):
+        mark = loader.get_mark()
+        raise error("no character has this number", place=place(mark.line, mark.column)) from None
 
 
 def _text_of(path: Path, error: type[SweepError]) -> str:
@@ -194,15 +206,13 @@ def _text_of(path: Path, error: type[SweepError]) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _place_at(place: Callable[[int, int], Place], text: str, position: int) -> Place:
-    return place(text.count("\n", 0, position), position - text.rfind("\n", 0, position) - 1)
-
-
 def _sentence(wrong: yaml.MarkedYAMLError) -> str:
     """Say what the parser found in one sentence."""
     problem = wrong.problem or wrong.context or "cannot be read"
     if "'\\t'" in problem:
         return "a tab cannot indent; use spaces"
+    if "undefined alias" in problem:
+        return f"no anchor stands above for this alias: {problem.removeprefix('found undefined alias ')}"
     if "another document" in problem:
         return "a second document starts here; a file holds one"
     if problem.startswith("mapping values are not allowed"):
@@ -265,12 +275,20 @@ class _Builder:
         return key
 
     def _scalar(self, node: ScalarNode, path: str) -> Scalar:
-        if node.tag == _TAG + "str":
-            return node.value
         try:
-            return read_scalar(node.value)
+            return _whole_characters(node.value) if node.tag == _TAG + "str" else read_scalar(node.value)
         except ValueError as wrong:
             raise self._error(str(wrong), path=path, place=self._at(node)) from None
+
+
+def _whole_characters(text: str) -> str:
+    """Join the two halves that JSON writes some characters in. Raises ValueError for a half without the other."""
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise ValueError("half a character is not allowed here") from None
 
 
 def read_scalar(text: str) -> Scalar:
@@ -288,7 +306,7 @@ def read_scalar(text: str) -> Scalar:
     if _HEXADECIMAL.fullmatch(text):
         return int(text[2:], 16)
     if _NOT_FINITE.fullmatch(text):
-        raise ValueError("infinities and NaN are not values of a sweep")
+        raise ValueError("infinities and NaN are not allowed here")
     if _FLOAT.fullmatch(text):
         number = float(text)
         if math.isinf(number):

@@ -18,7 +18,7 @@ from orchestrator.errors import SweepError
 from orchestrator.grammar.configs import ConfigFields, fields_of
 from orchestrator.grammar.crossings import check_sweep
 from orchestrator.grammar.faults import Faults
-from orchestrator.grammar.keys import SWEEP
+from orchestrator.grammar.keys import sweep_with
 from orchestrator.grammar.phases import CardLookup, Context, find_trainer, read_phase, read_targets
 from orchestrator.grammar.questions import read_report, read_sample
 from orchestrator.model import Axis, AxisKind, Phase, Sweep
@@ -39,7 +39,7 @@ def _load(path: Path, catalog: Mapping[str, Declaration], cards: CardLookup | No
     faults = Faults()
     for file in dict.fromkeys((str(path), *(node.place.file for node in tree.walk()))):
         faults.order(file)
-    SWEEP.check(tree, faults)
+    sweep_with(key for declaration in catalog.values() for key in fields_of(declaration).keys).check(tree, faults)
     clean = _without(tree, faults.paths)
     try:
         imported = _import_phases(clean, (*users, path), catalog, cards)

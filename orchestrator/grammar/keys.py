@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from orchestrator.grammar.quantities import Memory, Time
 from orchestrator.grammar.shapes import (
     Anything,
@@ -23,7 +26,7 @@ from orchestrator.model import Sample
 
 NAME = Text(pattern=r"[a-z0-9_][a-z0-9_-]*", words="a name of lower-case letters, digits, '_' and '-'")
 CARD = Text(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", words="the name of a data set card")
-FILE = Text(words="the name of a file")
+FILE = Text(words="a path")
 UNITS = ("patient", "study", "image")
 VALIDATION = Text(pattern=r"[A-Za-z0-9_./@-]+", words="the name of a metric such as val/auroc_macro")
 MEASURE = Text(pattern=r"[A-Za-z0-9_./@-]+", words="the name of a measure such as auroc_macro")
@@ -198,7 +201,7 @@ PHASE = Record(
             about="The checkpoint that a phase without pick hands on: last (the default) or {epoch: N}.",
             shape=Either(
                 words="last or {epoch: N}",
-                single=Choice(options=("last",)),
+                single=Choice(options=("last",), said="last or {epoch: N}"),
                 mapping=Record(keys={"epoch": Key(about="The epoch, from 1.", shape=Whole(low=1), required=True)}),
             ),
         ),
@@ -223,7 +226,8 @@ REPORT = Record(
         "groups": Key(about="Groups of arms: the best of one against the best of another, by validation.", shape=MapOf(item=GROUP)),
         "subgroups": Key(about="Columns of the data that results are split by.", shape=ListOf(item=Text())),
         "reference": Key(
-            about="Published values with their source, shown and never tested against.", shape=ListOf(item=MapOf(item=Anything()))
+            about="Published values with their source, shown and never tested against.",
+            shape=ListOf(item=MapOf(item=Anything(), required={"source": "Say where the published value is from."})),
         ),
         "resamples": Key(about="Bootstrap resamples.", shape=Whole(low=100)),
         "title": Key(about="The title of the page.", shape=Text()),
@@ -241,6 +245,20 @@ SAMPLE = Record(
         "set": Key(about="Phase -> config keys, on top of the trainer's own sample settings.", shape=MapOf(item=SETTINGS)),
     }
 )
+
+
+def _phases(phase: Record) -> MapOf:
+    return MapOf(
+        item=phase,
+        pattern=NAME.pattern,
+        key_words=NAME.words,
+        refused={
+            "none": "'none' is not a phase name: it stands for the arm without a parent; rename the phase",
+            "default": "'default' is not a phase name: report.measure uses it; rename the phase",
+        },
+    )
+
+
 SWEEP = Record(
     keys={
         "sweep": Key(about="The name of the study.", shape=NAME, required=True),
@@ -251,19 +269,7 @@ SWEEP = Record(
         "seed": Key(about="The seed that every training seed comes from.", shape=Whole(low=0)),
         "compare": Key(about="Axes set in every phase whose trainer has the key, so that arms share them.", shape=TOP_COMPARE),
         "evaluate": Key(about="The default of the phases that nobody comes after.", shape=EVALUATE),
-        "phases": Key(
-            about="The training steps of the study, by name.",
-            shape=MapOf(
-                item=PHASE,
-                pattern=NAME.pattern,
-                key_words=NAME.words,
-                refused={
-                    "none": "'none' is not a phase name: it stands for the arm without a parent; rename the phase",
-                    "default": "'default' is not a phase name: report.measure uses it; rename the phase",
-                },
-            ),
-            required=True,
-        ),
+        "phases": Key(about="The training steps of the study, by name.", shape=_phases(PHASE), required=True),
         "report": Key(about="What the report is asked to say.", shape=REPORT),
         "sample": Key(about="How `--sample` cuts the sweep to a few minutes on made data.", shape=SAMPLE),
         "allow_contamination": Key(
@@ -271,3 +277,11 @@ SWEEP = Record(
         ),
     }
 )
+
+
+def sweep_with(config_keys: Iterable[str]) -> Record:
+    """Return the grammar with a sentence for a config key that stands beside `config` instead of under it."""
+    misplaced = {key: f"'{key}' is a key of the trainer's config; write it under config, compare or tune" for key in config_keys}
+    phase = replace(PHASE, refused={**misplaced, **PHASE.refused})
+    phases = replace(SWEEP.keys["phases"], shape=_phases(phase))
+    return replace(SWEEP, keys={**SWEEP.keys, "phases": phases})

@@ -107,8 +107,8 @@ def _replicates(phase: Phase) -> dict[str, Label]:
     if draws.scheme == "fraction":
         return {draws.size_label: Label(kinds=kinds, values=draws.fractions), "draw": upto(max(draws.repeats, default=1))}
     if draws.scheme == "kfold":
-        return {"fold": upto(draws.folds), "draw": upto(max(draws.repeats, default=1))}
-    return {"fold": Label(kinds=kinds, values=None), "draw": Label(kinds=kinds, values=None)}
+        return {"fold": upto(draws.folds)} | ({"draw": upto(draws.repeats[0])} if draws.repeats[0] > 1 else {})
+    return {"fold": Label(kinds=kinds, values=None)}
 
 
 def check_labels(node: Node | None, labels: Mapping[str, Label], faults: Faults) -> bool:

@@ -44,6 +44,8 @@ class Context:
     def check_card(self, node: Node) -> None:
         """Record a card that there is none of."""
         name = node.scalar
+        if name == SAME_DATA:
+            self.faults.add(node, "'same' is for evaluate alone; name a card")
         if self.cards is None or not isinstance(name, str) or name == SAME_DATA:
             return
         if name not in self._known:
@@ -169,7 +171,7 @@ def _read_data(node: Node, axes: Sequence[Axis], context: Context) -> dict[str, 
     axis = next((item for key, item in _own_keys(node) if key == "data"), None)
     given = [found for found in (own, sources, axis) if found is not None]
     if len(given) > 1:
-        context.faults.add(given[-1], f"the data stand in {given[0].path} too ({given[0].key}); keep one of the two", at=given[-1].key)
+        context.faults.add(given[-1], f"data stand in {given[0].path} too ({given[0].key}); keep one of the two", at=given[-1].key)
     for card in [own] if own else sources.items if sources else []:
         context.check_card(card)
     default = None if sources or axis else context.data
@@ -299,7 +301,7 @@ def read_targets(node: Node | None, context: Context, *, same: bool = True) -> t
         card = item.get("data")
         if target.data == SAME_DATA and not same:
             context.faults.add(card or item, "'same' needs one card, and this phase has sources; name the card")
-        elif card is not None:
+        elif card is not None and target.data != SAME_DATA:
             context.check_card(card)
         if target in targets:
             context.faults.add(item, "this evaluation is listed twice; leave one out")

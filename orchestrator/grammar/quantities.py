@@ -49,7 +49,7 @@ class Memory:
 
     def schema(self) -> Schema:
         """Return the shape as JSON Schema."""
-        return {"type": "string", "pattern": f"^{_MEMORY.pattern.replace('?P<amount>', '?:').replace('?P<unit>', '?:')}$"}
+        return {"type": "string", "pattern": "^" + re.sub(r"\?P<\w+>", "", _MEMORY.pattern) + "$"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,4 +65,5 @@ class Time:
 
     def schema(self) -> Schema:
         """Return the shape as JSON Schema."""
-        return {"type": ["string", "integer"]}
+        patterns = [re.sub(r"\?P<\w+>", "", pattern.pattern) for pattern in (_CLOCK, _PARTS)]
+        return {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^(?:{'|'.join(patterns)})$", "minLength": 1}]}

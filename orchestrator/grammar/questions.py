@@ -12,6 +12,8 @@ from orchestrator.grammar.labels import Label, check_labels
 from orchestrator.grammar.phases import read_labels, read_settings
 from orchestrator.model import AxisKind, Contrast, ReportSpec, Sample
 
+#: The phase, and the value of `after`, of the no-network arm.
+FLOOR = "floor"
 _REPLICATE = "is a replicate: its values are averaged with an interval and never set against each other"
 _TUNED = "is a tune axis: pick chooses among its values, and losers are not evaluated"
 
@@ -40,8 +42,13 @@ def check_report(node: Node | None, labels: Mapping[str, Label], phases: tuple[s
     """Record labels, phases and cards that a `report` block names and that the sweep has none of."""
     if node is None:
         return
-    phase = Label(kinds=frozenset({AxisKind.COMPARE}), values=phases)
-    known = {**labels, "phase": phase, "data": Label(kinds=frozenset({AxisKind.COMPARE}), values=tuple(sorted(cards)))}
+    floor = node.get("floor")
+    floors = (FLOOR, *(f"{FLOOR}_{name}" for name in phases)) if floor and floor.value else ()
+    known = dict(labels)
+    for label, values in {"phase": (*phases, *floors), "data": tuple(sorted(cards)), "after": floors[:1]}.items():
+        arm = Label(kinds=frozenset({AxisKind.COMPARE}), values=values)
+        if values:
+            known[label] = known[label].joined(arm) if label in known else arm
     baseline = node.get("baseline")
     for item in (baseline.items or (baseline,)) if baseline else ():
         if check_labels(item, known, faults):
@@ -56,10 +63,6 @@ def check_report(node: Node | None, labels: Mapping[str, Label], phases: tuple[s
             plain = [name for name in known if "." not in name]
             faults.add(named, f"no point carries a label '{named.value}'{suggest(str(named.value), plain, what='there are')}")
     _check_measures(node.get("measure"), phases, cards, faults)
-    reference = node.get("reference")
-    for item in reference.items if reference else ():
-        if item.get("source") is None:
-            faults.add(item, "the key 'source' is missing: say where the published value is from")
 
 
 def _check_contrasted(node: Node, known: Mapping[str, Label], faults: Faults) -> None:

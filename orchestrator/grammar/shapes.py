@@ -36,6 +36,19 @@ def expected(shape: Shape, node: Node) -> str:
     return f"expects {shape.words}, got {describe(node)}"
 
 
+def _bracketed(node: Node) -> str:
+    if isinstance(node.value, Mapping):
+        return "; write [{...}]"
+    return f"; write [{node.scalar}]" if node.scalar is not None else ""
+
+
+def _add_missing(name: str, about: str, node: Node, faults: Faults) -> None:
+    sentence = about.rstrip(".")
+    if sentence[1:2].islower():
+        sentence = sentence[0].lower() + sentence[1:]
+    faults.add(node, f"the key '{name}' is missing: {sentence}", at=node.key or node.place)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """A text, as a whole of a pattern where there is one."""
@@ -136,11 +149,13 @@ class Choice:
     """One of a few words."""
 
     options: tuple[str, ...]
+    #: What is expected, where the words are not all that may be written.
+    said: str = ""
 
     @property
     def words(self) -> str:
         """Say what is expected."""
-        return ("one of " if len(self.options) > 1 else "") + ", ".join(self.options)
+        return self.said or ("one of " if len(self.options) > 1 else "") + ", ".join(self.options)
 
     def check(self, node: Node, faults: Faults) -> None:
         """Record a value that is none of them, with the nearest."""
@@ -193,8 +208,7 @@ class ListOf:
     def check(self, node: Node, faults: Faults) -> None:
         """Record a value that is no list, an empty list, or items of another shape."""
         if not isinstance(node.value, tuple):
-            write = f"; write [{node.scalar}]" if node.scalar is not None else ""
-            faults.add(node, expected(self, node) + write)
+            faults.add(node, expected(self, node) + _bracketed(node))
         elif not node.value:
             faults.add(node, "the list is empty; leave the key out, or name at least one")
         for item in node.items:
@@ -218,7 +232,8 @@ class MapOf:
     special: Mapping[str, Shape] = field(default_factory=dict)
     #: Keys that are refused, each with its sentence.
     refused: Mapping[str, str] = field(default_factory=dict)
-    about: str = ""
+    #: Keys that must be there, each with what it is for.
+    required: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, node: Node, faults: Faults) -> None:
         """Record a value that is no mapping, an empty one, bad keys and bad values."""
@@ -233,6 +248,9 @@ class MapOf:
                 faults.add(item, f"a key here is {self.key_words}, got '{key}'", at=item.key)
             else:
                 self.special.get(key, self.item).check(item, faults)
+        for name, about in self.required.items():
+            if isinstance(node.value, Mapping) and name not in node.entries:
+                _add_missing(name, about, node, faults)
 
     def schema(self) -> Schema:
         """Return the shape as JSON Schema."""
@@ -241,7 +259,7 @@ class MapOf:
             schema["propertyNames"] = {"pattern": f"^(?:{self.pattern})$"}
         if self.special:
             schema["properties"] = {key: shape.schema() for key, shape in self.special.items()}
-        return schema
+        return schema | ({"required": list(self.required)} if self.required else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +292,7 @@ class Record:
                 faults.add(item, self.refused.get(key) or f"unknown key{suggest(key, self.keys, what='the keys here are')}", at=item.key)
         for name, key in self.keys.items():
             if key.required and name not in node.entries:
-                faults.add(node, f"the key '{name}' is missing: {key.about[0].lower()}{key.about[1:]}", at=node.key or node.place)
+                _add_missing(name, key.about, node, faults)
 
     def schema(self) -> Schema:
         """Return the shape as JSON Schema."""
@@ -305,8 +323,7 @@ class Either:
         else:
             shape = self.single if node.value is not None else None
         if shape is None:
-            write = f"; write [{node.scalar}]" if node.scalar is not None and self.list is not None else ""
-            faults.add(node, expected(self, node) + write)
+            faults.add(node, expected(self, node) + (_bracketed(node) if self.list is not None else ""))
         else:
             shape.check(node, faults)
 
