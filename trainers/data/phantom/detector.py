@@ -53,8 +53,9 @@ def expose(dense: Field, q: Acquisition, source: Source, view: str, rng: np.rand
     """Turn attenuation (px, px) into a picture: window, film curve, noise, marker and borders, as the acquisition has them."""
     px = len(dense)
     step = max(1, px // 48)
-    low, high = np.percentile(dense[::step, ::step], (8, 97))
-    level = (0.06 + 0.80 * (dense - low) / max(high - low, 1e-3)).clip(0, 2)
+    sample = np.sort(dense[::step, ::step], axis=None)
+    low, high = sample[int(0.08 * len(sample))], sample[int(0.97 * len(sample))]
+    level = np.maximum(0.06 + 0.80 / max(high - low, 1e-3) * (dense - low), 0)
     level = cv2.pow(level, float(np.exp(0.16 * q.gamma)))
     level = 0.5 + (level - 0.5) * np.float32(source.contrast * np.exp(0.08 * q.gain)) + np.float32(0.03 * q.window)
     grain = rng.standard_normal((px, px), dtype=np.float32)

@@ -152,8 +152,8 @@ def _knot(canvas: Canvas, chest: Frontal | Lateral, masks: dict[str, Field], les
     if much == 0:
         return None
     side, place = side_of(lesion), lesion.place
-    x, y = _where(chest, side, 0.15 + 0.75 * place[1], 0.08 + 0.84 * place[2], place[6])
-    size = (0.055 + 0.045 * place[3]) * (0.8 + 0.3 * min(much, 1.2))
+    x, y = _where(chest, side, 0.15 + 0.75 * place[1], 0.08 + 0.76 * place[2], place[6])
+    size = (0.13 + 0.05 * place[3]) * (0.85 + 0.2 * min(much, 1.2))
     squeeze = 0.85 + 0.3 * place[4]
     disc = canvas.fill(ellipse(x, y, size * squeeze, size / squeeze, 3.1 * place[5]))
     return canvas.soften(disc, 0.15 * size) * np.minimum(1, masks[side] + 0.3)

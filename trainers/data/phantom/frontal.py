@@ -5,6 +5,7 @@ x grows to the right of the picture (the patient's left), y downwards; one unit 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,20 +38,20 @@ class Lung:
 
     def outer(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the distance of the chest wall from the midline at levels y."""
-        up = np.clip((self.widest - y) / (self.widest - self.apex), 0, 1)
-        down = np.clip((y - self.widest) / max(self.angle - self.widest, 0.1), 0, 1.2)
+        up = np.minimum(np.maximum((self.widest - y) / (self.widest - self.apex), 0), 1)
+        down = np.minimum(np.maximum((y - self.widest) / max(self.angle - self.widest, 0.1), 0), 1.2)
         return self.apex_x + (self.wide * (1 - 0.035 * down**2) - self.apex_x) * np.sqrt(1 - up**2.3)
 
     def inner(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the distance of the mediastinal border from the midline at levels y."""
-        up = np.clip((self.widest - y) / (self.widest - self.apex), 0, 1)
+        up = np.minimum(np.maximum((self.widest - y) / (self.widest - self.apex), 0), 1)
         return self.apex_x - (self.apex_x - _HILUM) * np.sqrt(1 - up**5)
 
     def floor(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the level of the diaphragm at distances x from the midline."""
         edge = self.wide * 0.965
-        lateral = np.clip((x - self.dome_x) / (edge - self.dome_x), 0, 1.2) ** 2.6 * (self.angle - self.dome)
-        medial = np.clip((self.dome_x - x) / self.dome_x, 0, 1) ** 2 * 0.10
+        lateral = np.minimum(np.maximum((x - self.dome_x) / (edge - self.dome_x), 0), 1.2) ** 2.6 * (self.angle - self.dome)
+        medial = np.maximum((self.dome_x - x) / self.dome_x, 0) ** 2 * 0.10
         return self.dome + lateral + medial
 
     def place(self, x: NDArray[np.float64], y: NDArray[np.float64] | float) -> Points:
@@ -106,6 +107,7 @@ def frontal_anatomy(a: Anatomy, q: Acquisition, heart: float) -> Frontal:
     both = tuple(lungs.values())
     spread = heart * (1.07 if q.portable else 1.0) * (1 + 0.075 * a.heart)
     mediastinum, cardiac = _silhouette(a, q, spread, lungs)
+    ribs_back, ribs_front = _ribs(a, both)
     return Frontal(
         lungs=lungs,
         body=_body(a, lungs),
@@ -113,8 +115,8 @@ def frontal_anatomy(a: Anatomy, q: Acquisition, heart: float) -> Frontal:
         heart=cardiac,
         spine=_spine(a, q),
         discs=_discs(a, q),
-        ribs_back=np.concatenate([_ribs(a, lung, 0.0, 0.53) for lung in both]),
-        ribs_front=np.concatenate([_ribs(a, lung, 0.47, 0.80) for lung in both]),
+        ribs_back=ribs_back,
+        ribs_front=ribs_front,
         clavicles=np.stack([_clavicle(a, q, lung) for lung in both]),
         scapulae=np.stack([_scapula(a, q, lung) for lung in both]),
         trachea=_trachea(a, q),
@@ -158,6 +160,7 @@ _LEFT = np.array([0.10, 0.095, 0.13, 0.17, 0.135, 0.125, 0.15, 0.20, 0.29, 0.36,
 _RIGHT = np.array([0.10, 0.105, 0.11, 0.115, 0.115, 0.12, 0.13, 0.155, 0.19, 0.20, 0.18, 0.15, 0.10])
 _CARDIAC = np.clip((_LEVELS + 0.15) / 0.35, 0, 1)
 _KNOB = np.array([0, 0, 0.3, 1, 0.3, 0, 0, 0, 0, 0, 0, 0, 0])
+_FINE = np.linspace(0, 1, 48)
 _ROUNDING = np.array([1, 2, 3, 2, 1]) / 9
 
 
@@ -168,14 +171,15 @@ def _silhouette(a: Anatomy, q: Acquisition, spread: float, lungs: dict[str, Lung
     levels = np.where(_LEVELS > 0, _LEVELS * stretch, _LEVELS)
     grown = 1 + _CARDIAC * (spread * (1 - 0.25 * (stretch - 1)) - 1)
     lean = _CARDIAC * (0.03 * a.heart_tilt + 0.02 * q.turn)
-    y = np.linspace(levels[0], levels[-1], 44)
+    y = levels[0] + (levels[-1] - levels[0]) * _FINE
     left = np.interp(y, levels, (_LEFT + 0.025 * a.aorta * _KNOB) * grown + lean)
     right = np.interp(y, levels, _RIGHT * grown - lean)
-    left, right = (np.convolve(np.pad(x, 2, mode="edge"), _ROUNDING, "valid") for x in (left, right))
+    left, right = np.convolve(left, _ROUNDING, "same"), np.convolve(right, _ROUNDING, "same")
+    y, left, right = y[2:-2], left[2:-2], right[2:-2]
     whole = np.concatenate([line(left, y), line(-right, y)[::-1]])
     # The heart's own upper border is rounded towards the great vessels.
     low = y > -0.14
-    crown = np.sqrt(np.clip((y[low] + 0.14) / 0.16, 0, 1))
+    crown = np.sqrt(np.minimum((y[low] + 0.14) / 0.16, 1))
     return whole, np.concatenate([line(left[low] * crown, y[low]), line(-right[low] * crown, y[low])[::-1]])
 
 
@@ -183,9 +187,12 @@ def _spine_x(a: Anatomy, q: Acquisition, y: NDArray[np.float64]) -> NDArray[np.f
     return 0.018 * a.spine * np.sin(2.2 * y + a.rib_phase) - 0.012 * q.turn
 
 
+_SPINE = np.linspace(-1.4, 1.6, 40)
+_SPINE_WIDTH = 0.145 + 0.035 * np.clip(_SPINE, -0.5, 1)
+
+
 def _spine(a: Anatomy, q: Acquisition) -> Points:
-    y = np.linspace(-1.4, 1.6, 40)
-    return tube(line(_spine_x(a, q, y), y), 0.145 + 0.035 * np.clip(y, -0.5, 1))
+    return tube(line(_spine_x(a, q, _SPINE), _SPINE), _SPINE_WIDTH)
 
 
 _DISCS = -1.0 + np.cumsum(np.linspace(0.105, 0.15, 17))
@@ -210,22 +217,33 @@ def rib_levels(a: Anatomy, lung: Lung, angle: NDArray[np.float64]) -> tuple[NDAr
     return y, wall
 
 
-def _ribs(a: Anatomy, lung: Lung, start: float, end: float) -> Points:
-    """Each rib is a half ellipse seen from the front: from the spine outwards (start 0) and back inwards at the front (end 1)."""
-    angle = np.pi * np.linspace(start, end, 14)
-    y, wall = rib_levels(a, lung, angle)
-    x = 0.085 + (wall - 0.085) * np.sin(angle) ** 0.85
-    return tube(lung.place(x, y), 0.045 * (1 + 0.08 * a.ribs))
+#: Angles around the chest of the posterior parts of the ribs, then of the anterior ones: they overlap at the side of the chest.
+_AROUND = np.pi * np.concatenate([np.linspace(0.0, 0.53, 14), np.linspace(0.47, 0.80, 12)])
+_BEHIND, _BEFORE = slice(0, 14), slice(14, 26)
+_OUTWARDS = np.sin(_AROUND) ** 0.85
+
+
+def _ribs(a: Anatomy, lungs: Sequence[Lung]) -> tuple[Points, Points]:
+    """Each rib is a half ellipse seen from the front: from the spine outwards, and back inwards at the front."""
+    centres = []
+    for lung in lungs:
+        y, wall = rib_levels(a, lung, _AROUND)
+        centres.append(lung.place(0.085 + (wall - 0.085) * _OUTWARDS, y))
+    centre = np.concatenate(centres)
+    width = 0.045 * (1 + 0.08 * a.ribs)
+    return tube(centre[:, _BEHIND], width), tube(centre[:, _BEFORE], width)
 
 
 _T = np.linspace(0, 1, 16)
+_RISE = 0.13 * _T + 0.035 * np.sin(2 * np.pi * _T)
+_CLAVICLE = 0.058 - 0.018 * np.sin(np.pi * _T) + 0.02 * (_T < 0.1)
 
 
 def _clavicle(a: Anatomy, q: Acquisition, lung: Lung) -> Points:
     level = lung.apex + 0.22 + 0.035 * a.clavicles - (0.05 if q.portable else 0.0)
-    centre = lung.place(0.055 + 0.76 * _T * (1 + 0.05 * a.width), level - 0.13 * _T - 0.035 * np.sin(2 * np.pi * _T))
+    centre = lung.place(0.055 + 0.76 * _T * (1 + 0.05 * a.width), level - _RISE)
     centre[:, 0] += 0.035 * q.turn
-    return tube(centre, 0.058 - 0.018 * np.sin(np.pi * _T) + 0.02 * (_T < 0.1))
+    return tube(centre, _CLAVICLE)
 
 
 def _scapula(a: Anatomy, q: Acquisition, lung: Lung) -> Points:
@@ -235,9 +253,12 @@ def _scapula(a: Anatomy, q: Acquisition, lung: Lung) -> Points:
     return smooth([(lung.sign * x, y) for x, y in knots], 40)
 
 
+_WINDPIPE = np.linspace(-1.2, -0.27, 14)
+_LEANING = 0.012 * np.clip(_WINDPIPE + 0.6, 0, 1)
+
+
 def _trachea(a: Anatomy, q: Acquisition) -> Points:
-    y = np.linspace(-1.2, -0.27, 14)
-    return tube(line(0.012 * a.spine + 0.016 * q.turn + 0.012 * np.clip(y + 0.6, 0, 1), y), 0.072)
+    return tube(line(0.012 * a.spine + 0.016 * q.turn + _LEANING, _WINDPIPE), 0.072)
 
 
 def _breast(a: Anatomy, lung: Lung) -> Points:

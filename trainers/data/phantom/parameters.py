@@ -12,6 +12,7 @@ from trainers.errors import DataError
 
 VIEWS = ("frontal", "lateral")
 MAX_PATIENTS = 10**9
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list of views"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,7 @@ class PhantomParameters:
 
     def __post_init__(self) -> None:
         """Check every value. Raises DataError naming the field, its value and what it may be."""
-        if isinstance(self.views, list):  # as a JSON or YAML reader hands it over
-            object.__setattr__(self, "views", tuple(self.views))
+        self._settle_types()
         self._check("source", self.source in range(len(SOURCES)), f"one of 0 to {len(SOURCES) - 1}")
         self._check("seed", self.seed >= 0, "0 or more")
         self._check("patients_train", self.patients_train >= 0, "0 or more")
@@ -58,6 +58,17 @@ class PhantomParameters:
         self._check("lateral_share", 0 <= self.lateral_share <= 1, "0 to 1")
         self._check("max_studies", self.max_studies in range(1, 10), "1 to 9")
         self._check("views", self.views in (("frontal",), ("lateral",), VIEWS), "[frontal], [lateral] or [frontal, lateral]")
+
+    def _settle_types(self) -> None:
+        """Take values as a JSON or YAML reader hands them over: equal parameters must have equal fingerprints."""
+        for field in fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if kind is float and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
+            elif kind is tuple and isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+            elif type(value) is not kind:
+                raise DataError(f"phantom parameter '{field.name}' is {value!r}: give {_KINDS[kind]}")
 
     def _check(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

@@ -19,7 +19,7 @@ from trainers.data.phantom.sources import FINDINGS, SOURCES, Source
 #: Severity of a study = PATIENT_PART * patient normal + STUDY_PART * study normal: a standard normal that persists in a patient.
 PATIENT_PART, STUDY_PART = 0.8, 0.6
 #: A reader is uncertain when the judged severity is nearer to the threshold than this.
-UNCERTAIN_BAND = 0.08
+UNCERTAIN_BAND = 0.12
 #: Share of studies whose report does not mention the finding, whatever it is, by position in `FINDINGS`.
 MISSING = (0.04, 0.08, 0.10, 0.06, 0.05, 0.12)
 UNCERTAIN = -1.0

@@ -14,7 +14,7 @@ from trainers.data.phantom.frontal import Frontal, frontal_anatomy
 from trainers.data.phantom.lateral import Lateral, lateral_anatomy
 from trainers.data.phantom.patients import Acquisition, Stream, Study, draw_acquisition, stream
 from trainers.data.phantom.sources import FINDINGS, SOURCES
-from trainers.data.phantom.vessels import Vessels, joined, tree
+from trainers.data.phantom.vessels import Vessels, trees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ def _frontal_layers(canvas: Canvas, study: Study, chest: Frontal, rng: np.random
         other += 0.07 * canvas.soften(canvas.fill(chest.breasts), 0.014) * np.clip((y - top) / 0.5, 0, 1)
     gas = canvas.fill(chest.stomach) * (1 - lungs["left"]) * body
     other -= np.float32(0.15 * np.clip(a.stomach + 1.2, 0, 1)) * canvas.soften(gas, 0.014)
-    trees = [tree(rng, x=lung.sign * 0.12, y=chest.hilum, towards=lung.sign, spread=1.45, reach=0.62) for lung in chest.lungs.values()]
+    roots = [(lung.sign * 0.12, chest.hilum, lung.sign) for lung in chest.lungs.values()]
     hila = [ellipse(lung.sign * 0.145, chest.hilum + 0.02, 0.055, 0.12, -0.25 * lung.sign) for lung in chest.lungs.values()]
     return Layers(
         body=body,
@@ -94,7 +94,7 @@ def _frontal_layers(canvas: Canvas, study: Study, chest: Frontal, rng: np.random
         middle=canvas.fill(chest.mediastinum),
         bones=bones,
         other=other,
-        vessels=joined(trees),
+        vessels=trees(rng, roots, spread=1.45, reach=0.62),
         hila=canvas.soften(canvas.fill(*hila), 0.035),
     )
 
@@ -119,7 +119,7 @@ def _lateral_layers(canvas: Canvas, study: Study, chest: Lateral, rng: np.random
         middle=heart,
         bones=bones,
         other=other,
-        vessels=tree(rng, x=0.03, y=chest.hilum, towards=0, spread=1.45, reach=0.52),
+        vessels=trees(rng, [(0.03, chest.hilum, 0.0)], spread=1.45, reach=0.52),
         hila=canvas.soften(canvas.fill(ellipse(0.03, chest.hilum + 0.03, 0.09, 0.11)), 0.035),
     )
 
@@ -140,11 +140,11 @@ def _attenuation(
     filled = 1 - np.float32(0.05) * canvas.cloud(rng, 9) - np.float32(0.02 + 0.006 * q.texture) * np.abs(canvas.cloud(rng, 44))
     if haze:
         centre = canvas.soften(layers.hila, 0.20)
-        filled -= np.float32(haze) * (0.05 + 0.6 * centre + 0.09 * np.abs(canvas.cloud(rng, 26)))
+        filled -= np.float32(haze) * (0.045 + 0.5 * centre + 0.05 * np.abs(canvas.cloud(rng, 26)) + 0.05 * np.abs(canvas.cloud(rng, 44)))
     if shapes.patch is not None:
-        filled *= 1 - np.float32(strength * (0.25 + 0.30 * min(by["consolidation"], 1.0))) * shapes.patch
+        filled *= 1 - np.float32(strength * (0.20 + 0.22 * min(by["consolidation"], 1.0))) * shapes.patch
     if shapes.free_air is not None:
-        filled += np.float32(0.10 * strength) * shapes.free_air
+        filled += np.float32(0.12 * strength) * shapes.free_air
     if shapes.fluid is not None:
         filled *= 1 - np.float32(min(1.0, 0.85 * strength)) * canvas.soften(shapes.fluid, 0.012)
     # The heart lies where air would be: it takes air away instead of adding to what is full already.
@@ -156,11 +156,13 @@ def _attenuation(
         branches *= 1 - np.float32(min(1.0, strength)) * shapes.free_air
     total += branches
     if shapes.pleura is not None:
-        total += np.float32(0.07 * strength) * shapes.pleura
+        total += np.float32(0.08 * strength) * shapes.pleura
     if shapes.knot is not None:
-        total += np.float32(0.16 * strength * min(1.2, 0.4 + by["nodule"])) * shapes.knot
+        total += np.float32(0.125 * strength * min(1.2, 0.4 + by["nodule"])) * shapes.knot
     total += (np.float32(1 + 0.12 * a.ribs) * layers.bones + layers.other) * layers.body
-    return np.maximum(total, 0)
+    # Scatter: a part of the beam arrives where it was not sent; and no detector is perfectly sharp.
+    veil = np.float32(0.10 + 0.03 * q.scatter)
+    return np.maximum(canvas.soften((1 - veil) * total + veil * canvas.soften(total, 0.35), 0.004), 0)
 
 
 def _vessels(canvas: Canvas, layers: Layers, crowded: float, haze: float) -> Field:
