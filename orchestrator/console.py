@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections import Counter
@@ -77,6 +78,7 @@ class Following:
         self._now = now
         self._names = {job.job_id: job.trial for job in jobs}
         self._total, self._done, self._failed = len(jobs), done, 0
+        self._noted: set[str] = set()
         self._started, self._at_start, self._last_line = now(), done, now()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -101,15 +103,22 @@ class Following:
         self._bar.update(self._task, description=self._names.get(job, job[:12])[:60])
 
     def ended(self, job: str, *, failed: bool = False, message: str = "") -> None:
-        """Count a job that ended; a failure gets a line of its own, at once."""
+        """Count a job that ended; the first failure of a kind gets a line, at once."""
         self._done += 1
         if failed:
             self._failed += 1
-            self.note(f"failed: {job[:12]} {self._names.get(job, '')} {message}".rstrip())
+            self._note_once(job, message)
         self._bar.update(self._task, completed=self._done, rest=self.rest())
         if not self._console.is_terminal and self._now() - self._last_line >= _PLAIN_EVERY_SECONDS:
             self._last_line = self._now()
             self._console.print(f"{self._done}/{self._total} jobs  {self.rest()}")
+
+    def _note_once(self, job: str, message: str) -> None:
+        """Print the first failure of each kind; how many there were stands in the summary."""
+        kind = re.sub(r"\b[0-9a-f]{12}\b", "…", message)
+        if kind not in self._noted:
+            self._noted.add(kind)
+            self.note(f"failed: {job[:12]} {self._names.get(job, '')}: {message}")
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from orchestrator.identity import PlanChanges, code_version, diff_specs, plan_ch
 from orchestrator.ledger import JobStatus, state_of, states
 from orchestrator.model import MANY_JOBS, Plan
 from orchestrator.plans import read_plan
-from orchestrator.status import Status
+from orchestrator.status import JobRow, Status
 from orchestrator.status import explain as in_words
 from orchestrator.workspace import Workspace
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 _FOLLOW_EVERY = 0.5
+_JOB_ID = re.compile(r"\b[0-9a-f]{12}\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +161,24 @@ def print_status(found: Sequence[Status]) -> None:
             counts = [str(group.counts.get(state) or "") for state in seen]
             table.add_row(group.phase, str(group.stage), *counts, "" if group.seconds is None else clock(group.seconds))
         console.print(table)
-        failed = [row for row in one.jobs if row.state in (State.FAILED, State.INTERRUPTED, State.UNKNOWN)]
-        for row in failed[:_SHOWN]:
-            console.print(f"  {str(row.state).lower()}: {row.job_id[:SHORT_ID]} {row.trial}: {row.message}", markup=False)
-        if len(failed) > _SHOWN:
-            console.print(f"  ... and {len(failed) - _SHOWN} more (--json lists all)", markup=False)
+        for line in troubles(one):
+            console.print(f"  {line}", markup=False)
+
+
+def troubles(status: Status) -> list[str]:
+    """Return one line for each different thing that went wrong, the most frequent first, with a job that shows it."""
+    groups: dict[tuple[State, str], list[JobRow]] = {}
+    for row in status.jobs:
+        if row.state in (State.FAILED, State.INTERRUPTED, State.UNKNOWN):
+            groups.setdefault((row.state, _JOB_ID.sub("…", row.message)), []).append(row)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    lines = [
+        f"{len(rows)} {str(state).lower()}, such as {rows[0].job_id[:SHORT_ID]} {rows[0].trial}: {rows[0].message}"
+        for (state, _), rows in ordered[:_SHOWN]
+    ]
+    if len(ordered) > _SHOWN:
+        lines.append(f"... and {len(ordered) - _SHOWN} other kinds of trouble (--json lists all)")
+    return lines
 
 
 def explain_job(workspace: Workspace, spec: JobSpec) -> dict[str, Json]:

@@ -23,6 +23,8 @@ from orchestrator.errors import BackendError, Error, ReportError
 from orchestrator.identity import code_version
 from orchestrator.ledger import states
 from orchestrator.model import Plan
+from orchestrator.overview import troubles
+from orchestrator.status import status_of
 from orchestrator.submit import Summary, preview, submit
 from orchestrator.workspace import Workspace
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SAMPLE_BANNER = "made data, stand-in weights: numbers mean nothing"
-_SHOWN_FAILURES = 5
 
 
 def dry_run(plan: Plan, workspace: Workspace, *, prune: bool = False) -> str:
@@ -171,11 +172,8 @@ def _conclude(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, c
 
 
 def _list_failures(plan: Plan, summary: Summary, console: Console) -> None:
-    names = plan.by_id()
-    for status in summary.failed[:_SHOWN_FAILURES]:
-        console.print(f"failed: {status.job_id[:12]} {names[status.job_id].trial}: {status.message}", markup=False, style="red")
-    if len(summary.failed) > _SHOWN_FAILURES:
-        console.print(f"... and {len(summary.failed) - _SHOWN_FAILURES} more; `orchestrate status {plan.sweep}` lists them", markup=False)
+    for line in troubles(status_of(plan, summary.states)):
+        console.print(line, markup=False, style="red")
     left: Sequence[tuple[str, int]] = Counter(str(why) for why in summary.kept.values()).most_common()
     for why, number in left:
         console.print(f"left: {number} jobs ({why})", markup=False)

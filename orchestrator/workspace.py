@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from jobs.catalog import Declaration, find_trainers
 from jobs.paths import RunPaths
-from jobs.spec import JobSpec, Json
+from jobs.spec import JobSpec, Json, Resources
 from orchestrator.errors import Error
 from orchestrator.expand import expand
 from orchestrator.loading import load_cluster, load_sweep
@@ -20,6 +21,8 @@ from orchestrator.sampling import sample as cut
 
 #: Sample runs live apart from real ones, so that neither is ever taken for the other.
 SAMPLE_FOLDER = "sample"
+#: What a job of a sample asks for, whatever the real one needs: it must run anywhere.
+SAMPLE_RESOURCES = Resources()
 PREFIX_LENGTH = 6
 
 
@@ -66,6 +69,7 @@ class Workspace:
         if not self.sample:
             return expand(loaded, self.catalog, self.resolver)
         smaller, notes = cut(loaded, self.catalog)
+        smaller = replace(smaller, phases=tuple(replace(phase, resources=SAMPLE_RESOURCES) for phase in smaller.phases))
         self.resolver.use_sample(smaller.sample)
         plan = expand(smaller, self.catalog, self.resolver)
         return replace(plan, sample=True, made_data=True, notes=(*notes, *plan.notes))
@@ -107,10 +111,18 @@ class Workspace:
             "data": _paths(config.data),
             "data_root": str(config.data_root.absolute()) if config.data_root else None,
             "made_root": str(config.made_root.absolute()),
-            "weights": _paths(config.weights),
+            "weight_files": self._weight_files(),
             "trainer_paths": [str(path.absolute()) for path in config.trainer_paths],
             "card_paths": [str(path.absolute()) for path in config.card_paths],
         }
+
+    def _weight_files(self) -> dict[str, str]:
+        """Return weights files by sha256: those of this plan, and those that earlier submissions named."""
+        try:
+            earlier = json.loads(self.run.machine.read_text(encoding="utf-8")).get("weight_files", {})
+        except (FileNotFoundError, ValueError):
+            earlier = {}
+        return earlier | {digest: str(path.absolute()) for digest, path in self.resolver.weight_files.items()}
 
 
 def _paths(mapping: Mapping[str, Path]) -> dict[str, str]:

