@@ -84,7 +84,9 @@ class Request:
 
 @dataclass(slots=True)
 class _Tally:
+    #: Jobs that this very decision submits, and those that it cancels.
     coming: set[str] = field(default_factory=set)
+    going: frozenset[str] = frozenset()
     queued: int = 0
 
 
@@ -95,7 +97,7 @@ def decide(plan: Plan, states: Mapping[str, JobStatus], request: Request | None 
     """
     request = request or Request()
     known = plan.by_id()
-    tally = _Tally(queued=sum(states[job].is_live for job in known if job not in request.cancel))
+    tally = _Tally(going=request.cancel, queued=sum(states[job].is_live for job in known if job not in request.cancel))
     actions: list[Action] = [_decide_one(spec, known, states, request, tally) for spec in plan.jobs]
     outside = sorted(request.cancel - known.keys())
     actions += [Cancel(job_id=job, submission=states[job].submission) for job in outside if states[job].is_live]
@@ -179,4 +181,4 @@ def _will_be_there(spec: JobSpec, upstream: str, known: Mapping[str, JobSpec], s
         raise KeyError(f"{spec.short_id} {spec.trial}: its input {upstream} is not in the plan")
     if spec.stage is Stage.PICK and has_lost(status):
         return True
-    return status.state is State.SUCCEEDED or status.is_live
+    return status.state is State.SUCCEEDED or (status.is_live and upstream not in tally.going)

@@ -8,6 +8,7 @@ by one of them, and the other waits for it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 
 from jobs.paths import RunPaths, write_atomically
@@ -26,7 +28,7 @@ from orchestrator.decide import Action, Cancel, Keep, Request, Why, decide, has_
 from orchestrator.errors import IdentityError
 from orchestrator.ledger import JobStatus
 from orchestrator.model import ClusterConfig, Plan
-from orchestrator.plans import read_plan, write_plan
+from orchestrator.plans import plan_text, read_plan
 
 #: Seconds between two looks at jobs that another client runs.
 FOLLOW_EVERY = 1.0
@@ -167,8 +169,8 @@ def _decide_and_record(
         submission = backend.render(plan.sweep, queued)
         for job in queued:
             _refuse_another_identity(run, job.spec)
-        write_plan(run.sweep(plan.sweep).plan, plan)
-        write_atomically(run.machine, pretty_json(dict(machine)).encode())
+        _write_if_new(run.sweep(plan.sweep).plan, plan_text(plan))
+        _write_if_new(run.machine, pretty_json(dict(machine)))
         _cancel(run, cluster, [action for action in actions if isinstance(action, Cancel)])
         decided = Preview(actions=actions, states=known, submission=submission)
         if not queued:
@@ -209,7 +211,7 @@ def _queued(plan: Plan, actions: Sequence[Action]) -> list[Queued]:
 def _refuse_another_identity(run: RunPaths, spec: JobSpec) -> None:
     """Raise IdentityError when the run root already holds something else under this job's id."""
     try:
-        stored = spec_from_json(_read_json(run.job(spec.job_id).job))
+        stored = spec_from_json(json.loads(run.job(spec.job_id).job.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return
     mine, theirs = spec.identity(), stored.identity()
@@ -232,11 +234,12 @@ def _write_job_files(run: RunPaths, queued: Sequence[Queued]) -> None:
         aside.replace(path)
 
 
-def _read_json(path: os.PathLike[str]) -> Json:
-    import json
-
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+def _write_if_new(path: Path, text: str) -> None:
+    content = text.encode()
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == content:
+            return
+    write_atomically(path, content)
 
 
 def _tidy(run: RunPaths) -> None:

@@ -25,7 +25,6 @@ from orchestrator.model import ClusterConfig
 RUNNER = "jobs.main:run"
 #: How often a job may die without a word in one submission before it is left alone.
 DEATHS_ALLOWED = 3
-_NOT_BACKENDS = frozenset({"base", "board", "attempt"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +138,7 @@ def load(cluster: ClusterConfig) -> Backend:
 def available() -> tuple[str, ...]:
     """Return the names of the backends that are there."""
     package = importlib.import_module(__package__ or "orchestrator.backends")
-    return tuple(sorted(item.name for item in pkgutil.iter_modules(package.__path__) if item.name not in _NOT_BACKENDS))
+    return tuple(sorted(item.name for item in pkgutil.iter_modules(package.__path__) if item.name != "base"))
 
 
 def machine_cpus(cluster: ClusterConfig) -> int:

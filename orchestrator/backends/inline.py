@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from jobs.paths import RunPaths
 from jobs.signals import EXIT_STOPPED
 from jobs.spec import State
-from orchestrator import ledger
 from orchestrator.backends import base
-from orchestrator.backends.attempt import run_attempt
 from orchestrator.backends.base import Capabilities, Notice, Queued, Session, Submission
-from orchestrator.backends.board import LOOK_EVERY, Board
-from orchestrator.backends.watch import Watch
+from orchestrator.execution.attempt import run_attempt
+from orchestrator.execution.board import LOOK_EVERY, board_of
+from orchestrator.execution.watch import Watch
 from orchestrator.intents import Intent, ask_to_cancel
 from orchestrator.model import ClusterConfig
 
@@ -75,16 +74,3 @@ class Inline:
     def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:
         """Ask the process that runs a submission to cancel jobs of it."""
         ask_to_cancel(run, intent.sid, jobs)
-
-
-def board_of(submission: Submission, session: Session, watch: Watch) -> Board:
-    """Put the jobs of a submission on a board that reads the ledger without the submission itself."""
-    run, sid = session.run, session.intent.sid
-
-    def look(jobs: Iterable[str]) -> Mapping[str, ledger.JobStatus]:
-        return ledger.states(run, jobs, ignoring=sid)
-
-    def bury(job: str) -> bool:
-        return ledger.write_tombstone(run, job, "cancelled by a person")
-
-    return Board(submission.jobs, look, session.notify, cancelled=watch.cancelled, bury=bury)

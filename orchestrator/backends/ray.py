@@ -32,12 +32,11 @@ from jobs.events import is_alive, process_identity
 from jobs.paths import RunPaths
 from jobs.spec import State, canonical_json
 from orchestrator.backends import base
-from orchestrator.backends.attempt import run_attempt
 from orchestrator.backends.base import Capabilities, Notice, Queued, Session, Submission
-from orchestrator.backends.board import Board, Shape, shape_of
-from orchestrator.backends.inline import board_of
-from orchestrator.backends.watch import Watch
 from orchestrator.errors import BackendError
+from orchestrator.execution.attempt import run_attempt
+from orchestrator.execution.board import Board, Shape, board_of, shape_of
+from orchestrator.execution.watch import Watch
 from orchestrator.intents import Intent, ask_to_cancel, halt_file, log_file
 from orchestrator.model import ClusterConfig
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from jobs.spec import SHORT_ID, Stage, State
-from orchestrator.backends.base import DEATHS_ALLOWED, Notice, Notify, Queued
+from orchestrator.backends.base import DEATHS_ALLOWED, Notice, Notify, Queued, Session, Submission
 from orchestrator.decide import has_lost
-from orchestrator.ledger import JobStatus
+from orchestrator.execution.watch import Watch
+from orchestrator.ledger import JobStatus, states, write_tombstone
 
 #: Reads where jobs really stand (`orchestrator.ledger.states`, without this submission's own intent).
 Look: TypeAlias = Callable[[Iterable[str]], Mapping[str, JobStatus]]
@@ -192,3 +193,16 @@ class Board:
             if not status.is_live:
                 self._awaited.discard(job)
                 self._release(status)
+
+
+def board_of(submission: Submission, session: Session, watch: Watch) -> Board:
+    """Put the jobs of a submission on a board that reads the ledger without the submission itself."""
+    run, sid = session.run, session.intent.sid
+
+    def look(jobs: Iterable[str]) -> Mapping[str, JobStatus]:
+        return states(run, jobs, ignoring=sid)
+
+    def bury(job: str) -> bool:
+        return write_tombstone(run, job, "cancelled by a person")
+
+    return Board(submission.jobs, look, session.notify, cancelled=watch.cancelled, bury=bury)
