@@ -1,38 +1,77 @@
 """Mirror files into MLflow, one way and idempotent. The only import of mlflow.
 
 Experiment = sweep; one run per train job (a trial), flat, with every grouping key on the run itself. The run of a winner also carries
-its pick and its test metrics. One more run, tagged `orch.kind=sweep`, holds the report. The mirror can be deleted and rebuilt.
+what its pick saw and its test metrics. One more run, tagged `orch.kind=sweep`, holds the report.
+
+What a run should hold is an `Entry`, a function of the files. A run whose tag `orch.digest` is the entry's is left alone. Otherwise what
+is missing is sent; a run that says something else than the files (a label was renamed, a winner is scored with other settings) is
+replaced, because params and metric points cannot be taken back. A run whose job the plan no longer has is deleted the way the UI deletes,
+and comes back with its job. So the mirror after a sync is the same as one that is built from nothing. Runs without `orch.kind`, and tags
+that people set, are theirs.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from jobs.events import read_events
-from jobs.paths import JobPaths, RunPaths
-from jobs.spec import EventKind, JobSpec, Json, Stage, canonical_json
+from jobs.paths import RunPaths
+from jobs.spec import canonical_json
+from orchestrator.curves import experiment_note, report_entry
+from orchestrator.entries import SWEEP, Entry, content_digest
 from orchestrator.errors import TrackingError
-from orchestrator.model import AxisKind, Plan
+from orchestrator.ledger import JobStatus
+from orchestrator.model import Plan
+from orchestrator.trials import trial_entries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param, Run, RunTag
+    from mlflow.entities import Experiment, Metric, Param, Run, RunTag
 
-#: What one `log_batch` may carry (MLflow's own limits).
-METRICS_A_BATCH = 1000
+#: What one `log_batch` carries: MLflow takes 1000 things together, of them 100 params and 100 tags.
+METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
-#: Above this many keys the comparison page becomes slow; per-label test metrics go to the table artifact instead.
-KEYS_A_RUN = 100
-_PARAM_LENGTH = 500
+RUNS_A_PAGE = 1000
+LOCK_TIMEOUT = 900.0
+KIND, DIGEST, POINTS, ARTIFACTS, JOB = "orch.kind", "orch.digest", "orch.points", "orch.artifacts", "job"
+#: Tags of ours that a run may lose again (a failure, once the job has succeeded).
+_PASSING = ("failure", "failure_message", "picked", "checkpoint", "parent_jobs", "draw_sha256")
+#: Keeps MLflow from calling home and from printing links; what it starts inherits it.
+QUIET: Mapping[str, str] = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """What a sync did. `runs` counts the trials that are in MLflow now; a second sync has 0 in everything else."""
+
+    experiment: str
+    runs: int
+    created: int = 0
+    updated: int = 0
+    #: Runs that said something else than the files, made anew.
+    replaced: int = 0
+    #: Runs whose job the plan no longer has.
+    removed: int = 0
+    #: Metric points sent.
+    metrics: int = 0
+
+
+# --- the store ---------------------------------------------------------------------------------------------------------------------------
 
 
 def default_uri(run: RunPaths) -> str:
@@ -40,41 +79,9 @@ def default_uri(run: RunPaths) -> str:
     return f"sqlite:///{(run.mlflow / 'mlflow.db').resolve()}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Synced:
-    """What a sync did."""
-
-    experiment: str
-    runs: int
-    created: int
-    updated: int
-    metrics: int
-
-
-@dataclass(slots=True)
-class _Trial:
-    """What the files say of one train job, in MLflow's terms."""
-
-    spec: JobSpec
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    points: list[tuple[str, int, float, int]] = field(default_factory=list)  # key, step, value, time in ms
-    finals: dict[str, float] = field(default_factory=dict)
-    status: str = "SCHEDULED"
-    started: int = 0
-    ended: int = 0
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep MLflow from talking to anybody and from printing on first use."""
-    keep = dict(os.environ)
-    os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"})
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(keep)
+def experiment_name(plan: Plan) -> str:
+    """Return the name of a plan's experiment; a sample run never lands among real ones."""
+    return f"{plan.sweep} (sample)" if plan.sample else plan.sweep
 
 
 def prepare(run: RunPaths, experiment: str, *, uri: str = "") -> str:
@@ -83,312 +90,255 @@ def prepare(run: RunPaths, experiment: str, *, uri: str = "") -> str:
     MLflow's own first use is not safe with several processes (a cold race leaves a half-migrated database), so it happens here, in
     the client, under a lock, before anything is submitted. Raises TrackingError with what to type.
     """
-    run.mlflow.mkdir(parents=True, exist_ok=True)
-    with FileLock(run.mlflow / "lock"), _quiet():
-        client = _client(run, uri)
-        try:
-            found = client.get_experiment_by_name(experiment)
-            if found is not None and found.lifecycle_stage == "deleted":
-                client.restore_experiment(found.experiment_id)
-            if found is not None:
-                return str(found.experiment_id)
-            location = None if uri else (run.mlflow / "artifacts" / experiment).resolve().as_uri()
-            return str(client.create_experiment(experiment, artifact_location=location))
-        except Exception as error:
-            raise TrackingError(
-                f"the MLflow store {uri or default_uri(run)} cannot be used: {error}. It is only a mirror: move it away and `orchestrate sync` rebuilds it"
-            ) from error
+    with _locked(run, uri):
+        return _experiment(_client(run, uri), run, experiment, uri).experiment_id
+
+
+def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Experiment:
+    store = uri or default_uri(run)
+    location = _artifact_location(run, name, uri)
+    try:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            return client.get_experiment(client.create_experiment(name, artifact_location=location))
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+    except Exception as error:
+        raise TrackingError(
+            f"the MLflow store {store} cannot be used: {error}. It is only a mirror: name another under `mlflow:` in the cluster config, "
+            "or move it away and type `orchestrate sync`"
+        ) from error
+    if _sqlite_file(store) is not None and found.artifact_location != location:
+        raise TrackingError(
+            f"the MLflow store {store} keeps artifacts under {found.artifact_location}, where it was made. It is only a mirror: "
+            "delete it and type `orchestrate sync`"
+        )
+    return found
 
 
 def _client(run: RunPaths, uri: str) -> MlflowClient:
-    import logging
-
+    """Return a client that talks to its store and to nobody else."""
+    os.environ.update(QUIET)
     from mlflow import MlflowClient
 
-    for name in ("alembic", "mlflow"):
+    for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient(tracking_uri=uri or default_uri(run))
+    store = uri or default_uri(run)
+    database = _sqlite_file(store)
+    if database is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=store, registry_uri=store)
 
 
-def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "") -> Synced:
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).resolve() if uri.startswith("sqlite:///") else None
+
+
+def _artifact_location(run: RunPaths, experiment: str, uri: str) -> str | None:
+    """Return where artifacts go: beside a sqlite file, under the run root with another database, where a server says otherwise."""
+    store = uri or default_uri(run)
+    if store.startswith(("http://", "https://", "databricks")):
+        return None
+    database = _sqlite_file(store)
+    beside = run.mlflow.resolve() if database is None else database.parent
+    return (beside / "artifacts" / experiment).as_uri()
+
+
+@contextmanager
+def _locked(run: RunPaths, uri: str) -> Iterator[None]:
+    """Hold the lock of a store: beside its file, so that two run roots that share it wait for each other."""
+    database = _sqlite_file(uri or default_uri(run))
+    file = run.mlflow / "lock" if database is None else database.with_name(f"{database.name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(file, timeout=LOCK_TIMEOUT):
+            yield
+    except Timeout:
+        raise TrackingError(
+            f"{file}: another sync has held the lock for {LOCK_TIMEOUT:.0f} s; look for it with `fuser {file}` and end it"
+        ) from None
+
+
+# --- files -> MLflow ---------------------------------------------------------------------------------------------------------------------
+
+
+def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "", statuses: Mapping[str, JobStatus] | None = None) -> Synced:
     """Bring the mirror up to what the files say; run twice, it changes nothing.
 
-    `code` is the version of the code for the tag `git_sha`. Metrics go by `log_batch`; a point that was sent is never sent again, so
-    that a requeued job's run continues where its resumed training does.
+    `code` is the version of the code for the tag `git_sha` of runs that are new. `statuses` is what a caller who asked the scheduler knows
+    of the train jobs; without it the files are asked. Raises TrackingError when the store cannot be used.
     """
-    experiment = prepare(run, experiment_name(plan), uri=uri)
-    with FileLock(run.mlflow / "lock"), _quiet():
+    with _locked(run, uri):
         client = _client(run, uri)
-        existing = _runs_by_job(client, experiment)
-        trials = _trials(plan, run, code)
-        created = updated = sent = 0
-        for trial in trials:
-            if trial.status == "SCHEDULED":
-                continue
-            known = existing.get(trial.spec.job_id)
-            if known is None:
-                known = _create(client, experiment, trial)
-                created += 1
-            points = _send(client, known, trial)
-            updated += points >= 0
-            sent += max(points, 0)
-        _sync_report(client, experiment, existing.get(_SWEEP_KEY), plan, run)
-        return Synced(experiment=experiment, runs=len(trials), created=created, updated=updated - created, metrics=sent)
+        experiment = _experiment(client, run, experiment_name(plan), uri)
+        _describe(client, experiment, plan)
+        mirror = _Mirror(client, experiment.experiment_id)
+        spans: list[tuple[int, int]] = []
+        for entry in trial_entries(plan, run, code=code, statuses=statuses):
+            mirror.put(entry)
+            spans.append((entry.started, entry.ended or entry.started))
+        started, ended = min((one for one, _ in spans), default=0), max((one for _, one in spans), default=0)
+        report = report_entry(plan, run, started=started, ended=ended)
+        if report is not None:
+            mirror.put(report)
+        mirror.remove_others()
+        return Synced(experiment=experiment.experiment_id, runs=len(spans), **mirror.counts)
 
 
-_SWEEP_KEY = "sweep"
+def _describe(client: MlflowClient, experiment: Experiment, plan: Plan) -> None:
+    tags = {"mlflow.note.content": experiment_note(plan), "orch.sweep": plan.sweep, "mlflow.experimentKind": "custom_model_development"}
+    for key, value in tags.items():
+        if experiment.tags.get(key) != value:
+            client.set_experiment_tag(experiment.experiment_id, key, value)
 
 
-def experiment_name(plan: Plan) -> str:
-    """Return the name of a plan's experiment; a sample run never lands among real ones."""
-    return f"{plan.sweep} (sample)" if plan.sample else plan.sweep
+class _Mirror:
+    """The runs of one experiment."""
 
+    def __init__(self, client: MlflowClient, experiment: str) -> None:
+        self._client = client
+        self._experiment = experiment
+        self._known, self._spare = self._find()
+        self._seen: set[str] = set()
+        self.counts = {"created": 0, "updated": 0, "replaced": 0, "removed": 0, "metrics": 0}
 
-def _runs_by_job(client: MlflowClient, experiment: str) -> dict[str, Run]:
-    found: dict[str, Run] = {}
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
-        for one in page:
-            key = one.data.tags.get("job") or (_SWEEP_KEY if one.data.tags.get("orch.kind") == "sweep" else None)
-            if key:
-                found[key] = one
-        token = page.token
-        if not token:
-            return found
+    def _find(self) -> tuple[dict[str, Run], list[Run]]:
+        """Return our runs by key, and those that stand for a key a second time."""
+        from mlflow.entities import ViewType
 
+        known: dict[str, Run] = {}
+        spare: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment],
+                run_view_type=ViewType.ALL,
+                max_results=RUNS_A_PAGE,
+                order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+                page_token=token,
+            )
+            for one in page:
+                key = one.data.tags.get(JOB)
+                if key is None or one.data.tags.get(KIND) not in ("trial", "sweep"):
+                    continue
+                other = known.get(key)
+                if other is None or (_is_deleted(other) and not _is_deleted(one)):
+                    known[key] = one
+                    spare += [other] if other is not None else []
+                else:
+                    spare.append(one)
+            token = page.token
+            if not token:
+                return known, spare
 
-def _create(client: MlflowClient, experiment: str, trial: _Trial) -> Run:
-    from mlflow.entities import Param
-
-    one = client.create_run(experiment, start_time=trial.started, tags=trial.tags, run_name=trial.tags["mlflow.runName"])
-    params: list[Param] = [Param(key, value) for key, value in trial.params.items()]
-    for start in range(0, len(params), PARAMS_A_BATCH):
-        client.log_batch(one.info.run_id, params=params[start : start + PARAMS_A_BATCH])
-    client.log_dict(one.info.run_id, {"job_id": trial.spec.job_id, **trial.spec.identity()}, "job.json")
-    return client.get_run(one.info.run_id)
-
-
-def _send(client: MlflowClient, one: Run, trial: _Trial) -> int:
-    """Send what is new of a trial and return how many metric points that was, or -1 when nothing had changed."""
-    from mlflow.entities import Metric, RunTag
-
-    digest = _digest(trial)
-    if one.data.tags.get("orch.digest") == digest:
-        return -1
-    last = int(one.data.tags.get("orch.step", "-1"))
-    fresh = [point for point in trial.points if point[1] > last]
-    metrics: list[Metric] = [Metric(key, value, time, step) for key, step, value, time in fresh]
-    metrics += [
-        Metric(key, value, trial.ended or trial.started, 0) for key, value in trial.finals.items() if one.data.metrics.get(key) != value
-    ]
-    for start in range(0, len(metrics), METRICS_A_BATCH):
-        client.log_batch(one.info.run_id, metrics=metrics[start : start + METRICS_A_BATCH])
-    newest = max((point[1] for point in trial.points), default=last)
-    tags: list[RunTag] = [RunTag(key, value) for key, value in trial.tags.items() if one.data.tags.get(key) != value]
-    tags += [RunTag("orch.step", str(newest)), RunTag("orch.digest", digest)]
-    client.log_batch(one.info.run_id, tags=tags)
-    _set_status(client, one, trial)
-    return len(metrics)
-
-
-def _set_status(client: MlflowClient, one: Run, trial: _Trial) -> None:
-    if trial.status == "RUNNING":
-        client.update_run(one.info.run_id, status="RUNNING")
-    else:
-        client.set_terminated(one.info.run_id, status=trial.status, end_time=trial.ended or None)
-
-
-def _digest(trial: _Trial) -> str:
-    import hashlib
-
-    content = [trial.status, sorted(trial.tags.items()), sorted(trial.finals.items()), len(trial.points), trial.ended]
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
-
-
-# --- files -> trials ---------------------------------------------------------------------------------------------------------------------
-
-
-def _trials(plan: Plan, run: RunPaths, code: str) -> list[_Trial]:
-    by_id = plan.by_id()
-    finals: dict[str, dict[str, float]] = {}
-    picked: dict[str, str] = {}
-    for spec in plan.jobs:
-        result = _json(run.job(spec.job_id).result)
-        if result is None:
-            continue
-        if spec.stage is Stage.PICK:
-            for chosen in result["choice"]["runs"].values():
-                picked[chosen["job"]] = ",".join(chosen["checkpoints"])
-        elif spec.stage is Stage.EVALUATE:
-            finals.setdefault(result["train_job"], {}).update(_short_keys(result["metrics"]))
-    axes = {axis.name: axis.kind for axis in plan.axes}
-    trials = [_trial(spec, plan, run.job(spec.job_id), axes) for spec in plan.jobs if spec.stage is Stage.TRAIN]
-    for trial in trials:
-        job = trial.spec.job_id
-        trial.finals = dict(list({**trial.finals, **finals.get(job, {})}.items())[:KEYS_A_RUN])
-        trial.tags["picked"] = "true" if job in picked else "false"
-        if job in picked:
-            trial.tags["checkpoint"] = picked[job]
-        if code:
-            trial.tags["git_sha"] = code
-        parents = [by_id[item.job] for item in trial.spec.inputs if item.job in by_id]
-        if parents:
-            trial.tags["parent_jobs"] = ",".join(parent.short_id for parent in parents)
-    return trials
-
-
-def _trial(spec: JobSpec, plan: Plan, paths: JobPaths, axes: Mapping[str, AxisKind]) -> _Trial:
-    trial = _Trial(spec=spec)
-    result = _json(paths.result)
-    arm = {key: value for key, value in spec.labels.items() if axes.get(key) is AxisKind.COMPARE}
-    trial.params = _params(spec, result)
-    trial.tags = {
-        "mlflow.runName": run_name(spec, axes),
-        "job": spec.job_id,
-        "sweep": plan.sweep,
-        "phase": spec.phase,
-        "stage": str(spec.stage),
-        "cell": "|".join([spec.phase, *(f"{key}={_text(value)}" for key, value in arm.items()), *_size(spec)]),
-        "made_data": str(plan.made_data).lower(),
-    }
-    attempts = paths.attempts()
-    trial.tags["attempt"] = str(attempts[-1].number if attempts else 0)
-    events = [event for attempt in attempts for event in read_events(attempt.events)]
-    if events:
-        trial.started, trial.ended = int(events[0]["time"] * 1000), int(events[-1]["time"] * 1000)
-        trial.status = _status(events, done=result is not None)
-    if trial.status == "FAILED":
-        trial.tags["failure"] = str(events[-1].get("failure", "ERROR"))
-    if trial.status == "RUNNING":
-        trial.ended = 0
-    trial.points = _points([attempt.metrics for attempt in attempts], trial.started)
-    return trial
-
-
-def _status(events: Sequence[Mapping[str, Json]], *, done: bool) -> str:
-    """Return MLflow's word for where a job stands; a process that died leaves KILLED, never RUNNING for ever."""
-    from jobs.events import is_alive
-
-    if done:
-        return "FINISHED"
-    last = events[-1]["kind"]
-    if last == str(EventKind.FAILED):
-        return "FAILED"
-    if last in (str(EventKind.STOPPED), str(EventKind.CANCELLED)):
-        return "KILLED"
-    starts = [event for event in events if event["kind"] == str(EventKind.STARTED)]
-    return "KILLED" if starts and is_alive(dict(starts[-1])) is False else "RUNNING"
-
-
-def run_name(spec: JobSpec, axes: Mapping[str, AxisKind]) -> str:
-    """Return a short name such as `finetune-pretrain-imagenet-0.01-d03`."""
-    words = [spec.phase]
-    for key, value in spec.labels.items():
-        if key in ("draw", "seed", "fold"):
-            words.append(f"{key[0]}{int(value):02d}" if isinstance(value, int) else f"{key[0]}{value}")
-        elif axes.get(key) is AxisKind.TUNE:
-            words.append(f"{key}={_text(value)}")
+    def put(self, entry: Entry) -> None:
+        """Make the run of an entry say what the entry says."""
+        self._seen.add(entry.key)
+        known = self._known.get(entry.key)
+        if known is None:
+            self._create(entry, {})
+            self.counts["created"] += 1
+        elif known.data.tags.get(DIGEST) == entry.digest() and not _is_deleted(known):
+            return
+        elif _contradicts(known, entry):
+            self._replace(known, entry)
+            self.counts["replaced"] += 1
         else:
-            words.append(_text(value))
-    return "-".join(words)[:200]
+            if _is_deleted(known):
+                self._client.restore_run(known.info.run_id)
+            self._fill(known.info.run_id, entry, known.data.params, known.data.metrics, known.data.tags)
+            self.counts["updated"] += 1
+
+    def remove_others(self) -> None:
+        """Delete, as the UI does, runs whose job is not in the plan, and runs that stand for a job a second time."""
+        for one in [*self._spare, *(run for key, run in self._known.items() if key not in self._seen)]:
+            if not _is_deleted(one):
+                self._client.delete_run(one.info.run_id)
+                self.counts["removed"] += 1
+
+    def _create(self, entry: Entry, inherited: Mapping[str, str]) -> None:
+        kind = "sweep" if entry.key == SWEEP else "trial"
+        tags = {**entry.first_tags, **inherited, **entry.tags, KIND: kind, JOB: entry.key}
+        made = self._client.create_run(self._experiment, start_time=entry.started, tags=tags, run_name=entry.name)
+        self._fill(made.info.run_id, entry, {}, {}, made.data.tags)
+
+    def _replace(self, known: Run, entry: Entry) -> None:
+        """Delete a run that says something else, and make it anew with the tags that people gave it."""
+        if not _is_deleted(known):
+            self._client.delete_run(known.info.run_id)
+        ours = {DIGEST, POINTS, ARTIFACTS, *_PASSING}
+        self._create(entry, {key: value for key, value in known.data.tags.items() if key not in ours and key != "mlflow.runName"})
+
+    def _fill(self, identity: str, entry: Entry, params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Send what a run does not have yet; the tags that say so go last, so that a kill in between only repeats."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        sent, _ = _sent_points(tags)
+        artifacts = {path: content_digest(content) for path, content in entry.artifacts.items()}
+        had = json.loads(tags.get(ARTIFACTS, "{}"))
+        self._upload(identity, {path: entry.artifacts[path] for path, digest in artifacts.items() if had.get(path) != digest})
+        self._set_status(identity, entry)
+        fresh_params: list[Param] = [Param(key, value) for key, value in entry.params.items() if key not in params]
+        fresh: list[Metric] = [Metric(point.key, point.value, point.time, point.step) for point in entry.points[sent:]]
+        fresh += [Metric(key, value, entry.ended or 0, 0) for key, value in entry.finals.items() if key not in metrics]
+        tables = [{"path": path, "type": "table"} for path in artifacts if path.startswith("tables/")]
+        wanted = {
+            **entry.tags,
+            "mlflow.runName": entry.name,
+            **({"mlflow.loggedArtifacts": canonical_json(tables)} if tables else {}),
+            POINTS: f"{len(entry.points)} {entry.points_digest(len(entry.points))}",
+            ARTIFACTS: canonical_json(artifacts),
+            DIGEST: entry.digest(),
+        }
+        fresh_tags: list[RunTag] = [RunTag(key, value) for key, value in wanted.items() if tags.get(key) != value]
+        batches = list(zip_longest(_chunks(fresh, METRICS_A_BATCH), _chunks(fresh_params, PARAMS_A_BATCH), fillvalue=())) or [((), ())]
+        for index, (some_metrics, some_params) in enumerate(batches):
+            last = index == len(batches) - 1
+            self._client.log_batch(identity, metrics=some_metrics, params=some_params, tags=fresh_tags if last else ())
+        for key in _PASSING:
+            if key in tags and key not in entry.tags:
+                self._client.delete_tag(identity, key)
+        self.counts["metrics"] += len(fresh)
+
+    def _set_status(self, identity: str, entry: Entry) -> None:
+        if entry.ended is None:
+            self._client.update_run(identity, status=entry.status)
+        else:
+            self._client.set_terminated(identity, status=entry.status, end_time=entry.ended)
+
+    def _upload(self, identity: str, files: Mapping[str, bytes]) -> None:
+        if not files:
+            return
+        with tempfile.TemporaryDirectory(prefix="orchestrate-") as folder:
+            for path, content in files.items():
+                file = Path(folder, path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            self._client.log_artifacts(identity, folder)
 
 
-def _size(spec: JobSpec) -> list[str]:
-    return [f"{key}={_text(spec.labels[key])}" for key in ("fraction", "count") if key in spec.labels]
+def _is_deleted(one: Run) -> bool:
+    return one.info.lifecycle_stage == "deleted"
 
 
-def _params(spec: JobSpec, result: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the params that group and compare: labels first, then scalars of the config, then the size of the draw."""
-    params = {("label_fraction" if key == "fraction" else key): _text(value) for key, value in spec.labels.items()}
-    params["trainer"] = spec.trainer
-    params["training_seed"] = str(spec.seed)
-    for key, value in spec.config.items():
-        if isinstance(value, (str, int, float, bool)) and key not in params:
-            params[key] = _text(value)
-    if result is not None:
-        train = next((data["splits"].get("train") for data in result.get("data", ()) if data["splits"].get("train")), None)
-        if train is not None:
-            params.setdefault("n_labeled", str(train["patients"]))
-    return {key: value[:_PARAM_LENGTH] for key, value in params.items() if value != ""}
+def _sent_points(tags: Mapping[str, str]) -> tuple[int, str]:
+    """Return how many points a run was sent, and their digest."""
+    count, _, digest = tags.get(POINTS, "0 ").partition(" ")
+    return int(count), digest
 
 
-def _text(value: Json) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _contradicts(known: Run, entry: Entry) -> bool:
+    """Tell whether a run holds what its entry does not say: nothing that was sent can be taken back."""
+    params, metrics = known.data.params, known.data.metrics
+    count, digest = _sent_points(known.data.tags)
+    return (
+        any(entry.params.get(key) != value for key, value in params.items())
+        or not entry.metric_keys().issuperset(metrics)
+        or any(metrics.get(key, value) != value for key, value in entry.finals.items())
+        or count > len(entry.points)
+        or (count > 0 and entry.points_digest(count) != digest)
+    )
 
 
-def _points(files: Sequence[Path], started: int) -> list[tuple[str, int, float, int]]:
-    """Return metric points by (key, step), the latest attempt's value standing; a torn last line is left out."""
-    points: dict[tuple[str, int], float] = {}
-    for file in files:
-        if not file.exists():
-            continue
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            for key, value in entry["metrics"].items():
-                if value is not None:
-                    points[(key, int(entry["step"]))] = float(value)
-    ordered = sorted(points.items(), key=lambda item: (item[0][1], item[0][0]))
-    return [(key, step, value, started) for (key, step), value in ordered]
-
-
-def _short_keys(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-
-
-# --- the report ----------------------------------------------------------------------------------------------------------------------
-
-
-def _sync_report(client: MlflowClient, experiment: str, known: Run | None, plan: Plan, run: RunPaths) -> None:
-    """Put the report's files and its curves on the sweep's own run, when there is a report that is newer."""
-    import hashlib
-
-    from mlflow.entities import Metric, RunTag
-
-    folder = run.sweep(plan.sweep).report
-    content = _json(folder / "report.json")
-    if content is None:
-        return
-    digest = hashlib.sha256((folder / "report.json").read_bytes()).hexdigest()[:16]
-    if known is not None and known.data.tags.get("orch.digest") == digest:
-        return
-    if known is None:
-        tags = {"orch.kind": "sweep", "mlflow.runName": f"{plan.sweep}: report", "sweep": plan.sweep}
-        known = client.create_run(experiment, tags=tags, run_name=tags["mlflow.runName"])
-    identity = known.info.run_id
-    for name in ("report.html", "report.md", "report.json", "provenance.json"):
-        if (folder / name).exists():
-            client.log_artifact(identity, str(folder / name), "report")
-    metrics: list[Metric] = [Metric(key, value, 0, step) for key, step, value in curve_points(content)]
-    for start in range(0, len(metrics), METRICS_A_BATCH):
-        client.log_batch(identity, metrics=metrics[start : start + METRICS_A_BATCH])
-    note = (folder / "report.md").read_text(encoding="utf-8")[:7900] if (folder / "report.md").exists() else ""
-    client.log_batch(identity, tags=[RunTag("orch.digest", digest), RunTag("mlflow.note.content", note)])
-    client.set_terminated(identity)
-
-
-def curve_points(report: Mapping[str, Any]) -> list[tuple[str, int, float]]:
-    """Return the label-efficiency curves of a report as metrics `curve/<arm>/<measure>`, with `_lo` and `_hi`, step = n_labeled."""
-    points: list[tuple[str, int, float]] = []
-    for cell in report.get("cells", ()):
-        if cell.get("n_labeled") is None or cell.get("estimate") is None:
-            continue
-        name = f"curve/{_slug(cell['arm'])}/{cell['measure']}"
-        for suffix, key in (("", "estimate"), ("_lo", "low"), ("_hi", "high")):
-            if cell.get(key) is not None:
-                points.append((name + suffix, int(round(cell["n_labeled"])), float(cell[key])))
-    return points
-
-
-def _slug(text: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "_-. " else "_" for letter in text).strip()[:80]
+def _chunks(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,119 @@
+"""The sweep's own run of the mirror: the report, a note that says it in short, and label-efficiency curves that the UI can draw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.paths import RunPaths
+from orchestrator.entries import SWEEP, Entry, Point, clean_key
+from orchestrator.model import Plan
+from orchestrator.outcomes import read_json
+from orchestrator.trials import plan_digest
+
+NOTE_LENGTH = 7_500
+EXPERIMENT_NOTE_LENGTH = 15_000
+_LARGEST = 20_000_000
+
+
+def report_entry(plan: Plan, run: RunPaths, *, started: int, ended: int) -> Entry | None:
+    """Return the entry of a sweep's report, between the first start and the last end of its trials; None while there is none."""
+    folder = run.sweep(plan.sweep).report
+    report = read_json(folder / "report.json")
+    if report is None:
+        return None
+    return Entry(
+        key=SWEEP,
+        name=f"{plan.sweep} report",
+        status="FINISHED",
+        started=started,
+        ended=ended,
+        tags={
+            "sweep": plan.sweep,
+            "plan": plan_digest(plan),
+            "made_data": str(plan.made_data).lower(),
+            "mlflow.note.content": _note(report)[:NOTE_LENGTH],
+        },
+        points=tuple(curve_points(report)),
+        artifacts={f"report/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in _files(folder)},
+    )
+
+
+def curve_points(report: Mapping[str, Any]) -> list[Point]:
+    """Return the curves of a report as `curve/<arm>/<measure>` with `_lo` and `_hi`, step = mean number of labelled images.
+
+    With several test sets it is `curve/<test set>/<arm>/<measure>`. What has no number of labels, or no estimate, is no point.
+    """
+    names = _names(report)
+    points: dict[tuple[str, int], Point] = {}
+    for cell in report.get("cells", ()):
+        if cell.get("label") is not None or cell.get("n_labeled") is None:
+            continue
+        key, step = f"{names[cell['test_set'], cell['arm']]}/{cell['measure']}", round(cell["n_labeled"])
+        for suffix, bound in (("", "estimate"), ("_lo", "low"), ("_hi", "high")):
+            if cell.get(bound) is not None:
+                point = Point(clean_key(key + suffix), step, float(cell[bound]), 0)
+                points.setdefault((point.key, step), point)
+    return sorted(points.values(), key=lambda point: (point.key, point.step))
+
+
+def experiment_note(plan: Plan) -> str:
+    """Return what stands above the runs of an experiment: the question, a warning where one is due, and how to compare draws."""
+    warning = "**Made data: the numbers say nothing about patients.**" if plan.made_data or plan.sample else ""
+    lines = [
+        f"## {plan.sweep}",
+        plan.about,
+        warning,
+        "One run is one training; `orchestrate sync` writes them from files, so that nothing here feeds a decision. "
+        "Runs that differ only by their draw share the tag `cell`: group by it. Each run's params hold every label (`init`, "
+        "`label_fraction`, `n_labeled`, `draw`, `seed`, ...). A box plot over draws: choose runs, Compare, Box plot, "
+        "x = `label_fraction` or `init`, y = a `test/...` metric.",
+        f"The run `{plan.sweep} report` holds the report as artifacts, and per arm `curve/...` with its interval (`_lo`, `_hi`) "
+        "over the number of labels.",
+    ]
+    return "\n\n".join(line for line in lines if line)[:EXPERIMENT_NOTE_LENGTH]
+
+
+def _names(report: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """Return the head of a curve's name by test set and arm; arms whose titles read the same are numbered."""
+    sets = report.get("test_sets", ())
+    names: dict[tuple[str, str], str] = {}
+    for one in sets:
+        taken: set[str] = set()
+        for arm in one["arms"]:
+            title = _slug(arm["title"])
+            name = next(found for found in _numbered(title) if found not in taken)
+            taken.add(name)
+            names[one["key"], arm["key"]] = "/".join(["curve", *([_slug(one["key"])] if len(sets) > 1 else []), name])
+    return names
+
+
+def _numbered(title: str) -> Iterator[str]:
+    yield title
+    number = 2
+    while True:
+        yield f"{title} {number}"
+        number += 1
+
+
+def _slug(text: str) -> str:
+    """Return a title without what MLflow refuses: `imagenet · freeze backbone` becomes `imagenet - freeze backbone`."""
+    return re.sub(r"[^\w.\- :]+", "-", text).strip(" -.") or "arm"
+
+
+def _note(report: Mapping[str, Any]) -> str:
+    """Return the report in short, as markdown."""
+    lines = [f"## {report.get('title') or report.get('sweep')}", str(report.get("about") or "")]
+    if report.get("made_data"):
+        lines.append("**Made data: the numbers say nothing about patients.**")
+    lines += [f"- {verdict['claim']} {verdict['evidence']}".strip() for verdict in report.get("verdicts", ())]
+    lines += [f"- {warning}" for warning in report.get("warnings", ())]
+    lines.append(f"{report.get('n_present')} of {report.get('n_planned')} evaluations. All of it: artifact `report/report.html`.")
+    return "\n\n".join(line for line in lines if line)
+
+
+def _files(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return [path for path in found if path.stat().st_size <= _LARGEST]

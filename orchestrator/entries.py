@@ -1,0 +1,144 @@
+"""What one run of the MLflow mirror should hold, as plain values: a pure function of the files of a run root."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from jobs.spec import Json, canonical_json
+
+#: Above so many metric keys a run the comparison page becomes slow: this many series, and this many single values.
+SERIES_KEYS = 60
+FINAL_KEYS = 40
+#: MLflow's limits are 250, 6,000 and 8,000, and it cuts what is longer without a word; shorter here, so that pages stay readable.
+KEY_LENGTH = 200
+PARAM_LENGTH = 500
+TAG_LENGTH = 2_000
+#: The key of the run that holds the report.
+SWEEP = "sweep"
+_REFUSED = re.compile(r"[^/\w.\- :]+")
+
+
+class Point(NamedTuple):
+    """One value of a series; `time` in milliseconds since the epoch."""
+
+    key: str
+    step: int
+    value: float
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One run of the mirror."""
+
+    #: What the run is found by: a job's id, or `SWEEP` for the sweep's own run. It is the tag `job`.
+    key: str
+    name: str
+    #: MLflow's word: SCHEDULED, RUNNING, FINISHED, FAILED or KILLED.
+    status: str
+    #: Milliseconds since the epoch; `ended` is None while the job has not ended.
+    started: int
+    ended: int | None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    #: Tags that are written with the run and never again: what is true of the moment.
+    first_tags: Mapping[str, str] = field(default_factory=dict)
+    #: In the order in which they were written; what follows later is appended, never put in between.
+    points: tuple[Point, ...] = ()
+    #: Values that a run has once, at step 0.
+    finals: Mapping[str, float] = field(default_factory=dict)
+    #: Path below the run's artifacts -> content.
+    artifacts: Mapping[str, bytes] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Return a digest of all that may change: a run that carries the same one needs nothing."""
+        content = [
+            self.name,
+            self.status,
+            self.ended,
+            dict(self.params),
+            dict(self.tags),
+            self.points_digest(len(self.points)),
+            dict(self.finals),
+            {path: content_digest(content) for path, content in self.artifacts.items()},
+        ]
+        return content_digest(canonical_json(content).encode())
+
+    def points_digest(self, count: int) -> str:
+        """Return a digest of the first `count` points."""
+        return content_digest(repr([tuple(point) for point in self.points[:count]]).encode())
+
+    def metric_keys(self) -> set[str]:
+        """Return every metric that the run has."""
+        return {point.key for point in self.points} | set(self.finals)
+
+
+def content_digest(content: bytes) -> str:
+    """Return a short digest."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+@lru_cache(maxsize=65_536)
+def clean_key(name: str) -> str:
+    """Return a name as MLflow takes it for metrics and params; what had to be changed ends in a digest, so that names stay apart."""
+    path = posixpath.normpath("/" + _REFUSED.sub("_", name)).strip("/") or "_"
+    # A name that starts with two dots counts as a way up.
+    found = f"_{path}" if path.startswith("..") else path
+    if found == name and len(name) <= KEY_LENGTH:
+        return name
+    return f"{found[: KEY_LENGTH - 9].rstrip('/')}-{content_digest(name.encode())[:8]}"
+
+
+def finite(metrics: Mapping[str, Json]) -> dict[str, float]:
+    """Return the metrics that are finite numbers: MLflow stores an infinity as 1.8e308 and cannot compare NaN."""
+    return {
+        key: float(value)
+        for key, value in metrics.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def is_headline(key: str, depth: int) -> bool:
+    """Tell whether a metric is of the model as a whole (`val/auroc_macro`) and not of one finding (`val/auroc/edema`)."""
+    return key.count("/") <= depth
+
+
+@dataclass(slots=True)
+class KeyBudget:
+    """Admits metric keys in the order in which they appear, headlines first, whole families of findings or none of them."""
+
+    limit: int
+    depth: int = 1
+    admitted: set[str] = field(default_factory=set)
+    _refused: set[str] = field(default_factory=set)
+
+    def admit(self, keys: Iterable[str]) -> set[str]:
+        """Return which of the keys that appear together are in; what was decided once stays so."""
+        keys = set(keys)
+        fresh = keys - self.admitted
+        if not fresh:
+            return keys
+        for key in sorted(key for key in fresh if is_headline(key, self.depth)):
+            if len(self.admitted) < self.limit:
+                self.admitted.add(key)
+        families: dict[str, list[str]] = {}
+        for key in sorted(key for key in fresh if not is_headline(key, self.depth)):
+            families.setdefault(key.rpartition("/")[0], []).append(key)
+        for family, members in families.items():
+            if family in self._refused or len(self.admitted) + len(members) > self.limit:
+                self._refused.add(family)
+            else:
+                self.admitted.update(members)
+        return keys & self.admitted
+
+
+def table(columns: list[str], rows: list[list[Json]]) -> bytes:
+    """Return a table as the UI shows it: JSON with `columns` and `data`."""
+    return (canonical_json({"columns": columns, "data": rows}) + "\n").encode()

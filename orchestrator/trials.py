@@ -1,0 +1,280 @@
+"""Train jobs of a plan as runs of the mirror: what their files say, with every grouping key on the run itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.events import read_events
+from jobs.paths import AttemptPaths, JobPaths, RunPaths
+from jobs.spec import JobSpec, Json, Scalar, Stage, State, pretty_json, spec_to_json
+from orchestrator.entries import PARAM_LENGTH, TAG_LENGTH, Entry, clean_key, content_digest
+from orchestrator.labels import label_text
+from orchestrator.ledger import JobStatus, states
+from orchestrator.model import AxisKind, Plan
+from orchestrator.outcomes import Outcome, finals_of, outcomes_of, read_json, test_table, validation_table
+from orchestrator.series import points_of
+
+SIZE_LABELS = ("fraction", "count")
+REPLICATE_LABELS = ("draw", "seed", "fold")
+#: A start belongs to the parent's job when there is a parent; people still group by it.
+INHERITED = ("init", "arch")
+#: A job on a host that cannot be asked counts as dead when its files have been silent for so many seconds.
+SILENT_AFTER = 6 * 3600.0
+_WORDS: Mapping[State, str] = {
+    State.SUCCEEDED: "FINISHED",
+    State.FAILED: "FAILED",
+    State.STOPPED: "KILLED",
+    State.CANCELLED: "KILLED",
+    State.INTERRUPTED: "KILLED",
+    State.RUNNING: "RUNNING",
+    State.SUBMITTED: "SCHEDULED",
+    State.NEW: "KILLED",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Study:
+    """What every trial of a plan shares."""
+
+    plan: Plan
+    run: RunPaths
+    digest: str
+    by_id: Mapping[str, JobSpec]
+    kinds: Mapping[str, AxisKind]
+    #: Phase -> labels that differ between its train jobs.
+    varying: Mapping[str, frozenset[str]]
+    #: Phases whose winners are evaluated: what they train on is labelled.
+    evaluated: frozenset[str]
+    outcomes: Mapping[str, Outcome]
+    code: str
+
+
+def trial_entries(plan: Plan, run: RunPaths, *, code: str = "", statuses: Mapping[str, JobStatus] | None = None) -> Iterator[Entry]:
+    """Yield an entry for every train job that was ever started, in the plan's order.
+
+    `statuses` is what a caller who asked the scheduler knows (`orchestrator.ledger.states`); without it the files alone are asked.
+    """
+    trains = [spec for spec in plan.jobs if spec.stage is Stage.TRAIN]
+    known = statuses if statuses is not None else states(run, [spec.job_id for spec in trains])
+    study = _study(plan, run, trains, code)
+    for spec in trains:
+        attempts = [attempt for attempt in run.job(spec.job_id).attempts() if attempt.claim.exists()]
+        status = known[spec.job_id]
+        # One that was started only after its state was read comes with the next sync.
+        if attempts and (status.attempt or status.state not in (State.NEW, State.SUBMITTED)):
+            yield _entry(spec, study, attempts, status)
+
+
+def plan_digest(plan: Plan) -> str:
+    """Return a digest of which jobs a plan holds."""
+    return content_digest("\n".join(sorted(job.job_id for job in plan.jobs)).encode())
+
+
+def _study(plan: Plan, run: RunPaths, trains: Sequence[JobSpec], code: str) -> _Study:
+    return _Study(
+        plan=plan,
+        run=run,
+        digest=plan_digest(plan),
+        by_id=plan.by_id(),
+        kinds={axis.name: axis.kind for axis in plan.axes},
+        varying=_varying(trains),
+        evaluated=frozenset(spec.phase for spec in plan.jobs if spec.stage is Stage.EVALUATE),
+        outcomes=outcomes_of(plan, run),
+        code=code,
+    )
+
+
+def _varying(trains: Sequence[JobSpec]) -> dict[str, frozenset[str]]:
+    grouped: dict[str, list[Mapping[str, Scalar]]] = {}
+    for spec in trains:
+        grouped.setdefault(spec.phase, []).append(spec.labels)
+    return {
+        phase: frozenset(
+            name
+            for name in {name for labels in listed for name in labels}
+            if len({label_text(labels[name]) if name in labels else None for labels in listed}) > 1
+        )
+        for phase, listed in grouped.items()
+    }
+
+
+def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], status: JobStatus) -> Entry:
+    paths = study.run.job(spec.job_id)
+    result = read_json(paths.result)
+    events = {attempt.number: read_events(attempt.events) for attempt in attempts}
+    times = [event["time"] for listed in events.values() for event in listed] or [_modified(attempts[-1].claim)]
+    word = _word(status, attempts, done=result is not None)
+    ended = None if word in ("RUNNING", "SCHEDULED") else _milliseconds(times[-1])
+    outcome = study.outcomes.get(spec.job_id, Outcome())
+    return Entry(
+        key=spec.job_id,
+        name=run_name(spec, study.varying.get(spec.phase, frozenset()), study.kinds),
+        status=word,
+        started=_milliseconds(times[0]),
+        ended=ended,
+        params=_params(spec, study, result),
+        tags=_tags(spec, study, attempts[-1], status, outcome) | _draw_tags(result),
+        first_tags={"git_sha": code} if (code := str((read_json(attempts[-1].env) or {}).get("code") or study.code)) else {},
+        points=points_of([(attempt, _start(events[attempt.number], attempt)) for attempt in attempts]),
+        finals=finals_of(outcome),
+        artifacts=_artifacts(spec, paths, attempts, result, outcome),
+    )
+
+
+def _word(status: JobStatus, attempts: Sequence[AttemptPaths], *, done: bool) -> str:
+    """Return MLflow's word for where a job stands: nothing that nobody runs stays RUNNING for ever."""
+    if done:
+        return "FINISHED"
+    if status.state is State.UNKNOWN:
+        last = attempts[-1]
+        heard = max(_modified(path) for path in (last.claim, last.events, last.metrics, last.stdout))
+        return "RUNNING" if time.time() - heard < SILENT_AFTER else "KILLED"
+    return _WORDS[status.state]
+
+
+# --- names, params, tags -----------------------------------------------------------------------------------------------------------------
+
+
+def run_name(spec: JobSpec, varying: frozenset[str], kinds: Mapping[str, AxisKind]) -> str:
+    """Return a short name such as `finetune-pretrain-0.01-d03`: the phase, what tells its arms apart, the size, the replicate."""
+    arm: list[str] = []
+    last: list[str] = []
+    for name, value in spec.labels.items():
+        if name in REPLICATE_LABELS:
+            last.append(f"{name[0]}{value:02d}" if isinstance(value, int) else f"{name[0]}{label_text(value)}")
+        elif name not in varying and name not in SIZE_LABELS:
+            continue
+        elif kinds.get(name) is AxisKind.TUNE or (not isinstance(value, str) and name not in SIZE_LABELS):
+            arm.append(f"{name}={_short(value)}")
+        elif name == "after":
+            arm.insert(0, _short(value))
+        else:
+            (last if name in SIZE_LABELS else arm).append(_short(value))
+    return "-".join([spec.phase, *arm, *last])[:240]
+
+
+def cell_of(spec: JobSpec, kinds: Mapping[str, AxisKind]) -> str:
+    """Return what replicates share: the phase, every compare label, and the number of labels."""
+    compared = sorted(
+        (name, value)
+        for name, value in spec.labels.items()
+        if name not in (*SIZE_LABELS, *REPLICATE_LABELS) and kinds.get(name, AxisKind.COMPARE) is AxisKind.COMPARE
+    )
+    sizes = [(name, spec.labels[name]) for name in SIZE_LABELS if name in spec.labels]
+    return "|".join([spec.phase, *(f"{name}={label_text(value)}" for name, value in (*compared, *sizes))])[:TAG_LENGTH]
+
+
+def _short(value: Scalar) -> str:
+    """Return a label's value for a name: of a path its last part."""
+    return " ".join(label_text(value).rpartition("/")[2].split())[:60] or "none"
+
+
+def _params(spec: JobSpec, study: _Study, result: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what runs are grouped and compared by: labels, then the scalars of the config, then what was drawn.
+
+    A param can be written once. These never change while a job lives: what a pick decides, and the size of a draw, are added when known.
+    """
+    values: dict[str, Json] = {f"label_{name}" if name in SIZE_LABELS else name: value for name, value in spec.labels.items()}
+    cards = [str(source.get("card")) for source in spec.data.get("sources", ())]
+    further: list[Mapping[str, Json]] = [
+        spec.config,
+        {key: _inherited(spec, key, study.by_id) for key in INHERITED},
+        {"seed": spec.seed, "training_seed": spec.seed, "trainer": spec.trainer, "phase": spec.phase, "data": "+".join(cards)},
+        (result or {}).get("config") or {},
+    ]
+    for source in further:
+        values |= {key: value for key, value in source.items() if values.get(key) is None}
+    values |= _counts(spec, study, result)
+    return {
+        clean_key(key): label_text(value)[:PARAM_LENGTH]
+        for key, value in values.items()
+        if isinstance(value, (str, int, float, bool)) and value != ""
+    }
+
+
+def _inherited(spec: JobSpec, key: str, by_id: Mapping[str, JobSpec]) -> Json:
+    """Return a config value of the nearest job upstream that has it."""
+    waiting = [item.job for item in spec.inputs]
+    while waiting:
+        parent = by_id.get(waiting.pop(0))
+        if parent is None:
+            continue
+        if parent.stage is Stage.TRAIN and key in parent.config:
+            return parent.config[key]
+        waiting += [item.job for item in parent.inputs]
+    return None
+
+
+def _counts(spec: JobSpec, study: _Study, result: Mapping[str, Any] | None) -> dict[str, Json]:
+    opened = [data["splits"]["train"] for data in (result or {}).get("data", ()) if "train" in data.get("splits", {})]
+    if not opened:
+        return {}
+    labelled = spec.data.get("draw") is not None or spec.phase in study.evaluated
+    names = ("n_labeled", "n_labeled_patients") if labelled else ("n_images", "n_patients")
+    return {name: sum(int(split[unit]) for split in opened) for name, unit in zip(names, ("images", "patients"), strict=True)}
+
+
+def _tags(spec: JobSpec, study: _Study, last: AttemptPaths, status: JobStatus, outcome: Outcome) -> dict[str, str]:
+    plan = study.plan
+    parents = [study.by_id[item.job] for item in spec.inputs if item.job in study.by_id]
+    tags = {
+        "sweep": plan.sweep,
+        "phase": spec.phase,
+        "cell": cell_of(spec, study.kinds),
+        "plan": study.digest,
+        "attempt": str(last.number),
+        "trial": spec.trial,
+        "made_data": str(plan.made_data).lower(),
+        "parent_jobs": ",".join(parent.short_id for parent in parents),
+        "failure": str(status.failure or ""),
+        "failure_message": status.message,
+        "checkpoint": ",".join(outcome.checkpoints),
+    }
+    if outcome.picked is not None:
+        tags["picked"] = str(outcome.picked).lower()
+    return {key: value[:TAG_LENGTH] for key, value in tags.items() if value}
+
+
+def _draw_tags(result: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the digest of the draw: runs of two arms are matched when it is the same."""
+    digests = [str(data["draw"]["sha256"])[:16] for data in (result or {}).get("data", ()) if (data.get("draw") or {}).get("sha256")]
+    return {"draw_sha256": "+".join(digests)[:TAG_LENGTH]} if digests else {}
+
+
+# --- artifacts ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _artifacts(
+    spec: JobSpec, paths: JobPaths, attempts: Sequence[AttemptPaths], result: Mapping[str, Any] | None, outcome: Outcome
+) -> dict[str, bytes]:
+    found = {"job.json": pretty_json(spec_to_json(spec)).encode()}
+    if result is not None:
+        found["result.json"] = paths.result.read_bytes()
+    tables = {"tables/validation.json": validation_table(result), "tables/test.json": test_table(outcome)}
+    found |= {path: content for path, content in tables.items() if content is not None}
+    for attempt in attempts:
+        if attempt.traceback.exists():
+            found[f"attempts/{attempt.number}/traceback.txt"] = attempt.traceback.read_bytes()
+    return found
+
+
+# --- clocks ------------------------------------------------------------------------------------------------------------------------------
+
+
+def _start(events: Sequence[Mapping[str, Json]], attempt: AttemptPaths) -> int:
+    return _milliseconds(events[0]["time"] if events else _modified(attempt.claim))
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
