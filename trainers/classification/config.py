@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal
+
+from trainers.parts.bounds import positive, within
 
 NAME = "classification"
 VERSION = 1
@@ -48,6 +51,15 @@ class Config:
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"doc": "of the network; losses and predictions are fp32"})
     save_every_epochs: int = field(default=1, metadata={"doc": "how often validation is predicted and a checkpoint kept"})
     keep_best: int = field(default=1, metadata={"doc": "how many checkpoints are kept, by the pick's metric"})
+
+    def __post_init__(self) -> None:
+        positive(self, "lr", "head_lr_factor", "layer_decay", "penalty")
+        within(
+            self, px=(8, inf), epochs=(1, inf), batch_size=(1, inf), micro_batch=(0, inf), bn_images=(0, inf), save_every_epochs=(1, inf)
+        )
+        within(self, drop_path=(0, 0.99), warmup=(0, 1), weight_decay=(0, inf), grad_clip=(0, inf), layer_decay=(0, 1))
+        if not self.penalties or min(self.penalties) <= 0:
+            raise ValueError(f"penalties: {list(self.penalties)} must name at least one, all above 0")
 
 
 #: Key -> (what MoCo-CXR's fine-tuning does, our default, why). What is not here is as released.

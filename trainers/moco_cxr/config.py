@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal
+
+from trainers.parts.bounds import positive, within
 
 NAME = "moco_cxr"
 VERSION = 1
@@ -59,6 +62,21 @@ class Config:
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"doc": "of the encoders; keys, logits and queue are always fp32"})
     save_every_epochs: int = field(default=1, metadata={"doc": "how often a checkpoint is kept"})
     keep_best: int = field(default=1, metadata={"doc": "how many checkpoints a monitor keeps; pretraining has none, the last is kept"})
+
+    def __post_init__(self) -> None:
+        positive(self, "temperature", "lr")
+        within(self, px=(8, inf), dim=(1, inf), epochs=(1, inf), batch_size=(2, inf), micro_batch=(0, inf), bn_images=(0, inf))
+        within(self, momentum=(0, 1), momentum_end=(0, 1), drop_path=(0, 0.99), warmup=(0, 1), weight_decay=(0, inf), grad_clip=(0, inf))
+        within(self, key_bn_groups=(1, inf), queue_size=(1, inf), save_every_epochs=(1, inf))
+        if self.queue_size < self.batch_size:
+            raise ValueError(
+                f"queue_size: {self.queue_size} cannot take a batch of {self.batch_size} keys; set it to {self.batch_size} or more"
+            )
+        together = self.bn_images or self.micro_batch or self.batch_size
+        if self.key_bn_groups > 1 and together // self.key_bn_groups < 2:
+            raise ValueError(
+                f"key_bn_groups: {self.key_bn_groups} sub-batches of {together} images leave BatchNorm less than 2 each; lower it"
+            )
 
 
 #: Key -> (what the paper or its release does, our default, why). What is not here is as released.

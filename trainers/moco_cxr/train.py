@@ -231,7 +231,7 @@ def _of_all_processes(values: Tensor) -> Tensor:
 
 def _check(config: Config, images: int, card: str) -> None:
     """Refuse settings that the data cannot meet, in one sentence each."""
-    size, groups = config.batch_size, config.key_bn_groups
+    size = config.batch_size
     if images < size:
         raise Error(f"config.batch_size: {size} is more than the {images} training images of card '{card}': set it to {images} or less")
     if config.queue_size > images:
@@ -239,11 +239,6 @@ def _check(config: Config, images: int, card: str) -> None:
             f"config.queue_size: {config.queue_size} keys are more than the {images} training images of card '{card}', so that an image "
             f"would meet its own old key: set it to {max(size, images // 4)} (a quarter of the images), or to {images} at most"
         )
-    if config.queue_size < size:
-        raise Error(f"config.queue_size: {config.queue_size} cannot take a batch of {size} keys: set it to {size} or more")
-    together = config.bn_images or config.micro_batch or size
-    if groups < 1 or together // groups < 2:
-        raise Error(f"config.key_bn_groups: {groups} sub-batches of {together} images leave BatchNorm less than 2 each: lower it, 1 is off")
 
 
 def raise_if_collapsed(loss: float, accuracy: float, queue_size: int) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal
+
+from trainers.parts.bounds import positive, within
 
 NAME = "thumbnail"
 VERSION = 1
@@ -26,3 +29,11 @@ class Config:
         default=(0.1, 1.0, 10.0, 100.0, 1000.0), metadata={"doc": "L2 penalties (1 / C) of which validation chooses one a label"}
     )
     penalty: float = field(default=1.0, metadata={"doc": "the L2 penalty where there is no validation split"})
+
+    def __post_init__(self) -> None:
+        positive(self, "penalty")
+        within(self, side=(1, self.px), px=(8, inf))
+        if not self.features:
+            raise ValueError("features: name at least one of thumbnail, shape, intensity")
+        if not self.penalties or min(self.penalties) <= 0:
+            raise ValueError(f"penalties: {list(self.penalties)} must name at least one, all above 0")

@@ -137,6 +137,18 @@ def test_a_file_given_to_the_job_is_its_start(tmp_path: Path) -> None:
     assert method.report.adapted == ("conv1.weight 3 -> 1 input channels",)
 
 
+def test_a_stand_in_is_one_fixed_network_for_every_seed() -> None:
+    first, second = (train.build(_setup(replace(PROBE, init="stand_in"), seed=seed)) for seed in (1, 2))
+    assert fingerprint(first.module.backbone) == fingerprint(second.module.backbone)
+    assert fingerprint(first.module.backbone) != fingerprint(train.build(_setup(PROBE, seed=1)).module.backbone)
+
+
+@pytest.mark.parametrize("changes", [{"penalties": ()}, {"penalties": (1.0, 0.0)}, {"lr": 0.0}, {"layer_decay": 1.5}, {"epochs": 0}])
+def test_settings_that_no_data_can_meet_are_refused_when_planned(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        replace(TINY, **changes)
+
+
 def test_all_arms_of_a_seed_start_from_the_same_random_weights() -> None:
     tuned, probe = train.build(_setup(TINY, seed=4)), train.build(_setup(PROBE, seed=4))
     assert fingerprint(tuned.module) == fingerprint(probe.module)

@@ -237,15 +237,27 @@ def test_a_collapsed_run_ends_as_collapsed_unless_the_guard_is_off(tmp_path: Pat
     [
         ({"batch_size": 97, "queue_size": 97}, "config.batch_size: 97 is more than the 96 training images"),
         ({"queue_size": 97}, r"config.queue_size: 97 keys are more than the 96 training images of card 'made'.*set it to 24"),
-        ({"queue_size": 8}, "config.queue_size: 8 cannot take a batch of 16 keys"),
-        ({"key_bn_groups": 9}, "config.key_bn_groups: 9 sub-batches of 16 images"),
-        ({"key_bn_groups": 0}, "config.key_bn_groups: 0 sub-batches"),
-        ({"bn_images": 4, "key_bn_groups": 4}, "config.key_bn_groups: 4 sub-batches of 4 images"),
     ],
 )
 def test_settings_that_the_data_cannot_meet_are_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Error, match=sentence):
         train.build(_setup(replace(TINY, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"queue_size": 8}, "queue_size: 8 cannot take a batch of 16 keys; set it to 16 or more"),
+        ({"key_bn_groups": 9}, "key_bn_groups: 9 sub-batches of 16 images leave BatchNorm less than 2 each"),
+        ({"bn_images": 4, "key_bn_groups": 4}, "key_bn_groups: 4 sub-batches of 4 images"),
+        ({"key_bn_groups": 0}, "key_bn_groups: is 0, and must be 1 or more"),
+        ({"temperature": 0.0}, "temperature: is 0.0, and must be above 0"),
+        ({"momentum": 1.5}, "momentum: is 1.5, and must be between 0 and 1"),
+    ],
+)
+def test_settings_that_no_data_can_meet_are_refused_when_planned(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        replace(TINY, **changes)
 
 
 def test_it_predicts_no_labels() -> None:

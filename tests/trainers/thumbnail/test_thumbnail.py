@@ -1,5 +1,7 @@
 """The floor learns what a few numbers can show, and nothing from features that hold no signal."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,12 @@ def test_a_solver_built_to_predict_opens_no_training_rows() -> None:
 def test_an_unknown_label_is_refused_with_the_nearest() -> None:
     with pytest.raises(Error, match="did you mean 'signal'"):
         build(_setup(Config(px=32, labels=("signals",))))
+
+
+@pytest.mark.parametrize("changes", [{"features": ()}, {"penalties": ()}, {"side": 0}, {"side": 65}, {"penalty": 0.0}])
+def test_settings_that_no_data_can_meet_are_refused_when_planned(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        Config(**changes)
 
 
 def test_it_declares_itself_a_floor() -> None:
