@@ -246,7 +246,7 @@ def _sizes(planned: Sequence[Planned]) -> tuple[SizeInfo, ...]:
 
 def _size_title(key: str, patients: Sequence[int]) -> str:
     if key.startswith("fraction="):
-        return f"{100 * float(key.removeprefix('fraction=')):g} % of the labels"
+        return f"{wording.percent(float(key.removeprefix('fraction=')))} of the labels"
     if key.startswith("count="):
         return f"{float(key.removeprefix('count=')):,g} labelled patients"
     return "all labels" if not patients else f"{np.mean(patients):,.0f} labelled patients"

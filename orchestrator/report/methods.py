@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.report.values import Cell, FoldArea, TestSet
+from orchestrator.report.wording import percent
 
 
 def methods(
     test_sets: Sequence[TestSet], cells: Sequence[Cell], folds: Sequence[FoldArea], *, confidence: float, resamples: int
 ) -> tuple[str, ...]:
     """Return the paragraphs of the methods text."""
-    level = f"{100 * confidence:g} %"
+    level = percent(confidence)
     said: list[str] = []
     if cells:
         cluster = " and ".join(sorted({test_set.cluster for test_set in test_sets if not test_set.by_folds}))
@@ -63,8 +64,8 @@ def _limits(cells: Sequence[Cell]) -> list[str]:
         )
     shares = sorted({float(cell.size.removeprefix("fraction=")) for cell in cells if cell.size.startswith("fraction=")})
     if shares:
-        listed = ", ".join(f"{100 * share:g} %" for share in shares)
-        alike = " At 30 % and more the overlap makes draws look alike." if shares[-1] >= 0.3 else ""
+        listed = ", ".join(percent(share) for share in shares)
+        alike = " At 30\u202f% and more the overlap makes draws look alike." if shares[-1] >= 0.3 else ""
         said.append(
             f"Draws come from one labelled pool, so two draws of a fraction share about that fraction of their patients ({listed}); the "
             f"question answered is a new draw from this pool.{alike}"

@@ -24,12 +24,19 @@ STATUS_NAMES: Mapping[str, str] = {
     Status.MISSING_RUNS: "runs missing",
     Status.IDENTICAL: "the same in every run",
 }
+#: What is resampled, one of it.
+SINGULAR: Mapping[str, str] = {"patients": "patient", "studies": "study", "images": "image"}
 MADE_DATA = "Made data, stand-in weights: the numbers mean nothing about patients."
 
 
 def plural(count: float, one: str, many: str | None = None) -> str:
     """Write a count with its noun."""
     return f"{count:,g} {one if count == 1 else many or one + 's'}"
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage that does not break over lines."""
+    return f"{100 * share:g}\u202f%"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -114,14 +121,14 @@ def _why_silent(found: Difference) -> str:
 def _evidence(found: Difference, test_set: TestSet, confidence: float) -> str:
     parts: list[str] = []
     if found.low is not None:
-        parts.append(f"{100 * confidence:g} % CI {signed(found.low)} to {signed(found.high)}, {estimand_words(found.estimand)}")
+        parts.append(f"{percent(confidence)} CI {signed(found.low)} to {signed(found.high)}, {estimand_words(found.estimand)}")
     elif found.estimate is not None:
         parts.append(f"difference {signed(found.estimate)}, no interval")
     if found.p_adjusted is not None:
         family = f", {found.family} in the family" if found.family > 1 else ""
         parts.append(f"Holm-adjusted p {_equals(p_value(found.p_adjusted))} (raw {p_value(found.p)}{family})")
     parts.append(_replicates(found))
-    parts.append(plural(test_set.n_clusters, "test patient" if test_set.cluster == "patients" else f"test {test_set.cluster.rstrip('s')}"))
+    parts.append(plural(test_set.n_clusters, f"test {SINGULAR[test_set.cluster]}", f"test {test_set.cluster}"))
     if found.low is not None:
         parts.append(METHOD_NAMES.get(found.method, found.method))
     if Status.MISSING_RUNS in found.status:
@@ -157,9 +164,9 @@ def warnings(cells: Sequence[Cell], test_sets: Sequence[TestSet], ledger: Sequen
     found: list[str] = []
     gone = [row for row in ledger if not row.present]
     if gone:
-        found.append(
-            f"{len(gone)} of {len(ledger)} planned evaluations are not there; their cells are marked, and the rest is reported as it is."
-        )
+        are = "is" if len(gone) == 1 else "are"
+        planned = plural(len(ledger), "planned evaluation")
+        found.append(f"{len(gone)} of {planned} {are} not there: the cells are marked, and the rest is reported as it is.")
     for test_set in test_sets:
         found += _budget_warning(test_set.arms)
         left = [label.title for label in test_set.labels if Status.NOT_ESTIMABLE in label.status]

@@ -1,0 +1,277 @@
+"""Figures as SVG text. Colours are variables with a fallback, so that one drawing serves light pages, dark pages and print."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from orchestrator.report.stats.estimate import Status
+from orchestrator.report.tables import series_of
+from orchestrator.report.values import ArmInfo, Cell, Report, SizeInfo, TestSet
+from orchestrator.report.wording import number
+
+#: Colours on a light page by series, readable by people who do not see red and green apart; the page knows their dark twins.
+SERIES = ("#0a66a8", "#c4500c", "#00795a", "#9a4a86", "#8a6400", "#2a8ab2", "#6a51a3", "#5c6b00")
+FLOOR = "#7a7a7a"
+INK, MUTED, RULE, PAPER = "#1c1f24", "#5f6670", "#d4d8dd", "#fffffe"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+_VARIABLES: Mapping[str, str] = {
+    **{color: f"--series-{index}" for index, color in enumerate(SERIES)},
+    FLOOR: "--floor",
+    INK: "--ink",
+    MUTED: "--muted",
+    RULE: "--rule",
+    PAPER: "--paper",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One drawing at two widths, with what a reader who cannot see it is told."""
+
+    key: str
+    alt: str
+    wide: str
+    narrow: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Curve:
+    arm: ArmInfo
+    series: int
+    x: tuple[float, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def color(self) -> str:
+        return FLOOR if self.series < 0 else SERIES[self.series % len(SERIES)]
+
+    @property
+    def marker(self) -> str:
+        return "x" if self.series < 0 else MARKERS[self.series % len(MARKERS)]
+
+
+def label_efficiency(report: Report, test_set: TestSet) -> Figure | None:
+    """Draw the measure against the number of labels, an interval band an arm and a dot a run; None with fewer than two sizes."""
+    curves = _curves(report, test_set)
+    if len({x for curve in curves for x in curve.x}) < 2:
+        return None
+    return Figure(
+        key=f"curve-{_slug(test_set.key)}",
+        alt=_alt(curves, test_set),
+        wide=_draw(curves, test_set, narrow=False),
+        narrow=_draw(curves, test_set, narrow=True),
+    )
+
+
+def _curves(report: Report, test_set: TestSet) -> list[_Curve]:
+    at = {size.key: x for size in test_set.sizes if (x := _x(size)) is not None}
+    series = series_of(test_set.arms)
+    curves: list[_Curve] = []
+    for arm in test_set.arms:
+        cells = [
+            one
+            for one in report.cells
+            if (one.test_set, one.arm) == (test_set.key, arm.key) and one.estimate is not None and one.size in at
+        ]
+        if cells:
+            ordered = sorted(cells, key=lambda one: at[one.size])
+            curves.append(_Curve(arm=arm, series=series[arm.key], x=tuple(at[one.size] for one in ordered), cells=tuple(ordered)))
+    return curves
+
+
+def _x(size: SizeInfo) -> float | None:
+    return size.n_labeled_patients if size.n_labeled_patients is not None else size.n_labeled
+
+
+def _alt(curves: Sequence[_Curve], test_set: TestSet) -> str:
+    told = [
+        f"{curve.arm.title}: " + ", ".join(f"{number(cell.estimate)} at {x:,.0f}" for x, cell in zip(curve.x, curve.cells, strict=True))
+        for curve in curves
+    ]
+    return f"{test_set.measure_title} against the number of labelled patients. " + "; ".join(told) + "."
+
+
+def _draw(curves: Sequence[_Curve], test_set: TestSet, *, narrow: bool) -> str:
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib.figure import Figure as Canvas
+
+    with matplotlib.rc_context(_style(11.0 if narrow else 9.5)):
+        legend_rows = len(curves) if narrow else 0
+        canvas = Canvas(figsize=(4.9, 4.2 + 0.24 * legend_rows) if narrow else (10.4, 4.5))
+        axes = canvas.add_subplot()
+        gap = _sideways(curves)
+        for index, curve in enumerate(curves):
+            _plot(axes, curve, shift=gap ** (index - (len(curves) - 1) / 2), beside=gap**0.45)
+        _axes(axes, curves, test_set, narrow=narrow)
+        if narrow:
+            top = 1 - (0.3 + 0.24 * legend_rows) / canvas.get_figheight()
+            canvas.subplots_adjust(left=0.145, right=0.975, bottom=0.14, top=top)
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.01), frameon=False, handlelength=1.6, borderaxespad=0, labelspacing=0.35)
+        else:
+            canvas.subplots_adjust(left=0.042, right=0.80, bottom=0.125, top=0.925)
+            _end_labels(axes, curves)
+        return _svg(canvas)
+
+
+def _sideways(curves: Sequence[_Curve]) -> float:
+    """Return the factor on the log axis by which neighbouring arms stand apart: enough to see each, never into the next size."""
+    logs = sorted({math.log(x) for curve in curves for x in curve.x})
+    nearest = min(right - left for left, right in pairwise(logs))
+    return math.exp(min(0.024 * (logs[-1] - logs[0]), 0.5 * nearest / len(curves)))
+
+
+def _plot(axes: Any, curve: _Curve, *, shift: float, beside: float) -> None:
+    x = [value * shift for value in curve.x]
+    dashes = (0, (4, 2.5)) if curve.arm.floor else "-"
+    width = 1.4 if curve.arm.floor else 2.0
+    axes.plot(x, [cell.estimate for cell in curve.cells], color=curve.color, linewidth=width, linestyle=dashes, zorder=4)
+    axes.plot([], [], color=curve.color, marker=curve.marker, markersize=6, linewidth=width, linestyle=dashes, label=_name(curve.arm))
+    known = [(at, cell) for at, cell in zip(x, curve.cells, strict=True) if cell.low is not None]
+    if len(known) > 1:
+        lows, highs = [cell.low for _, cell in known], [cell.high for _, cell in known]
+        axes.fill_between([at for at, _ in known], lows, highs, color=curve.color, alpha=0.13, linewidth=0, zorder=2)
+    for at, cell in zip(x, curve.cells, strict=True):
+        _mark(axes, curve, at, cell, beside=at * beside)
+
+
+def _mark(axes: Any, curve: _Curve, at: float, cell: Cell, *, beside: float) -> None:
+    """Draw one cell: its interval, its estimate and, beside it, its runs. One run is hollow with a broken bar."""
+    hollow = Status.ONE_RUN in cell.status
+    if cell.low is not None:
+        style = (0, (2, 2)) if hollow else "-"
+        axes.plot([at, at], [cell.low, cell.high], color=curve.color, linewidth=1.4, linestyle=style, zorder=3, solid_capstyle="butt")
+    if len(cell.points) > 1:
+        dots = [point.value for point in cell.points]
+        axes.plot([beside] * len(dots), dots, "o", color=curve.color, markersize=2.9, alpha=0.6, markeredgewidth=0, zorder=5)
+    outlined = hollow or curve.arm.floor
+    axes.plot(
+        [at],
+        [cell.estimate],
+        curve.marker,
+        color=curve.color,
+        markersize=6.2,
+        markerfacecolor=PAPER if hollow else curve.color,
+        markeredgecolor=curve.color if outlined else PAPER,
+        markeredgewidth=1.4 if outlined else 1.0,
+        zorder=6,
+    )
+
+
+def _name(arm: ArmInfo) -> str:
+    return f"{arm.title} (floor)" if arm.floor else arm.title
+
+
+def _axes(axes: Any, curves: Sequence[_Curve], test_set: TestSet, *, narrow: bool) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+    xs = sorted({x for curve in curves for x in curve.x})
+    axes.set_xscale("log")
+    edge = (xs[-1] / xs[0]) ** 0.1
+    axes.set_xlim(xs[0] / edge, xs[-1] * edge)
+    axes.xaxis.set_major_locator(FixedLocator(xs))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
+    axes.set_xlabel("labelled patients (log scale)" if test_set.sizes[0].n_labeled_patients is not None else "labelled images (log scale)")
+    title = test_set.measure_title
+    if narrow:
+        axes.set_ylabel(title[:1].upper() + title[1:])
+    else:
+        axes.set_title(title[:1].upper() + title[1:], loc="left", fontsize=axes.xaxis.label.get_size(), color=INK, pad=10)
+    axes.grid(axis="y", color=RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    low, high = axes.get_ylim()
+    if low < 0.56:
+        axes.set_ylim(min(low, 0.485), high)
+        axes.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(MUTED)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", color=MUTED)
+
+
+def _end_labels(axes: Any, curves: Sequence[_Curve]) -> None:
+    """Name each curve at its right end, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    gap = (high - low) * 0.058
+    wanted = sorted(((float(curve.cells[-1].estimate or 0.0), curve) for curve in curves), key=lambda pair: pair[0])
+    placed: list[float] = []
+    for value, _ in wanted:
+        placed.append(max(value, placed[-1] + gap) if placed else value)
+    over = placed[-1] - (high - gap / 2)
+    if over > 0:
+        placed = [value - over for value in placed]
+        for index in range(len(placed) - 2, -1, -1):
+            placed[index] = min(max(placed[index], wanted[index][0]), placed[index + 1] - gap)
+    left, right = axes.get_xlim()
+    for place, (value, curve) in zip(placed, wanted, strict=True):
+        axes.annotate(
+            _name(curve.arm),
+            xy=(curve.x[-1] * (right / curve.x[-1]) ** 0.62, value),
+            xytext=(right * (right / left) ** 0.012, place),
+            va="center",
+            ha="left",
+            color=curve.color,
+            fontweight="normal" if curve.arm.floor else "bold",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": curve.color, "linewidth": 0.7, "alpha": 0.55, "shrinkA": 2, "shrinkB": 2},
+        )
+
+
+def _style(size: float) -> Any:
+    return {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "report",
+        "font.family": "DejaVu Sans",
+        "font.size": size,
+        "axes.labelsize": size,
+        "axes.labelcolor": INK,
+        "text.color": INK,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": MUTED,
+        "axes.edgecolor": MUTED,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "path.simplify": False,
+    }
+
+
+def _svg(canvas: Any) -> str:
+    """Return the drawing as an SVG element whose colours are variables; the same drawing gives the same bytes."""
+    buffer = io.StringIO()
+    canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    drawn = buffer.getvalue()
+    drawn = drawn[drawn.index("<svg") :].strip()
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r'(<svg\b[^>]*?)\swidth="[^"]*"', r"\1", drawn, count=1)
+    drawn = re.sub(r'(<svg\b[^>]*?)\sheight="[^"]*"', r"\1", drawn, count=1)
+    for color, variable in _VARIABLES.items():
+        drawn = drawn.replace(color, f"var({variable}, {color})")
+    return drawn
+
+
+def standalone(figure: Figure) -> str:
+    """Return the wide drawing as a file of its own."""
+    head = '<?xml version="1.0" encoding="utf-8"?>\n'
+    return head + figure.wide.replace("<svg", f'<svg role="img" aria-label="{_escaped(figure.alt)}"', 1) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
