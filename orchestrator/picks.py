@@ -262,7 +262,7 @@ def differing_parents(rows: Sequence[Sequence[Trained]]) -> list[dict[str, str]]
     if len(rows) == 1:
         return found
     for role in dict.fromkeys(role for row in rows for one in row for role, _ in one.point.parents):
-        jobs = [{dict(one.point.parents)[role].job for one in row} for row in rows]
+        jobs = [{parent.job for one in row for name, parent in one.point.parents if name == role} for row in rows]
         if all(len(each) == 1 for each in jobs) and len({job for each in jobs for job in each}) > 1:
             for row, each in zip(found, jobs, strict=True):
                 row[role] = next(iter(each))

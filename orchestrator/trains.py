@@ -11,7 +11,7 @@ from orchestrator.labels import labels_text
 from orchestrator.model import DEFAULT_ROLE, Phase
 from orchestrator.places import fault
 from orchestrator.points import Branch, Point, Scene
-from orchestrator.references import DataRef, WeightsRef
+from orchestrator.references import DataRef
 from orchestrator.replicates import training_seed
 from orchestrator.specs import EMPTY, ConfigTemplate, Content, Face, SpecWriter
 from trainers.version import LOOP_VERSION
@@ -33,6 +33,18 @@ class Trained:
     spec: JobSpec
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """External files that a job starts from. A path is never in an id: the digest stands for it, and `named` for its name."""
+
+    weights: Content = EMPTY
+    named: Mapping[str, str] = field(default_factory=dict)
+    resolved: bool = True
+
+
+_NO_START = Start()
+
+
 @dataclass(slots=True)
 class TrainWriter:
     """Writes the train jobs of one phase."""
@@ -42,27 +54,27 @@ class TrainWriter:
     writer: SpecWriter
     _templates: dict[frozenset[str], ConfigTemplate] = field(default_factory=dict)
     _data: dict[tuple[Json, ...], tuple[Content, bool]] = field(default_factory=dict)
+    _starts: dict[tuple[Json, ...], Start] = field(default_factory=dict)
     _seeds: dict[tuple[int, ...], int] = field(default_factory=dict)
     _checked: set[str] = field(default_factory=set)
 
     def write(self, point: Point) -> Trained:
         """Return the train job of a point. Raises SweepError for a config that its trainer refuses."""
         template = self._template(point.branch)
-        weights, named, resolved = self._weights_of(point, template.base)
-        config, text = template.fill({**point.settings, **named} if named else point.settings)
+        start = self._weights_of(point, template.base)
+        config, text = template.fill({**point.settings, **start.named} if start.named else point.settings)
         if text not in self._checked:
             self._check(config, point)
             self._checked.add(text)
         content = Content(value=config, text=text)
-        return Trained(point=point, spec=self._spec(point, content, inputs_of(point), weights=weights, resolved=resolved))
+        return Trained(point=point, spec=self._spec(point, content, inputs_of(point), start))
 
     def write_tuned(self, point: Point, kept: Mapping[str, Json], tuned_keys: list[str], inputs: tuple[Input, ...]) -> Trained:
         """Return a train job whose `tuned_keys`, and the parents that go with them, a pick fills in."""
         config = Content.of({**kept, TUNED_KEYS: tuned_keys})
-        weights, _, resolved = self._weights_of(point, kept)
-        return Trained(point=point, spec=self._spec(point, config, inputs, weights=weights, resolved=resolved))
+        return Trained(point=point, spec=self._spec(point, config, inputs, self._weights_of(point, kept)))
 
-    def _spec(self, point: Point, config: Content, inputs: tuple[Input, ...], *, weights: Content, resolved: bool) -> JobSpec:
+    def _spec(self, point: Point, config: Content, inputs: tuple[Input, ...], start: Start) -> JobSpec:
         data, data_resolved = self._data_of(point)
         index = point.replicate.index
         seed = self._seeds.get(index)
@@ -72,9 +84,11 @@ class TrainWriter:
             trial=f"{self.phase.name}/{labels_text(point.labels)}" if point.labels else self.phase.name,
             labels=point.labels,
             resources=self.phase.resources,
-            resolved=resolved and data_resolved and all(parent.resolved for _, parent in point.parents),
+            resolved=start.resolved and data_resolved and all(parent.resolved for _, parent in point.parents),
         )
-        return self.writer.write(Stage.TRAIN, face, config=config, data=data, weights=weights, inputs=inputs, seed=seed, loop=LOOP_VERSION)
+        return self.writer.write(
+            Stage.TRAIN, face, config=config, data=data, weights=start.weights, inputs=inputs, seed=seed, loop=LOOP_VERSION
+        )
 
     def _template(self, branch: Branch) -> ConfigTemplate:
         found = self._templates.get(branch.dropped)
@@ -97,31 +111,30 @@ class TrainWriter:
             found = self._data[key] = data_content([self.scene.resolver.data(card) for card in point.cards], draw)
         return found
 
-    def _weights_of(self, point: Point, base: Mapping[str, Json]) -> tuple[Content, Mapping[str, str], bool]:
-        """Return the digests of the external files that a point starts from, what their names become, and whether all are in reach.
+    def _weights_of(self, point: Point, base: Mapping[str, Json]) -> Start:
+        """Return what a point starts from outside the plan: its own start, or the file of `after: {weights: ...}`."""
+        if point.parents:
+            return _NO_START
+        settings = point.settings
+        file = point.branch.parents.weights
+        key = (file, *(settings.get(name, base.get(name)) for name in (*self.writer.declaration.starts, *_ARCHITECTURE)))
+        if key not in self._starts:
+            self._starts[key] = self._start_of(file, {**base, **settings})
+        return self._starts[key]
 
-        They are the phase's own start, or the file of `after: {weights: ...}`. A path is never in an id: the digest stands for it.
-        """
-        if point.parents or (point.branch.parents.weights is None and not self.writer.declaration.starts):
-            return EMPTY, {}, True
-
-        def value_of(key: str) -> Json:
-            return point.settings.get(key, base.get(key))
-
-        arch = next((value for key in _ARCHITECTURE if isinstance(value := value_of(key), str)), None)
-        wanted = [(DEFAULT_ROLE, point.branch.parents.weights)]
-        if point.branch.parents.weights is None:
-            wanted = [(key, value) for key in self.writer.declaration.starts if isinstance(value := value_of(key), str)]
-        refs: dict[str, WeightsRef] = {}
-        for key, value in wanted:
-            ref = self.scene.resolver.weights(str(value), arch=arch)
-            if ref is not None:
-                refs[key] = ref
-        if not refs:
-            return EMPTY, {}, True
-        named = {key: ref.named for key, ref in refs.items() if ref.named is not None and key in base}
-        files = {key: ref.sha256 for key, ref in refs.items() if ref.sha256 is not None}
-        return Content.of(files) if files else EMPTY, named, all(ref.resolved for ref in refs.values())
+    def _start_of(self, file: str | None, config: Mapping[str, Json]) -> Start:
+        arch = next((value for key in _ARCHITECTURE if isinstance(value := config.get(key), str)), None)
+        wanted = {key: value for key in self.writer.declaration.starts if isinstance(value := config.get(key), str)}
+        if file is not None:
+            wanted = {DEFAULT_ROLE: file}
+        refs = {key: self.scene.resolver.weights(value, arch=arch) for key, value in wanted.items()}
+        found = {key: ref for key, ref in refs.items() if ref is not None}
+        files = {key: ref.sha256 for key, ref in found.items() if ref.sha256 is not None}
+        return Start(
+            weights=Content.of(files) if files else EMPTY,
+            named={key: ref.named for key, ref in found.items() if ref.named is not None and key in config},
+            resolved=all(ref.resolved for ref in found.values()),
+        )
 
     def _check(self, config: Mapping[str, Json], point: Point) -> None:
         """Let the trainer look at a whole config, and see that the epoch to hand on is one that it reaches."""
