@@ -18,11 +18,12 @@ from torch.nn import functional as F
 
 from jobs.checkpoints import CheckpointStore
 from jobs.signals import EXIT_STOPPED, watch_signals
-from trainers.api import Scores
+from trainers.api import Outcome, Scores, Trainer
 from trainers.data.access import Rows
 from trainers.loop import fit, prepare
 
 CPU = torch.device("cpu")
+MONITOR = {"metric": "val/right", "mode": "max"}
 IMAGES, PX, LABELS = 24, 8, ("a", "b")
 
 
@@ -34,6 +35,7 @@ class Config:
     batch_size: int = 8
     precision: str = "fp32"
     lr: float = 0.05
+    optimizer: str = "adamw"  # adamw | sgd
     norm: str = "batch"  # batch | layer
     dropout: float = 0.2
     grad_clip: float = 0.0
@@ -96,6 +98,8 @@ class Toy:
         self.calls: list[str] = []
 
     def optimizer(self) -> torch.optim.Optimizer:
+        if self.config.optimizer == "sgd":
+            return torch.optim.SGD(self.module.parameters(), lr=self.config.lr, momentum=0.9)
         return torch.optim.AdamW(self.module.parameters(), lr=self.config.lr, weight_decay=0.01)
 
     def learning_rate_factor(self, step: int) -> float:
@@ -135,6 +139,19 @@ class Toy:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.slow = state["slow"]
+
+
+class Masked(Toy):
+    """A loss that is a mean over the known labels, of which parts of a batch hold different numbers."""
+
+    says_weight = True
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        known = batch["x"][:, 0, :1, :2].flatten(1) > 0.3
+        logits = self.module(batch["x"]).float()
+        terms = F.binary_cross_entropy_with_logits(logits, batch["y"], reduction="none") * known
+        out = {"loss": terms.sum() / known.sum().clamp_min(1)}
+        return out | {"weight": known.sum()} if self.says_weight else out
 
 
 def rows(count: int = 6) -> Rows:
@@ -192,6 +209,19 @@ def weights_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def run(
+    folder: Path, config: Config, trainer: Trainer | None = None, host: FolderHost | None = None, **more: Any
+) -> tuple[Outcome, FolderHost]:
+    """Fit a toy in a folder and return the outcome and the host."""
+    host, trainer = host or FolderHost(folder), trainer or Toy(config, 7)
+    return fit(trainer, config, host, device=CPU, measure=measure, monitor=MONITOR, **more), host
+
+
+def kept_digest(host: FolderHost) -> str:
+    """Return the sha256 of the weights of the last kept checkpoint."""
+    return host.store.kept()[-1]["files"]["safetensors"]["sha256"]
+
+
 def main(folder: Path, config: Config, pace: float) -> int:
     """Train in a folder, telling each step on a line of `steps` before the next begins; `pace` seconds a step let a killer aim."""
     import time
@@ -209,13 +239,18 @@ def main(folder: Path, config: Config, pace: float) -> int:
                 time.sleep(pace)
 
         host.log = tell  # type: ignore[method-assign]
-        outcome = fit(trainer, config, host, device=CPU, measure=measure, monitor={"metric": "val/right", "mode": "max"})
+        outcome = fit(trainer, config, host, device=CPU, measure=measure, monitor=MONITOR)
     if not outcome.finished:
         return EXIT_STOPPED
     (folder / "final").write_text(weights_digest(trainer.module), encoding="ascii")
     return 0
 
 
+def run_and_exit(folder: Path, config: Config, pace: float) -> None:
+    """Run `main` as the whole of a process."""
+    sys.exit(main(folder, config, pace))
+
+
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
-    sys.exit(main(Path(sys.argv[1]), Config(**json.loads(sys.argv[2])), float(sys.argv[3])))
+    run_and_exit(Path(sys.argv[1]), Config(**json.loads(sys.argv[2])), float(sys.argv[3]))
