@@ -204,8 +204,9 @@ def _announcer(tune: ModuleType, session: Session) -> Any:
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             session.notify(Notice(kind="started", job_id=trial.config["job"]))
 
-        def __getstate__(self) -> dict[str, Any]:
-            return {}
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            # By value it would take the session along, and with it the locks of whoever is notified.
+            return dict, ()
 
     return Announcer()
 
