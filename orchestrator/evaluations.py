@@ -38,6 +38,17 @@ class Evaluator:
             for target, (card, shown) in zip(self.phase.evaluate, named[winner.point.cards], strict=True)
         ]
 
+    def notes(self, winners: Sequence[Winner]) -> list[str]:
+        """Say which targets share no label with what the phase trains on: nothing of them can be scored."""
+        found: dict[str, None] = {}
+        for cards in dict.fromkeys(winner.point.cards for winner in winners):
+            known = {label for card in cards for label in self.scene.resolver.labels(card)}
+            for card, _ in self._names(cards):
+                theirs = self.scene.resolver.labels(card)
+                if known and theirs and not known & set(theirs):
+                    found[f"{self.phase.name}: '{card}' shares no label with {', '.join(cards)}, so nothing of it can be scored"] = None
+        return list(found)
+
     def _names(self, cards: tuple[str, ...]) -> list[tuple[str, str]]:
         """Return the card of every target, and what the label `target` says: the card, with its split where that is needed."""
         found = [self._card(index, target, cards) for index, target in enumerate(self.phase.evaluate)]

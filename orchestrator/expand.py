@@ -110,7 +110,9 @@ class _Work:
         else:
             picked = Picker(phase, phase.pick, expanded.axes, scene, writer, trains).run(expanded.points)
             self._extend(phase, picked.jobs)
-            self._extend(phase, Evaluator(phase, scene, writer).run(picked.winners))
+            evaluator = Evaluator(phase, scene, writer)
+            self._extend(phase, evaluator.run(picked.winners))
+            self.notes += evaluator.notes(picked.winners)
             handed = list(_handed_winners(picked.winners)) if self._is_followed(phase) else []
         self._close(phase, expanded)
         self.known[phase.name] = Known(handed=handed, axes=expanded.axes, origins=expanded.origins, shared=expanded.shared)

@@ -88,7 +88,7 @@ def _top_overrides(cut: _Cut) -> dict[str, Json]:
 
 
 def _phase(phase: Phase, cut: _Cut) -> Phase:
-    overrides = _overrides(phase, cut)
+    overrides, after = _overrides(phase, cut), _after(phase, cut)
     axes = tuple(kept for axis in phase.axes if (kept := _axis(axis, cut, phase.name, overrides)) is not None)
     shared = None
     if phase.shared is not None:
@@ -102,7 +102,7 @@ def _phase(phase: Phase, cut: _Cut) -> Phase:
         config={**phase.config, **settings},
         axes=axes,
         shared=shared,
-        after=_after(phase, cut),
+        after=after,
         draws=draws,
         seeds=None if phase.seeds is None else _seeds(phase.seeds, cut, phase.name),
         search=None if phase.search is None else _search(phase.search, cut, phase.name),

@@ -28,7 +28,7 @@ class FakeResolver:
     salt: str = ""
     pairs: int = 56
     missing: frozenset[str] = frozenset()
-    label_names: tuple[str, ...] = ("effusion", "edema")
+    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def data(self, name: str) -> DataRef:
@@ -53,7 +53,7 @@ class FakeResolver:
         return WeightsRef(sha256=digest(f"{self.salt}{value}/{arch}"), named=None if value == "imagenet" else "file")
 
     def labels(self, card: str) -> tuple[str, ...]:
-        return self.label_names
+        return self.label_names.get(card, ("effusion", "edema"))
 
 
 def read(folder: Path, text: str, name: str = "sweep.yaml") -> Sweep:

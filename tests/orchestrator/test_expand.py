@@ -506,6 +506,18 @@ def test_each_last_phase_has_a_floor_of_its_own(tmp_path: Path) -> None:
     assert not jobs_of(plan, "floor_c")
 
 
+def test_a_target_without_a_common_label_is_noted(tmp_path: Path) -> None:
+    text = """
+        sweep: s
+        data: d
+        phases:
+          a: {trainer: classification, pick: {metric: val/x}, evaluate: [{data: same, split: test}, {data: tb, split: test}]}
+    """
+    assert plan_of(tmp_path, text).notes == ()
+    plan = plan_of(tmp_path, text, FakeResolver(label_names={"tb": ("tuberculosis",)}))
+    assert plan.notes == ("a: 'tb' shares no label with d, so nothing of it can be scored",)
+
+
 def test_data_out_of_reach_make_ids_provisional_all_the_way_down(tmp_path: Path) -> None:
     text = """
         sweep: s
