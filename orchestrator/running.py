@@ -96,10 +96,13 @@ def sync_plan(plan: Plan, workspace: Workspace) -> tracking.Synced:
 
 def write_report(plan: Plan, workspace: Workspace) -> tuple[Path, tuple[str, ...]]:
     """Write a plan's report and return its folder and its verdict sentences. Raises ReportError when there is nothing to report."""
-    from orchestrator.report.write import report_on
+    from orchestrator.report.analysis import build
+    from orchestrator.report.provenance import provenance
+    from orchestrator.report.render import write
 
-    folder = workspace.run.sweep(plan.sweep).report
-    return folder, report_on(plan, workspace.run, folder)
+    built = build(plan, workspace.run)
+    page = write(built, workspace.run.sweep(plan.sweep).report, provenance(plan, workspace.run))
+    return page.parent, tuple(f"{verdict.claim} {verdict.evidence}" for verdict in built.verdicts)
 
 
 def serve_ui(workspace: Workspace, port: int) -> int:

@@ -54,9 +54,9 @@ def measure(
 ) -> dict[str, float]:
     """Measure scores: `<prefix>/auroc/<label>`, `<prefix>/auroc_macro` over estimable labels, `auroc_<group>`, `loss`, counts.
 
-    Uncertain labels are left out; missing ones follow `policies` (`Access.policies`), and are negative without. What cannot be
-    estimated is absent, and counted in `<prefix>/auroc_not_estimable`. A group is given only when each of its labels can be.
-    `loss` is the mean over labels of their mean cross-entropy. `labels` says which of the model's labels count; None is all.
+    Uncertain labels are left out; missing ones follow `policies` (`Access.policies`), and are negative without. What cannot be estimated
+    is absent, and counted in `..._not_estimable`; a group, like the macro average, is the mean over its labels that can be. `loss` is the
+    mean over labels of their mean cross-entropy. Labels of the model that are not in `labels` do not count.
     """
     names = tuple(name for name in (labels if labels is not None else scores.labels) if name in scores.rows.label_names)
     areas: dict[str, float] = {}
@@ -77,8 +77,10 @@ def measure(
     if losses:
         found[f"{prefix}/loss"] = float(np.mean(losses))
     for group, members in (groups or {}).items():
-        if members and all(name in areas for name in members):
-            found[f"{prefix}/auroc_{slug(group)}"] = float(np.mean([areas[name] for name in members]))
+        there = [areas[name] for name in members if name in areas]
+        if there:
+            found[f"{prefix}/auroc_{slug(group)}"] = float(np.mean(there))
+            found[f"{prefix}/auroc_{slug(group)}_not_estimable"] = float(len(members) - len(there))
     return found
 
 

@@ -66,7 +66,8 @@ def test_measure_leaves_out_what_it_cannot_estimate_and_counts_it() -> None:
     assert found["val/auroc/a"] == found["val/auroc_macro"] == found["val/auroc_competition"] == 1.0
     assert found["val/auroc_not_estimable"] == 1.0
     assert "val/auroc/b" not in found
-    assert "val/auroc_both" not in found
+    assert (found["val/auroc_both"], found["val/auroc_both_not_estimable"]) == (1.0, 1.0)
+    assert found["val/auroc_competition_not_estimable"] == 0.0
     assert np.isfinite(found["val/loss"])
 
 
