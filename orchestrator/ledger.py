@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.events import append_event, is_alive, read_events
+from jobs.main import claim
 from jobs.paths import AttemptPaths, JobPaths, RunPaths
 from jobs.spec import EventKind, FailureKind, Json, State
 from orchestrator import policy
@@ -111,18 +112,21 @@ def state_of(run: RunPaths, job_id: str, **how: Any) -> JobStatus:
 def write_tombstone(run: RunPaths, job_id: str, reason: str) -> bool:
     """Cancel a job that is not running: claim its next attempt, so that nobody else can, and end it as CANCELLED.
 
-    Returns False when the job has a result or somebody claimed that attempt in the meantime.
+    Returns False when the job has a result, was cancelled before, or somebody claimed that attempt in the meantime.
     """
-    from jobs.main import claim
-
     paths = run.job(job_id)
-    if _has_result(paths):
+    last = _last_claimed(paths.attempts())
+    if _has_result(paths) or (last and _is_cancelled(paths.attempt(last))):
         return False
-    attempt = claim(paths, _last_claimed(paths.attempts()) + 1)
+    attempt = claim(paths, last + 1)
     if attempt is None:
         return False
     append_event(attempt.events, EventKind.CANCELLED, message=reason)
     return True
+
+
+def _is_cancelled(attempt: AttemptPaths) -> bool:
+    return any(event.get("kind") == EventKind.CANCELLED for event in read_events(attempt.events))
 
 
 def write_loss(attempt: AttemptPaths, message: str, failure: FailureKind = FailureKind.ERROR) -> None:

@@ -131,7 +131,8 @@ def submit(
             if halt.wanted or backend.capabilities.detaches:
                 break
     final = _states(plan, run, backend, Request())
-    kept = {a.job_id: a.why for a in decide(plan, final, replace(asked, resume=False, gave_up=request.gave_up)) if isinstance(a, Keep)}
+    settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up)
+    kept = {action.job_id: action.why for action in decide(plan, final, settled) if isinstance(action, Keep)}
     return Summary(
         sweep=plan.sweep,
         submitted=handed,
@@ -145,13 +146,12 @@ def submit(
 def cancel(run: RunPaths, cluster: ClusterConfig, jobs: Iterable[str]) -> tuple[str, ...]:
     """Cancel jobs that are queued or running, wherever their client is. Returns those that nobody could be asked to cancel.
 
-    A queued job is cancelled at once by the client that queued it; a running one saves first.
+    A queued job is cancelled at once: its next attempt is taken from everybody. A running one is asked by its client to save and stop.
     """
     wanted = list(dict.fromkeys(jobs))
     with intents.locked(run):
         known = ledger.states(run, wanted)
-        live = [Cancel(job_id=job, submission=known[job].submission) for job in wanted if known[job].is_live]
-        return _cancel(run, cluster, live)
+        return _cancel(run, cluster, [known[job] for job in wanted if known[job].is_live])
 
 
 # --- one round ---------------------------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def _decide_and_record(
             _refuse_another_identity(run, job.spec)
         _write_if_new(run.sweep(plan.sweep).plan, plan_text(plan))
         _write_if_new(run.machine, pretty_json(dict(machine)))
-        _cancel(run, cluster, [action for action in actions if isinstance(action, Cancel)])
+        _cancel(run, cluster, [known[action.job_id] for action in actions if isinstance(action, Cancel)])
         decided = Preview(actions=actions, states=known, submission=submission)
         if not queued:
             return decided, None
@@ -253,19 +253,23 @@ def _tidy(run: RunPaths) -> None:
 
 
 def _with_pruned(plan: Plan, run: RunPaths, request: Request, *, prune: bool) -> Request:
-    """Add to the jobs to cancel those that the plan submitted before has and this one has not."""
+    """Add to the jobs to cancel those that the plan submitted before has, and neither this one nor another sweep's."""
     stored = run.sweep(plan.sweep).plan
     if not prune or not stored.exists():
         return request
     gone = read_plan(stored).by_id().keys() - plan.by_id().keys()
+    for other in stored.parent.parent.glob("*/plan.json"):
+        if gone and other != stored:
+            gone -= read_plan(other).by_id().keys()
     return replace(request, cancel=request.cancel | gone)
 
 
-def _cancel(run: RunPaths, cluster: ClusterConfig, live: Sequence[Cancel]) -> tuple[str, ...]:
+def _cancel(run: RunPaths, cluster: ClusterConfig, live: Sequence[JobStatus]) -> tuple[str, ...]:
     by_submission: defaultdict[str | None, list[str]] = defaultdict(list)
-    for action in live:
-        by_submission[action.submission].append(action.job_id)
-    for held in intents.open_intents(run) if live else ():
+    for status in live:
+        if status.state is State.RUNNING or not ledger.write_tombstone(run, status.job_id, "cancelled before it started"):
+            by_submission[status.submission].append(status.job_id)
+    for held in intents.open_intents(run) if by_submission else ():
         jobs = by_submission.pop(held.intent.sid, None)
         if jobs is not None:
             base.load(replace(cluster, backend=held.intent.backend)).cancel(run, held.intent, jobs)
@@ -306,7 +310,10 @@ def _let_orphans_die(plan: Plan, run: RunPaths, halt: Halt) -> None:
 
 @contextlib.contextmanager
 def _halting(halt: Halt) -> Iterator[None]:
-    """Let Ctrl-C, TERM and USR2 ask for a halt; a second Ctrl-C raises KeyboardInterrupt. Outside the main thread nothing is caught."""
+    """Let Ctrl-C, TERM and USR1 ask for a halt; a second Ctrl-C raises KeyboardInterrupt. Outside the main thread nothing is caught.
+
+    USR2 is what the watch asks a job with. One that comes when its job in this process has just ended means nothing to anybody.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -317,7 +324,8 @@ def _halting(halt: Halt) -> Iterator[None]:
             raise KeyboardInterrupt
         halt.want()
 
-    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    before[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
         yield
     finally:

@@ -264,6 +264,7 @@ def test_a_tombstone_cancels_and_takes_the_next_attempt_from_everybody(run: RunP
     assert ledger.write_tombstone(run, JOB, "because")
     assert (state(run).state, state(run).message, state(run).next_attempt) == (State.CANCELLED, "because", 3)
     assert claim(run.job(JOB), 2) is None
+    assert not ledger.write_tombstone(run, JOB, "again"), "once is enough"
 
 
 def test_a_job_that_is_done_gets_no_tombstone(run: RunPaths) -> None:
