@@ -78,16 +78,20 @@ def grid_of(points: int) -> Sweep:
     return Sweep(name="bench", phases=(phase,))
 
 
-def main() -> None:
-    """Print one line: wall clock and CPU time, for machines that are shared."""
-    points = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+def measure(points: int = 100_000) -> list[str]:
+    """Expand the grid and return the lines to print: wall clock, and CPU time for machines that are shared."""
     catalog = {"bench": Declaration(name="bench", version=1, config=Config, package="bench", starts=("init",))}
     sweep = grid_of(points)
     started, used = time.perf_counter(), time.process_time()
     plan = expand(sweep, catalog, Digests())
     seconds, cpu = time.perf_counter() - started, time.process_time() - used
     each = f"{cpu:.2f} s of CPU, {cpu / len(plan.jobs) * 1e6:.1f} us each; Python {platform.python_version()}, one core"
-    sys.stdout.write(f"{len(plan.jobs)} points expanded, validated and hashed in {seconds:.2f} s ({each}; aim 3 s for 100,000)\n")
+    return [f"{len(plan.jobs):,} points expanded, validated and hashed in {seconds:.2f} s ({each}; aim 3 s for 100,000)"]
+
+
+def main() -> None:
+    """Print the measure."""
+    sys.stdout.write("\n".join(measure(*map(int, sys.argv[1:2]))) + "\n")
 
 
 if __name__ == "__main__":
