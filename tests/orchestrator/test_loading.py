@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from jobs.spec import Resources
 from orchestrator.errors import SweepError
@@ -319,48 +316,6 @@ def test_the_order_of_keys_and_the_spelling_of_numbers_do_not_matter(tmp_path: P
         tmp_path, "# a comment\nphases: {p: {config: {epochs: 0x14, lr: 0.0001}, 'trainer': moco_cxr}}\ndata: mimic\nsweep: x\n"
     ).phases
     assert one == two
-
-
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(seed=st.integers(0, 2**32), edits=st.integers(1, 4), name=st.sampled_from(sorted(path.stem for path in GOLDEN.glob("*.yaml"))))
-def test_whatever_is_typed_ends_in_a_sweep_or_in_a_sentence(tmp_path: Path, seed: int, edits: int, name: str) -> None:
-    chance = random.Random(seed)
-    text = (GOLDEN / f"{name}.yaml").read_text(encoding="utf-8")
-    pieces = [
-        "",
-        " ",
-        "\t",
-        "\n",
-        ":",
-        ": ",
-        ",",
-        "[",
-        "]",
-        "{",
-        "}",
-        "- ",
-        "*t",
-        "&t ",
-        "!x ",
-        "null",
-        "1",
-        "-1",
-        "1e-4",
-        "true",
-        "'",
-        '"',
-        "#",
-        "none",
-        "é",
-    ]
-    for _ in range(edits):
-        start = chance.randrange(len(text))
-        text = text[:start] + chance.choice(pieces) + text[start + chance.choice([0, 0, 1, 3, 12]) :]
-    text = text.replace("ark6_pretrain.yaml", str(GOLDEN / "ark6_pretrain.yaml"))
-    try:
-        load(tmp_path, text)
-    except SweepError as error:
-        assert error.place is not None and str(error).startswith((str(tmp_path), str(GOLDEN)))
 
 
 def test_loading_stays_small() -> None:
