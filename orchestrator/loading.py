@@ -97,6 +97,8 @@ def _without(tree: Node, faulty: frozenset[str]) -> Node:
                 value={
                     name: replace(phase, value={part: item for part, item in phase.entries.items() if sound(item)})
                     for name, phase in node.entries.items()
+                    # A phase whose name is wrong was not looked into, and one without a trainer cannot be.
+                    if phase.path not in faulty
                 },
             )
     return replace(tree, value=kept)

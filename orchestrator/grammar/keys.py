@@ -27,6 +27,8 @@ from orchestrator.model import Sample
 NAME = Text(pattern=r"[a-z0-9_][a-z0-9_-]*", words="a name of lower-case letters, digits, '_' and '-'")
 CARD = Text(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", words="the name of a data set card")
 FILE = Text(words="a path")
+#: The most values of an axis, and the most replicates.
+MOST = 100_000
 UNITS = ("patient", "study", "image")
 VALIDATION = Text(pattern=r"[A-Za-z0-9_./@-]+", words="the name of a metric such as val/auroc_macro")
 MEASURE = Text(pattern=r"[A-Za-z0-9_./@-]+", words="the name of a measure such as auroc_macro")
@@ -40,7 +42,7 @@ def _sampled(how: str, about: str, *, n_required: bool, keys: dict[str, Key]) ->
         keys={
             "sample": Key(about=about, shape=Choice(options=(how,)), required=True),
             **keys,
-            "n": Key(about="How many values; a larger n keeps the earlier ones.", shape=Whole(low=1), required=n_required),
+            "n": Key(about="How many values; a larger n keeps the earlier ones.", shape=Whole(low=1, high=MOST), required=n_required),
         }
     )
 
@@ -78,7 +80,7 @@ def _axis(*, n_required: bool) -> Shape:
             otherwise=Record(
                 keys={
                     **bounds,
-                    "steps": Key(about="How many values, both ends included.", shape=Whole(low=2), required=True),
+                    "steps": Key(about="How many values, both ends included.", shape=Whole(low=2, high=MOST), required=True),
                     "scale": Key(about="linear (the default) or log.", shape=Choice(options=("log", "linear"))),
                 }
             ),
@@ -116,12 +118,12 @@ DRAWS = Record(
         "count": Key(about="Numbers of units instead of shares.", shape=ListOf(item=Whole(low=1))),
         "repeats": Key(
             about="How many draws of each size: one number, or one for each size in order.",
-            shape=Either(words="a whole number or a list of them", single=Whole(low=1), list=ListOf(item=Whole(low=1))),
+            shape=Either(words="a whole number or a list of them", single=Whole(low=1, high=MOST), list=ListOf(item=Whole(low=1, high=MOST))),
         ),
         "by": Key(about="What is sampled into training.", shape=Choice(options=UNITS)),
         "nested_fractions": Key(about="Whether a smaller draw lies inside the larger one of the same number.", shape=Flag()),
         "scheme": Key(about="Draws of a size, or folds.", shape=Choice(options=("fraction", "kfold", "leave_pair_out"))),
-        "folds": Key(about="The number of folds of kfold.", shape=Whole(low=2)),
+        "folds": Key(about="The number of folds of kfold.", shape=Whole(low=2, high=MOST)),
         "seed": Key(about="The seed of the draws.", shape=Whole(low=0)),
     },
     refused={
@@ -165,7 +167,7 @@ SEARCH = Record(
         "scheduler": Key(about="What stops a losing trial.", shape=Choice(options=("asha", "hyperband", "median")), required=True),
         "metric": Key(about="The validation metric that is watched; starts with `val/`.", shape=VALIDATION, required=True),
         "mode": Key(about="Whether larger or smaller is better.", shape=Choice(options=("max", "min"))),
-        "samples": Key(about="How many points an arm tries.", shape=Whole(low=1), required=True),
+        "samples": Key(about="How many points an arm tries.", shape=Whole(low=1, high=MOST), required=True),
         "grace": Key(about="Epochs that every trial gets.", shape=Whole(low=1)),
         "space": Key(about="The keys that are searched, as axis values.", shape=MapOf(item=SPACE_AXIS), required=True),
     }
@@ -193,7 +195,7 @@ PHASE = Record(
         "tune": Key(about="Axes that pick chooses on, by validation.", shape=TUNE),
         "exclude": Key(about="Label sets; a point that carries all labels of one is left out.", shape=ListOf(item=LABELS)),
         "draws": Key(about="Replicates that are labelled subsets of the training patients.", shape=DRAWS),
-        "seeds": Key(about="How many replicates that differ in the training seed.", shape=Whole(low=1)),
+        "seeds": Key(about="How many replicates that differ in the training seed.", shape=Whole(low=1, high=MOST)),
         "when": Key(about="Settings for the points that carry certain labels, in order.", shape=ListOf(item=WHEN)),
         "pick": Key(about="How a checkpoint, and a tune point, is chosen on validation.", shape=PICK),
         "evaluate": Key(about="What winners are evaluated on.", shape=EVALUATE),

@@ -124,7 +124,8 @@ def read_search(node: Node | None, reader: AxisReader) -> Search | None:
             reader.faults.add(item, "a search samples its space; write {sample: ...} or a list")
     sampler = AxisReader(configs=reader.configs, seed=reader.seed, faults=reader.faults, check_card=reader.check_card, n=samples.value)
     columns = sampler.read(space, AxisKind.TUNE)
-    points = tuple({key: value for axis in columns for key, value in axis.points[index].items()} for index in range(samples.value))
+    rows = zip(*(axis.points for axis in columns), strict=False)
+    points = tuple({key: value for point in row for key, value in point.items()} for row in rows)
     return Search(
         scheduler=str(node.entries["scheduler"].value),
         metric=name,

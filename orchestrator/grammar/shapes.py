@@ -70,24 +70,27 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """A whole number that is not below `low`."""
+    """A whole number that is not below `low` nor above `high`."""
 
-    low: int | None = None
+    low: int
+    #: Counts have one, so that a slip of a digit does not fill the memory.
+    high: int | None = None
 
     @property
     def words(self) -> str:
         """Say what is expected."""
-        return "a whole number" if self.low is None else f"a whole number from {self.low} up"
+        return f"a whole number from {self.low} " + ("up" if self.high is None else f"to {self.high}")
 
     def check(self, node: Node, faults: Faults) -> None:
         """Record a value that is no such number."""
         number = node.value
-        if isinstance(number, bool) or not isinstance(number, int) or (self.low is not None and number < self.low):
+        good = isinstance(number, int) and not isinstance(number, bool)
+        if not good or number < self.low or (self.high is not None and number > self.high):  # type: ignore[operator]
             faults.add(node, expected(self, node))
 
     def schema(self) -> Schema:
         """Return the shape as JSON Schema."""
-        return {"type": "integer"} if self.low is None else {"type": "integer", "minimum": self.low}
+        return {"type": "integer", "minimum": self.low} | ({} if self.high is None else {"maximum": self.high})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
