@@ -68,7 +68,7 @@ def _assemble(plan: Plan, runs: Sequence[Run], parts: Sequence[_Part]) -> Report
     ]
     return Report(
         sweep=plan.sweep,
-        title=plan.report.title or plan.sweep.replace("_", " "),
+        title=plan.report.title or plan.sweep,
         about=plan.about,
         made_data=plan.made_data,
         sample=plan.sample,

@@ -16,6 +16,9 @@ from orchestrator.report.stats.influence import influence
 from orchestrator.report.stats.ranking import placements
 from orchestrator.report.values import LabelInfo
 
+#: Cases of a label times replicates of a tile.
+TILE_BYTES = 1_600_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Area:
@@ -91,7 +94,9 @@ def lay_out(
                 "one of them is from another version of the card: evaluate both again"
             )
     codes = first.clusters(cluster)
-    counts = resample(int(codes.max()) + 1, resamples, seed)
+    # What a label gathers from a tile should stay in the cache, and a tile should not be so small that calls dominate.
+    tile = max(32, min(1024, TILE_BYTES // len(codes)))
+    counts = resample(int(codes.max()) + 1, resamples, seed, tile=tile)
     labels = label_infos(first, codes, counts, members(measure, common, groups))
     return Board(
         frame=first,

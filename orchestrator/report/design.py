@@ -12,6 +12,7 @@ from orchestrator.model import NO_PARENT, AxisKind, Contrast, Plan
 from orchestrator.points import AFTER, FLOOR
 from orchestrator.replicates import DRAW, FOLD, SEED, SIZE_LABELS
 from orchestrator.report.values import ArmInfo
+from orchestrator.report.wording import SEPARATOR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +129,9 @@ def _varying(listed: Sequence[Arm], order: Sequence[str]) -> list[str]:
 def _title(arm: Arm, shown: Sequence[str], *, name_phase: bool) -> str:
     if arm.is_floor:
         labels = {name: value for name, value in arm.labels.items() if name != AFTER and name in shown}
-        return " · ".join(["thumbnail", *(_words(name, value) for name, value in labels.items())])
+        return SEPARATOR.join(["thumbnail", *(_words(name, value) for name, value in labels.items())])
     words = [_words(name, arm.labels[name]) for name in shown if name in arm.labels]
-    return " · ".join([*([arm.phase] if name_phase or not words else []), *words])
+    return SEPARATOR.join([*([arm.phase] if name_phase or not words else []), *words])
 
 
 def _words(name: str, value: Scalar) -> str:

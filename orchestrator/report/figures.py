@@ -105,20 +105,26 @@ def _draw(curves: Sequence[_Curve], test_set: TestSet, *, narrow: bool) -> str:
 
     with matplotlib.rc_context(_style(11.0 if narrow else 9.5)):
         legend_rows = len(curves) if narrow else 0
-        canvas = Canvas(figsize=(4.9, 4.2 + 0.24 * legend_rows) if narrow else (10.4, 4.5))
+        canvas = Canvas(figsize=(4.9, 4.0 + 0.22 * legend_rows) if narrow else (10.4, 4.5))
         axes = canvas.add_subplot()
         gap = _sideways(curves)
         for index, curve in enumerate(curves):
-            _plot(axes, curve, shift=gap ** (index - (len(curves) - 1) / 2), beside=gap**0.45)
+            _plot(axes, curve, shift=gap ** (index - (len(curves) - 1) / 2), beside=gap**0.45, shade=min(0.13, 0.5 / len(curves)))
         _axes(axes, curves, test_set, narrow=narrow)
         if narrow:
-            top = 1 - (0.3 + 0.24 * legend_rows) / canvas.get_figheight()
+            top = 1 - (0.12 + 0.22 * legend_rows) / canvas.get_figheight()
             canvas.subplots_adjust(left=0.145, right=0.975, bottom=0.14, top=top)
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.01), frameon=False, handlelength=1.6, borderaxespad=0, labelspacing=0.35)
         else:
-            canvas.subplots_adjust(left=0.042, right=0.80, bottom=0.125, top=0.925)
+            canvas.subplots_adjust(left=0.042, right=_room(curves), bottom=0.125, top=0.925)
             _end_labels(axes, curves)
         return _svg(canvas)
+
+
+def _room(curves: Sequence[_Curve]) -> float:
+    """Return where the axes end, so that the longest name at the right has room (a bold letter is about 0.83 % of the width)."""
+    longest = max(len(_name(curve.arm)) for curve in curves)
+    return max(0.55, min(0.88, 0.97 - 0.0083 * longest))
 
 
 def _sideways(curves: Sequence[_Curve]) -> float:
@@ -128,7 +134,7 @@ def _sideways(curves: Sequence[_Curve]) -> float:
     return math.exp(min(0.024 * (logs[-1] - logs[0]), 0.5 * nearest / len(curves)))
 
 
-def _plot(axes: Any, curve: _Curve, *, shift: float, beside: float) -> None:
+def _plot(axes: Any, curve: _Curve, *, shift: float, beside: float, shade: float) -> None:
     x = [value * shift for value in curve.x]
     dashes = (0, (4, 2.5)) if curve.arm.floor else "-"
     width = 1.4 if curve.arm.floor else 2.0
@@ -137,7 +143,7 @@ def _plot(axes: Any, curve: _Curve, *, shift: float, beside: float) -> None:
     known = [(at, cell) for at, cell in zip(x, curve.cells, strict=True) if cell.low is not None]
     if len(known) > 1:
         lows, highs = [cell.low for _, cell in known], [cell.high for _, cell in known]
-        axes.fill_between([at for at, _ in known], lows, highs, color=curve.color, alpha=0.13, linewidth=0, zorder=2)
+        axes.fill_between([at for at, _ in known], lows, highs, color=curve.color, alpha=shade, linewidth=0, zorder=2)
     for at, cell in zip(x, curve.cells, strict=True):
         _mark(axes, curve, at, cell, beside=at * beside)
 

@@ -95,7 +95,6 @@ def _context(report: Report, shown: tuple[Section, ...]) -> dict[str, Any]:
         "series": figures.SERIES,
         "symbol": symbol,
         "emphasised": emphasised,
-        "arm_titles": sorted({arm.title for test_set in report.test_sets for arm in test_set.arms}),
         "level": wording.percent(report.confidence),
     }
 
@@ -136,8 +135,15 @@ def _origin(origin: Mapping[str, Json] | None) -> dict[str, Any] | None:
         "jobs": len(jobs),
         "done": sum(job["done"] for job in jobs),
         "again": again,
-        "hours": sum(job["seconds"] for job in jobs) / 3600,
+        "work": _duration(sum(job["seconds"] for job in jobs)),
     }
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _environment(*, autoescape: bool) -> Any:

@@ -12,6 +12,7 @@ from orchestrator.report.wording import (
     METHOD_NAMES,
     SINGULAR,
     STATUS_NAMES,
+    apart,
     estimand_words,
     number,
     p_value,
@@ -230,10 +231,12 @@ def differences(report: Report, test_set: TestSet) -> Table | None:
     rows = [
         Row(
             entries=(
-                Entry(text=titles[one.arm], below=f"minus {titles[one.baseline]}", series=series[one.arm]),
+                Entry(text=titles[one.arm], below=f"minus {apart(titles[one.arm], titles[one.baseline])[1]}", series=series[one.arm]),
                 Entry(text=sizes[one.size], sort=index),
                 difference_entry(one, scale, series[one.arm]),
-                Entry(text=p_value(one.p_adjusted), below=f"raw {p_value(one.p)}" if one.p is not None else "", sort=one.p_adjusted),
+                Entry(
+                    text=p_value(one.p_adjusted), below=f"raw {p_value(one.p)}" if one.p_adjusted is not None else "", sort=one.p_adjusted
+                ),
                 Entry(text=_replicates(one), sort=one.n_replicates),
             )
         )
@@ -314,10 +317,12 @@ def _arm_column(arm: ArmInfo, scale: Scale) -> Column:
 
 
 def _finding_entry(label: LabelInfo) -> Entry:
-    marks = tuple(STATUS_NAMES[word] for word in label.status)
+    below = [] if label.in_measure else ["not in the headline measure"]
     if label.valid_share < 0.9995 and Status.NOT_ESTIMABLE not in label.status:
-        marks += (f"{100 * label.valid_share:.1f}\u202f% of resamples have both classes",)
-    return Entry(text=label.title, marks=marks, sort=label.title, below="" if label.in_measure else "not in the headline measure")
+        below.append(f"both classes in {percent(round(label.valid_share, 3))} of resamples")
+    marks = tuple(STATUS_NAMES[word] for word in label.status)
+    few = "fewer than 10 cases or patients of a class: intervals rest on little" if Status.FEW_POSITIVES in label.status else ""
+    return Entry(text=label.title, below="; ".join(below), marks=marks, sort=label.title, title=few)
 
 
 def _positive_entry(label: LabelInfo) -> Entry:
@@ -360,7 +365,7 @@ def finding_differences(report: Report, test_set: TestSet, size: str) -> Table |
     ]
     columns = (
         Column(title="Finding", kind="text"),
-        *(Column(title=titles[arm], below=f"minus {titles[base]}", scale=scale) for arm, base in pairs),
+        *(Column(title=titles[arm], below=f"minus {apart(titles[arm], titles[base])[1]}", scale=scale) for arm, base in pairs),
     )
     caption = "Differences by finding, exploratory: q is adjusted by Benjamini–Hochberg over the findings of a column."
     return Table(key=f"finding-differences-{test_set.key}-{size}", caption=caption, columns=columns, rows=tuple(rows))

@@ -201,6 +201,8 @@ class Verdict:
     size: str
     tone: str
     claim: str
+    #: Names of arms in the claim.
+    names: tuple[str, ...]
     evidence: str
 
 

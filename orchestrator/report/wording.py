@@ -18,12 +18,14 @@ METHOD_NAMES: Mapping[str, str] = {
 }
 STATUS_NAMES: Mapping[str, str] = {
     Status.NOT_ESTIMABLE: "not estimable",
-    Status.FEW_POSITIVES: "fewer than 10 positives or negatives",
+    Status.FEW_POSITIVES: "few positives",
     Status.AT_BOUNDARY: "a run reached 0 or 1",
     Status.ONE_RUN: "one run",
     Status.MISSING_RUNS: "runs missing",
     Status.IDENTICAL: "the same in every run",
 }
+#: Between the labels in the title of an arm.
+SEPARATOR = " · "
 #: What is resampled, one of it.
 SINGULAR: Mapping[str, str] = {"patients": "patient", "studies": "study", "images": "image"}
 MADE_DATA = "Made data, stand-in weights: the numbers mean nothing about patients."
@@ -72,21 +74,30 @@ def size_words(size: SizeInfo, test_set: TestSet) -> str:
     return f"With {size.title}"
 
 
+def apart(arm: str, base: str) -> tuple[str, str, str]:
+    """Return two titles without what they share, and what they share: `a · x`, `b · x` are `a`, `b` and `x`."""
+    left, right = arm.split(SEPARATOR), base.split(SEPARATOR)
+    shared = [word for word in left if word in right]
+    own = [SEPARATOR.join(word for word in words if word not in shared) for words in (left, right)]
+    return (own[0], own[1], SEPARATOR.join(shared)) if all(own) else (arm, base, "")
+
+
 def verdict(found: Difference, test_set: TestSet, *, confidence: float, several_sets: bool) -> Verdict:
     """Return the sentence for one difference: estimate, interval, what was resampled, the adjusted p and n."""
     arms = {arm.key: arm.title for arm in test_set.arms}
     size = next(size for size in test_set.sizes if size.key == found.size)
-    arm, base = arms[found.arm], arms[found.baseline]
+    arm, base, shared = apart(arms[found.arm], arms[found.baseline])
+    both = f", both with {shared}" if shared else ""
     where = f" on {test_set.title}" if several_sets else ""
     start = size_words(size, test_set)
     head = f"{start}{where}, " if start else (f"{where.strip().capitalize()}, " if where else "")
     tone = tone_of(found, confidence)
     amount = number(abs(found.estimate)) if found.estimate is not None else "–"
     claims = {
-        "higher": f"{head}{arm} scores {amount} higher than {base} in {test_set.measure_title}.",
-        "lower": f"{head}{arm} scores {amount} lower than {base} in {test_set.measure_title}.",
-        "open": f"{head}no difference between {arm} and {base} is shown: {signed(found.estimate)} {test_set.measure_title}.",
-        "silent": f"{head}nothing can be said of {arm} against {base}: {_why_silent(found)}.",
+        "higher": f"{head}{arm} scores {amount} higher than {base} in {test_set.measure_title}{both}.",
+        "lower": f"{head}{arm} scores {amount} lower than {base} in {test_set.measure_title}{both}.",
+        "open": f"{head}no difference between {arm} and {base} is shown: {signed(found.estimate)} {test_set.measure_title}{both}.",
+        "silent": f"{head}nothing can be said of {arm} against {base}{both}: {_why_silent(found)}.",
     }
     claim = claims[tone]
     return Verdict(
@@ -95,6 +106,7 @@ def verdict(found: Difference, test_set: TestSet, *, confidence: float, several_
         size=found.size,
         tone=tone,
         claim=claim[:1].upper() + claim[1:],
+        names=tuple(name for name in (arm, base, shared) if name),
         evidence=_evidence(found, test_set, confidence),
     )
 

@@ -190,7 +190,8 @@ class Made:
         self.jobs.append(spec)
 
     def _write_train(self, spec: JobSpec, labels: Mapping[str, Scalar]) -> None:
-        size = int(float(labels.get("count", 1000 * float(labels.get("fraction", 1.0)))))
+        share = labels.get("fraction", 1.0)
+        size = int(labels["count"] or 0) if "count" in labels else int(8000 * float(share or 0))
         opened = {"card": "phantom", "splits": {"train": {"patients": size, "images": size * 2}}, "draw": None}
         if "draw" in labels:
             drawn = f"{size}" if labels.get("fraction") == 1.0 else f"{size}-{labels['draw']}"
@@ -250,7 +251,7 @@ def quickstart(
 
 
 def leave_pair_out(root: Path, *, gaps: int = 0) -> tuple[Made, Plan]:
-    """Make a study like the one on sixteen real images: one positive and one negative patient a fold, two arms and the floor, no verdict."""
+    """Make a study like the one on real images: a positive and a negative patient a fold, two arms, the floor, no verdict."""
     made = Made(root, patients=15, images_per_patient=1, labels=("pneumonia",), prevalence=(0.5,))
     made.truth[:, 0] = np.arange(15) < 7
     made.axis("init", AxisKind.COMPARE, ("imagenet", "random"))
