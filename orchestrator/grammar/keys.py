@@ -29,6 +29,7 @@ CARD = Text(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", words="the name of a data se
 FILE = Text(words="a path")
 #: The most values of an axis, and the most replicates.
 MOST = 100_000
+COUNT = Whole(low=1, high=MOST)
 UNITS = ("patient", "study", "image")
 VALIDATION = Text(pattern=r"[A-Za-z0-9_./@-]+", words="the name of a metric such as val/auroc_macro")
 MEASURE = Text(pattern=r"[A-Za-z0-9_./@-]+", words="the name of a measure such as auroc_macro")
@@ -42,7 +43,7 @@ def _sampled(how: str, about: str, *, n_required: bool, keys: dict[str, Key]) ->
         keys={
             "sample": Key(about=about, shape=Choice(options=(how,)), required=True),
             **keys,
-            "n": Key(about="How many values; a larger n keeps the earlier ones.", shape=Whole(low=1, high=MOST), required=n_required),
+            "n": Key(about="How many values; a larger n keeps the earlier ones.", shape=COUNT, required=n_required),
         }
     )
 
@@ -118,7 +119,7 @@ DRAWS = Record(
         "count": Key(about="Numbers of units instead of shares.", shape=ListOf(item=Whole(low=1))),
         "repeats": Key(
             about="How many draws of each size: one number, or one for each size in order.",
-            shape=Either(words="a whole number or a list of them", single=Whole(low=1, high=MOST), list=ListOf(item=Whole(low=1, high=MOST))),
+            shape=Either(words="a whole number or a list of them", single=COUNT, list=ListOf(item=COUNT)),
         ),
         "by": Key(about="What is sampled into training.", shape=Choice(options=UNITS)),
         "nested_fractions": Key(about="Whether a smaller draw lies inside the larger one of the same number.", shape=Flag()),
@@ -167,7 +168,7 @@ SEARCH = Record(
         "scheduler": Key(about="What stops a losing trial.", shape=Choice(options=("asha", "hyperband", "median")), required=True),
         "metric": Key(about="The validation metric that is watched; starts with `val/`.", shape=VALIDATION, required=True),
         "mode": Key(about="Whether larger or smaller is better.", shape=Choice(options=("max", "min"))),
-        "samples": Key(about="How many points an arm tries.", shape=Whole(low=1, high=MOST), required=True),
+        "samples": Key(about="How many points an arm tries.", shape=COUNT, required=True),
         "grace": Key(about="Epochs that every trial gets.", shape=Whole(low=1)),
         "space": Key(about="The keys that are searched, as axis values.", shape=MapOf(item=SPACE_AXIS), required=True),
     }
@@ -195,7 +196,7 @@ PHASE = Record(
         "tune": Key(about="Axes that pick chooses on, by validation.", shape=TUNE),
         "exclude": Key(about="Label sets; a point that carries all labels of one is left out.", shape=ListOf(item=LABELS)),
         "draws": Key(about="Replicates that are labelled subsets of the training patients.", shape=DRAWS),
-        "seeds": Key(about="How many replicates that differ in the training seed.", shape=Whole(low=1, high=MOST)),
+        "seeds": Key(about="How many replicates that differ in the training seed.", shape=COUNT),
         "when": Key(about="Settings for the points that carry certain labels, in order.", shape=ListOf(item=WHEN)),
         "pick": Key(about="How a checkpoint, and a tune point, is chosen on validation.", shape=PICK),
         "evaluate": Key(about="What winners are evaluated on.", shape=EVALUATE),
