@@ -33,7 +33,7 @@ from jobs.paths import RunPaths
 from jobs.spec import State, canonical_json
 from orchestrator.backends import base
 from orchestrator.backends.base import Capabilities, Notice, Queued, Session, Submission
-from orchestrator.errors import BackendError
+from orchestrator.errors import BackendError, Error
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.board import Board, Shape, board_of, shape_of
 from orchestrator.execution.watch import Watch
@@ -70,12 +70,24 @@ class RayTune:
         return Submission(backend=self.name, sweep=sweep, jobs=tuple(jobs), text=text)
 
     def submit(self, submission: Submission, session: Session) -> frozenset[str]:
-        """Run every job whose inputs are done until none is left, or a person wants to stop. Returns the jobs it gave up on."""
+        """Run every job whose inputs are done until none is left, or a person wants to stop. Returns the jobs it gave up on.
+
+        Raises BackendError when Ray cannot be started or stops by itself; what was done before is kept.
+        """
         log = log_file(session.run, session.intent.sid)
-        with _local_ray(self._cluster, log) as folder, Watch(session) as watch:
-            board = board_of(submission, session, watch)
-            _fit(board, session, watch, folder)
-            return frozenset(board.gave_up)
+        try:
+            with _local_ray(self._cluster, log) as folder, Watch(session) as watch:
+                board = board_of(submission, session, watch)
+                _fit(board, session, watch, folder)
+                return frozenset(board.gave_up)
+        except Error:
+            raise
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise BackendError(
+                f"backend 'ray': Ray stopped ({reason[-1]}); its log is {log}; submit again to go on, or set `backend: inline`",
+                transient=True,
+            ) from error
 
     def poll(self, intents: Sequence[Intent]) -> Mapping[str, State] | None:
         """Return None: the files say it all."""

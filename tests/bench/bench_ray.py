@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -46,10 +47,10 @@ def plain(trials: int, root: Path) -> float:
         times: list[float] = []
 
         class Clock(tune.Callback):
-            def on_trial_start(self, iteration: int, trials: list[object], trial: object, **_: object) -> None:
+            def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
                 times.append(time.monotonic())
 
-            def on_trial_complete(self, iteration: int, trials: list[object], trial: object, **_: object) -> None:
+            def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
                 times.append(time.monotonic())
 
         def no_op(config: dict[str, int]) -> dict[str, int]:

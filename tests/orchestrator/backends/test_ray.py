@@ -17,6 +17,7 @@ from jobs.paths import RunPaths
 from jobs.spec import Resources, Stage, State
 from orchestrator.backends import ray as backend
 from orchestrator.backends.base import Notice
+from orchestrator.errors import BackendError
 from orchestrator.execution.board import shape_of
 from tests.orchestrator import client
 from tests.orchestrator.client import press_ctrl_c, start, wait_until
@@ -120,6 +121,25 @@ def test_a_ray_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=client.ROOT, check=True)
     assert "connected to another Ray; call `ray.shutdown()` first" in done.stdout
+
+
+def test_a_ray_that_cannot_start_is_one_sentence_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def is_initialized(self) -> bool:
+            return False
+
+        def init(self, **_: object) -> None:
+            raise ConnectionError("no room for a socket")
+
+        def shutdown(self) -> None:
+            pass
+
+    monkeypatch.setattr(backend, "_import_ray", Broken)
+    over = client.chains("c", 0.0, 1)
+    with pytest.raises(BackendError, match=r"Ray stopped \(no room for a socket\); its log is .*submit again") as raised:
+        client.run_here(over, tmp_path, "ray")
+    assert raised.value.transient
+    assert client.run_here(over, tmp_path, "inline").exit_code == 0
 
 
 def test_what_a_killed_driver_left_on_disk_is_swept_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
