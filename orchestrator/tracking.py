@@ -90,24 +90,18 @@ def prepare(run: RunPaths, experiment: str, *, uri: str = "") -> str:
     MLflow's own first use is not safe with several processes (a cold race leaves a half-migrated database), so it happens here, in
     the client, under a lock, before anything is submitted. Raises TrackingError with what to type.
     """
-    with _locked(run, uri):
-        return _experiment(_client(run, uri), run, experiment, uri).experiment_id
+    with _answering(run, uri) as client:
+        return _experiment(client, run, experiment, uri).experiment_id
 
 
 def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Experiment:
     store = uri or default_uri(run)
     location = _artifact_location(run, name, uri)
-    try:
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            return client.get_experiment(client.create_experiment(name, artifact_location=location))
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-    except Exception as error:
-        raise TrackingError(
-            f"the MLflow store {store} cannot be used: {error}. It is only a mirror: name another under `mlflow:` in the cluster config, "
-            "or move it away and type `orchestrate sync`"
-        ) from error
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
     if _sqlite_file(store) is not None and found.artifact_location != location:
         raise TrackingError(
             f"the MLflow store {store} keeps artifacts under {found.artifact_location}, where it was made. It is only a mirror: "
@@ -118,7 +112,6 @@ def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Exp
 
 def _client(run: RunPaths, uri: str) -> MlflowClient:
     """Return a client that talks to its store and to nobody else."""
-    os.environ.update(QUIET)
     from mlflow import MlflowClient
 
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
@@ -145,6 +138,24 @@ def _artifact_location(run: RunPaths, experiment: str, uri: str) -> str | None:
 
 
 @contextmanager
+def _answering(run: RunPaths, uri: str) -> Iterator[MlflowClient]:
+    """Hold the lock of a store and give a client of it. Raises TrackingError when the store does not do what it is asked."""
+    os.environ.update(QUIET)
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with _locked(run, uri):
+        try:
+            yield _client(run, uri)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TrackingError(
+                f"the MLflow store {uri or default_uri(run)} cannot be used: {said}. It is only a mirror: name another under `mlflow:` in "
+                "the cluster config, or move it away and type `orchestrate sync`"
+            ) from error
+
+
+@contextmanager
 def _locked(run: RunPaths, uri: str) -> Iterator[None]:
     """Hold the lock of a store: beside its file, so that two run roots that share it wait for each other."""
     database = _sqlite_file(uri or default_uri(run))
@@ -168,8 +179,7 @@ def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "", statuses: 
     `code` is the version of the code for the tag `git_sha` of runs that are new. `statuses` is what a caller who asked the scheduler knows
     of the train jobs; without it the files are asked. Raises TrackingError when the store cannot be used.
     """
-    with _locked(run, uri):
-        client = _client(run, uri)
+    with _answering(run, uri) as client:
         experiment = _experiment(client, run, experiment_name(plan), uri)
         _describe(client, experiment, plan)
         mirror = _Mirror(client, experiment.experiment_id)

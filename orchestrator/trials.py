@@ -11,15 +11,16 @@ from typing import Any
 from jobs.events import read_events
 from jobs.paths import AttemptPaths, JobPaths, RunPaths
 from jobs.spec import JobSpec, Json, Scalar, Stage, State, pretty_json, spec_to_json
+from orchestrator.arms import Arm, arm_labels
 from orchestrator.entries import PARAM_LENGTH, TAG_LENGTH, Entry, clean_key, content_digest
 from orchestrator.labels import label_text
 from orchestrator.ledger import JobStatus, states
-from orchestrator.model import AxisKind, Plan
+from orchestrator.model import Plan
 from orchestrator.outcomes import Outcome, finals_of, outcomes_of, read_json, test_table, validation_table
+from orchestrator.points import AFTER
+from orchestrator.replicates import DRAW, FOLD, SEED, SIZE_LABELS
 from orchestrator.series import points_of
 
-SIZE_LABELS = ("fraction", "count")
-REPLICATE_LABELS = ("draw", "seed", "fold")
 #: A start belongs to the parent's job when there is a parent; people still group by it.
 INHERITED = ("init", "arch")
 #: A job on a host that cannot be asked counts as dead when its files have been silent for so many seconds.
@@ -44,7 +45,7 @@ class _Study:
     run: RunPaths
     digest: str
     by_id: Mapping[str, JobSpec]
-    kinds: Mapping[str, AxisKind]
+    arm_names: frozenset[str]
     #: Phase -> labels that differ between its train jobs.
     varying: Mapping[str, frozenset[str]]
     #: Phases whose winners are evaluated: what they train on is labelled.
@@ -80,7 +81,7 @@ def _study(plan: Plan, run: RunPaths, trains: Sequence[JobSpec], code: str) -> _
         run=run,
         digest=plan_digest(plan),
         by_id=plan.by_id(),
-        kinds={axis.name: axis.kind for axis in plan.axes},
+        arm_names=arm_labels(plan),
         varying=_varying(trains),
         evaluated=frozenset(spec.phase for spec in plan.jobs if spec.stage is Stage.EVALUATE),
         outcomes=outcomes_of(plan, run),
@@ -112,7 +113,7 @@ def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], statu
     outcome = study.outcomes.get(spec.job_id, Outcome())
     return Entry(
         key=spec.job_id,
-        name=run_name(spec, study.varying.get(spec.phase, frozenset()), study.kinds),
+        name=run_name(spec, study.varying.get(spec.phase, frozenset()), study.arm_names),
         status=word,
         started=_milliseconds(times[0]),
         ended=ended,
@@ -139,33 +140,31 @@ def _word(status: JobStatus, attempts: Sequence[AttemptPaths], *, done: bool) ->
 # --- names, params, tags -----------------------------------------------------------------------------------------------------------------
 
 
-def run_name(spec: JobSpec, varying: frozenset[str], kinds: Mapping[str, AxisKind]) -> str:
+def run_name(spec: JobSpec, varying: frozenset[str], arm_names: frozenset[str]) -> str:
     """Return a short name such as `finetune-pretrain-0.01-d03`: the phase, what tells its arms apart, the size, the replicate."""
     arm: list[str] = []
     last: list[str] = []
     for name, value in spec.labels.items():
-        if name in REPLICATE_LABELS:
-            last.append(f"{name[0]}{value:02d}" if isinstance(value, int) else f"{name[0]}{label_text(value)}")
-        elif name not in varying and name not in SIZE_LABELS:
+        plain = name.rpartition(".")[2]
+        if plain in (DRAW, FOLD, SEED):
+            last.append(f"{plain[0]}{value:02d}" if isinstance(value, int) else f"{plain[0]}{_short(value)}")
+        elif plain in SIZE_LABELS:
+            last.insert(0, _short(value))
+        elif name not in varying:
             continue
-        elif kinds.get(name) is AxisKind.TUNE or (not isinstance(value, str) and name not in SIZE_LABELS):
-            arm.append(f"{name}={_short(value)}")
-        elif name == "after":
+        elif plain == AFTER:
             arm.insert(0, _short(value))
         else:
-            (last if name in SIZE_LABELS else arm).append(_short(value))
+            arm.append(_short(value) if name in arm_names and isinstance(value, str) else f"{plain}={_short(value)}")
     return "-".join([spec.phase, *arm, *last])[:240]
 
 
-def cell_of(spec: JobSpec, kinds: Mapping[str, AxisKind]) -> str:
-    """Return what replicates share: the phase, every compare label, and the number of labels."""
-    compared = sorted(
-        (name, value)
-        for name, value in spec.labels.items()
-        if name not in (*SIZE_LABELS, *REPLICATE_LABELS) and kinds.get(name, AxisKind.COMPARE) is AxisKind.COMPARE
-    )
-    sizes = [(name, spec.labels[name]) for name in SIZE_LABELS if name in spec.labels]
-    return "|".join([spec.phase, *(f"{name}={label_text(value)}" for name, value in (*compared, *sizes))])[:TAG_LENGTH]
+def cell_of(spec: JobSpec, arm_names: frozenset[str]) -> str:
+    """Return what replicates share, as the report calls it: the arm, and the number of labels."""
+    arm = Arm(phase=spec.phase, labels={name: value for name, value in spec.labels.items() if name in arm_names}).name
+    plain = {name.rpartition(".")[2]: value for name, value in spec.labels.items()}
+    sizes = [f"{name}={value:g}" for name in sorted(SIZE_LABELS) if isinstance(value := plain.get(name), (int, float))]
+    return "|".join([arm, *sizes])[:TAG_LENGTH]
 
 
 def _short(value: Scalar) -> str:
@@ -224,7 +223,7 @@ def _tags(spec: JobSpec, study: _Study, last: AttemptPaths, status: JobStatus, o
     tags = {
         "sweep": plan.sweep,
         "phase": spec.phase,
-        "cell": cell_of(spec, study.kinds),
+        "cell": cell_of(spec, study.arm_names),
         "plan": study.digest,
         "attempt": str(last.number),
         "trial": spec.trial,

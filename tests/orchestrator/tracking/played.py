@@ -6,6 +6,7 @@ Numbers follow from the job's id, so that the same job always says the same. Wha
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -161,4 +162,16 @@ def plan_of(folder: Path, text: str = SWEEP) -> Plan:
     return Workspace(cluster=cluster).plan(file)
 
 
-__all__ = ["FINDINGS", "SWEEP", "Player", "Stopped", "Troubles", "digest", "number", "plan_of"]
+def trains(plan: Plan, phase: str = "finetune") -> list[JobSpec]:
+    return [job for job in plan.jobs if job.stage is Stage.TRAIN and job.phase == phase]
+
+
+def write_line(run: RunPaths, job: JobSpec, attempt: int, metrics: dict[str, float | None], *, step: int = 1) -> None:
+    """Append a line of metrics to an attempt, as a host does."""
+    file = run.job(job.job_id).attempt(attempt).metrics
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"step": step, "epoch": 1, "metrics": metrics}) + "\n")
+
+
+__all__ = ["FINDINGS", "SWEEP", "Player", "Stopped", "Troubles", "digest", "number", "plan_of", "trains", "write_line"]
