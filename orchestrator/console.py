@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 from jobs.spec import JobSpec, Stage, State
@@ -71,15 +72,22 @@ def clock(seconds: float) -> str:
 class Following:
     """Progress of a submission: a bar with an estimate on a terminal, a plain line now and then elsewhere."""
 
-    def __init__(self, console: Console, jobs: Sequence[JobSpec], done: int, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, jobs: Sequence[JobSpec], done: Collection[str], *, now: Callable[[], float] = time.monotonic
+    ) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self._console = console
         self._now = now
         self._names = {job.job_id: job.trial for job in jobs}
-        self._total, self._done, self._failed = len(jobs), done, 0
+        self._kinds = {job.job_id: (job.phase, job.stage) for job in jobs}
+        self._waiting = Counter(kind for job, kind in self._kinds.items() if job not in done)
+        self._took: defaultdict[tuple[str, Stage], list[float]] = defaultdict(list)
+        self._running: dict[str, float] = {}
+        self._at_once = 1
+        self._total, self._done = len(jobs), len(done)
         self._noted: set[str] = set()
-        self._started, self._at_start, self._last_line = now(), done, now()
+        self._last_line = now()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=32),
@@ -89,7 +97,7 @@ class Following:
             disable=not console.is_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=self._total, completed=done, rest="")
+        self._task = self._bar.add_task("", total=self._total, completed=self._done, rest="")
 
     def __enter__(self) -> Following:
         self._bar.start()
@@ -100,13 +108,19 @@ class Following:
 
     def started(self, job: str) -> None:
         """Show a job that just started."""
+        self._running[job] = self._now()
+        self._at_once = max(self._at_once, len(self._running))
         self._bar.update(self._task, description=self._names.get(job, job[:12])[:60])
 
     def ended(self, job: str, *, failed: bool = False, message: str = "") -> None:
         """Count a job that ended; the first failure of a kind gets a line, at once."""
         self._done += 1
+        kind = self._kinds.get(job)
+        if kind is not None:
+            self._waiting[kind] -= 1
+            if job in self._running:
+                self._took[kind].append(self._now() - self._running.pop(job))
         if failed:
-            self._failed += 1
             self._note_once(job, message)
         self._bar.update(self._task, completed=self._done, rest=self.rest())
         if not self._console.is_terminal and self._now() - self._last_line >= _PLAIN_EVERY_SECONDS:
@@ -125,9 +139,9 @@ class Following:
         self._console.print(text, markup=False)
 
     def rest(self) -> str:
-        """Return the time that is left, as the pace so far says."""
-        run = self._done - self._at_start
-        if run <= 0 or self._done >= self._total:
+        """Return the time that is left, each job taken as long as its like; nothing while a kind that is left was never seen."""
+        left = {kind: number for kind, number in self._waiting.items() if number > 0}
+        if not left or any(not self._took[kind] for kind in left):
             return ""
-        pace = (self._now() - self._started) / run
-        return f"about {clock(pace * (self._total - self._done))} left"
+        seconds = sum(number * median(self._took[kind]) for kind, number in left.items()) / self._at_once
+        return f"about {clock(seconds)} left"

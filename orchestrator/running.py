@@ -60,7 +60,8 @@ def run_plan(
     tracking.prepare(workspace.run, tracking.experiment_name(plan), uri=workspace.cluster.mlflow)
     before = states(workspace.run, [job.job_id for job in plan.jobs])
     started = time.monotonic()
-    with Following(console, plan.jobs, sum(status.state is State.SUCCEEDED for status in before.values())) as following:
+    done = {job for job, status in before.items() if status.state is State.SUCCEEDED}
+    with Following(console, plan.jobs, done) as following:
         summary = submit(
             plan,
             workspace.run,

@@ -71,7 +71,7 @@ class Workspace:
         smaller, notes = cut(loaded, self.catalog)
         smaller = replace(smaller, phases=tuple(replace(phase, resources=SAMPLE_RESOURCES) for phase in smaller.phases))
         self.resolver.use_sample(smaller.sample)
-        plan = expand(smaller, self.catalog, self.resolver)
+        plan = expand(smaller, self.catalog, self.resolver, sampled=True)
         return replace(plan, sample=True, made_data=True, notes=(*notes, *plan.notes))
 
     def stored_plan(self, sweep: str) -> Plan:

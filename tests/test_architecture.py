@@ -39,7 +39,8 @@ def test_planning_a_sweep_imports_nothing_heavy(sweep: Path, tmp_path: Path) -> 
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = f"import sys, orchestrator.cli\nprint([name for name in {(*HEAVY, 'numpy', 'pandas', 'matplotlib', 'pyarrow')!r} if name in sys.modules])"
+    lazy = (*HEAVY, "numpy", "pandas", "matplotlib", "pyarrow")
+    code = f"import sys, orchestrator.cli\nprint([name for name in {lazy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -78,7 +78,14 @@ report: {measure: auroc_macro, baseline: {sign: 1.0}}
 
 def orchestrate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "orchestrator", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(cwd)})
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(cwd)},
+    )
 
 
 def lay(folder: Path) -> None:
@@ -90,7 +97,8 @@ def lay(folder: Path) -> None:
     (folder / "cards" / "toy.yaml").write_text(CARD, encoding="utf-8")
     (folder / "outside.yaml").write_text(SWEEP, encoding="utf-8")
     (folder / "here.yaml").write_text(
-        f"backend: inline\nrun_root: {folder}/runs\nmade_root: {folder}/made\ntrainer_paths: [{folder}/methods]\ncard_paths: [{folder}/cards]\n",
+        f"backend: inline\nrun_root: {folder}/runs\nmade_root: {folder}/made\n"
+        f"trainer_paths: [{folder}/methods]\ncard_paths: [{folder}/cards]\n",
         encoding="utf-8",
     )
 

@@ -23,6 +23,7 @@ SAMPLE: Mapping[str, Any] = {
     "lr": 1e-3,
     "schedule": "cosine",
     "momentum": 0.99,
+    "collapse_guard": False,
 }
 
 

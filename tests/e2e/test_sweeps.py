@@ -1,0 +1,42 @@
+"""Every shipped sweep, end to end, as a person would run it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROOT, Site
+
+SWEEPS = sorted(path for path in (ROOT / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.stem)
+def test_a_shipped_sweep_runs_with_sample(sweep: Path, site: Callable[[str, str], Site]) -> None:
+    here = site("here", "ray")
+    done = here.run("submit", str(sweep), "--sample", "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "numbers mean nothing" in done.stdout
+    status = here.status(sweep.stem, sample=True)
+    assert status["done"] == status["total"] > 0
+    folder = here.root(sample=True) / "sweeps" / sweep.stem / "report"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["n_present"] == report["n_planned"] > 0
+    assert "made data" in (folder / "report.html").read_text().lower()
+    trains = sum(group["total"] for group in status["groups"] if group["stage"] == "train")
+    with sqlite3.connect(here.root(sample=True) / "mlflow" / "mlflow.db") as database:
+        finished = database.execute("select count(*) from tags where key = 'stage' and value = 'train'").fetchone()[0]
+    assert finished == trains
+
+
+def test_a_second_submission_runs_nothing_and_changes_nothing(site: Callable[[str, str], Site]) -> None:
+    here = site("here", "inline")
+    assert here.run("submit", "sweeps/quickstart.yaml", "--sample").returncode == 0
+    before, report = here.results(sample=True), here.report("quickstart", sample=True)
+    again = here.run("submit", "sweeps/quickstart.yaml", "--sample", "--json")
+    assert json.loads(again.stdout)["submitted"] == 0
+    assert here.results(sample=True) == before
+    assert here.report("quickstart", sample=True) == report
