@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 #: mallopt(3): M_MMAP_MAX 0 and a trim threshold and top pad so large that freed blocks stay with the process. Without it each step maps
 #: and unmaps its activations anew, and the page faults cost 10 to 15 % of a convolutional step on the CPU.
@@ -25,6 +26,8 @@ def prepare(seed: int, threads: int, device: torch.device) -> dict[str, Any]:
     """
     allocator = keep_freed_memory()
     torch.set_num_threads(threads)
+    # NumPy's and SciPy's BLAS: it reads its own variables once, when it is loaded, and who loads it first is not up to a job.
+    threadpool_limits(threads, user_api="blas")
     with contextlib.suppress(RuntimeError):  # It can be set once, before the first parallel work of the process.
         torch.set_num_interop_threads(1)
     cv2.setNumThreads(0)
