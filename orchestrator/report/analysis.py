@@ -85,8 +85,9 @@ def _assemble(plan: Plan, runs: Sequence[Run], parts: Sequence[_Part]) -> Report
         folds=areas,
         ledger=ledger,
         verdicts=tuple(verdicts),
-        notes=(*plan.report.notes, *plan.notes),
-        warnings=wording.warnings(cells, test_sets, ledger),
+        notes=plan.report.notes,
+        plan_notes=plan.notes,
+        warnings=(*wording.warnings(cells, test_sets, ledger), *wording.not_yet(plan.report)),
         methods=methods(test_sets, cells, areas, confidence=plan.report.confidence, resamples=plan.report.resamples),
     )
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from orchestrator.report.entries import series_of
 from orchestrator.report.stats.estimate import Status
-from orchestrator.report.tables import series_of
 from orchestrator.report.values import ArmInfo, Cell, Report, SizeInfo, TestSet
 from orchestrator.report.wording import number
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from jobs.paths import write_atomically
 from jobs.spec import Json
-from orchestrator.report import figures, provenance, record, tables, wording
+from orchestrator.report import figures, findings, provenance, record, tables, wording
+from orchestrator.report.entries import Entry, Table
 from orchestrator.report.figures import Figure
-from orchestrator.report.tables import Entry, Table
 from orchestrator.report.values import Report, TestSet, Verdict
 
 #: Verdicts shown before the rest is folded away.
@@ -69,7 +69,7 @@ def _findings(report: Report, test_set: TestSet) -> tuple[tuple[str, Table, Tabl
     if test_set.by_folds or len(test_set.labels) < 2:
         return ()
     return tuple(
-        (size.title, tables.findings(report, test_set, size.key), tables.finding_differences(report, test_set, size.key))
+        (size.title, findings.findings(report, test_set, size.key), findings.finding_differences(report, test_set, size.key))
         for size in test_set.sizes
     )
 

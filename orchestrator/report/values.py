@@ -228,7 +228,10 @@ class Report:
     folds: tuple[FoldArea, ...]
     ledger: tuple[LedgerRow, ...]
     verdicts: tuple[Verdict, ...]
+    #: Sentences that the sweep asks for on the first page.
     notes: tuple[str, ...]
+    #: What the plan said of itself: axes that collapsed, what a sample dropped.
+    plan_notes: tuple[str, ...]
     warnings: tuple[str, ...]
     methods: tuple[str, ...]
     schema: int = SCHEMA

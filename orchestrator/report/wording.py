@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from orchestrator.model import ReportSpec
 from orchestrator.report.stats.estimate import Status
 from orchestrator.report.values import ArmInfo, Cell, Difference, LedgerRow, SizeInfo, TestSet, Verdict
 
@@ -55,7 +56,7 @@ def p_value(value: float | None) -> str:
     """Write a p value as `0.012` or `< 0.001`."""
     if value is None:
         return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.9995 else "1.000"
+    return "<\u00a00.001" if value < 0.001 else f"{value:.3f}" if value < 0.9995 else "1.000"
 
 
 def estimand_words(estimand: str) -> str:
@@ -138,7 +139,7 @@ def _evidence(found: Difference, test_set: TestSet, confidence: float) -> str:
         parts.append(f"difference {signed(found.estimate)}, no interval")
     if found.p_adjusted is not None:
         family = f", {found.family} in the family" if found.family > 1 else ""
-        parts.append(f"Holm-adjusted p {_equals(p_value(found.p_adjusted))} (raw {p_value(found.p)}{family})")
+        parts.append(f"Holm-adjusted p\u00a0{_equals(p_value(found.p_adjusted))} (raw {p_value(found.p)}{family})")
     parts.append(_replicates(found))
     parts.append(plural(test_set.n_clusters, f"test {SINGULAR[test_set.cluster]}", f"test {test_set.cluster}"))
     if found.low is not None:
@@ -149,7 +150,7 @@ def _evidence(found: Difference, test_set: TestSet, confidence: float) -> str:
 
 
 def _equals(text: str) -> str:
-    return text if text.startswith("<") else f"= {text}"
+    return (text if text.startswith("<") else f"= {text}").replace(" ", "\u00a0")
 
 
 def replicate_noun(estimand: str) -> str:
@@ -200,6 +201,12 @@ def warnings(cells: Sequence[Cell], test_sets: Sequence[TestSet], ledger: Sequen
             "Pretrained arms rest on one pretraining run each: their intervals do not hold how much another pretraining would differ."
         )
     return tuple(dict.fromkeys(found))
+
+
+def not_yet(report: ReportSpec) -> tuple[str, ...]:
+    """Return a sentence for each part of `report:` that was asked for and is not made yet: nothing is left out in silence."""
+    asked = {"margin": report.margin is not None, "groups": report.groups, "subgroups": report.subgroups, "reference": report.reference}
+    return tuple(f"`report.{name}` is set in the sweep and is not part of this report yet." for name, wanted in asked.items() if wanted)
 
 
 def _budget_warning(arms: Sequence[ArmInfo]) -> list[str]:

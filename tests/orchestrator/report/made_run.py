@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,23 @@ class Made:
             },
         )
 
+    def fill(self, plan: Plan, separation: Callable[[JobSpec], float]) -> None:
+        """Write what the stages of any plan would have left: draws by their description, the last candidate picked, made predictions."""
+        for spec in plan.jobs:
+            if spec.stage is Stage.TRAIN:
+                draw = spec.data.get("draw")
+                facts = None if draw is None else {"sha256": _digest(json.dumps(draw, sort_keys=True)), "n_patients": 40, "n_images": 80}
+                self._write(spec, {"data": [{"card": "x", "splits": {"train": {"patients": 40, "images": 80}}, "draw": facts}]})
+            elif spec.stage is Stage.PICK:
+                winner = spec.config["candidates"][-1]
+                runs = {key: {"job": job, "checkpoints": ["epoch-7"], "epoch": 7, "value": 0.8} for key, job in winner["runs"].items()}
+                choice = {"candidate": len(spec.config["candidates"]) - 1, "overrides": winner["overrides"], "inputs": {}, "runs": runs}
+                self._write(spec, {"choice": choice})
+            else:
+                replicate = {name: value for name, value in spec.labels.items() if name.rpartition(".")[2] in ("draw", "seed", "fold")}
+                arm = {name: value for name, value in spec.labels.items() if name not in replicate}
+                self.predict(spec, self.scores(separation(spec), f"{spec.phase}{arm}", f"{spec.phase}{spec.labels}", 0.15))
+
     def plan(self, **report: Any) -> Plan:
         """Return the plan with what was added so far."""
         unique = {job.job_id: job for job in self.jobs}
@@ -205,8 +222,12 @@ class Made:
         path.write_text(json.dumps({"job_id": spec.job_id, "stage": str(spec.stage), **content}), encoding="utf-8")
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _number(text: str) -> int:
-    return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
+    return int(_digest(text)[:12], 16)
 
 
 def quickstart(

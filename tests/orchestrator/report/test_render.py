@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.report import figures, record, tables
 from orchestrator.report.analysis import build
+from orchestrator.report.entries import scale_of
 from orchestrator.report.provenance import provenance
 from orchestrator.report.render import emphasised, html, markdown, sections, write
 from orchestrator.report.values import Report
@@ -68,7 +69,7 @@ def test_the_page_is_whole_and_asks_for_nothing(written: tuple[Report, Path]) ->
     named = set(re.findall(r"https?://[^\s\"'<>]+", text))
     assert named <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert len(text.encode()) < 2_000_000
-    for wanted in ("prefers-color-scheme: dark", "@media print", "max-width: 720px", MADE_DATA, 'aria-label="Macro AUROC against'):
+    for wanted in ("prefers-color-scheme: dark", "@media print", "(max-width: 720px)", MADE_DATA, 'aria-label="Macro AUROC against'):
         assert wanted.lower() in text.lower()
 
 
@@ -103,7 +104,7 @@ def test_verdicts_carry_estimate_interval_what_was_resampled_p_and_n(written: tu
         r"With 64 labelled patients, pretrain · real scores 0\.\d{3} higher than no pretraining in macro AUROC\.", first.claim
     )
     interval = r"95\u202f% CI \+0\.\d{3} to \+0\.\d{3}"
-    resampled, adjusted = "new draws and new patients, one pretraining run", r"Holm-adjusted p [<=] 0\.\d+"
+    resampled, adjusted = "new draws and new patients, one pretraining run", r"Holm-adjusted p\u00a0[<=]\u00a00\.\d+"
     for pattern in (interval, resampled, adjusted, "5 matched draws", "120 test patients"):
         assert re.search(pattern, first.evidence), pattern
 
@@ -183,7 +184,13 @@ def test_words_and_numbers() -> None:
     )
     assert estimand_words("these_models_new_patients") == "these models, new patients"
     assert estimand_words("new_seeds_this_test_set") == "new seeds, this test set"
-    assert (number(None), number(0.12345), signed(-0.0512), p_value(0.0004), p_value(1.0)) == ("–", "0.123", "−0.051", "< 0.001", "1.000")
+    assert (number(None), number(0.12345), signed(-0.0512), p_value(0.0004), p_value(1.0)) == (
+        "–",
+        "0.123",
+        "−0.051",
+        "<\u00a00.001",
+        "1.000",
+    )
     assert apart("pretrain · imagenet · backbone", "no pretraining · imagenet · backbone") == (
         "pretrain",
         "no pretraining",
@@ -193,12 +200,12 @@ def test_words_and_numbers() -> None:
 
 
 def test_little_plots_stand_on_round_axes_with_their_reference() -> None:
-    scale = tables.scale_of([0.62, 0.88], reference=0.5)
+    scale = scale_of([0.62, 0.88], reference=0.5)
     assert (scale.low, scale.high, scale.reference) == (pytest.approx(0.6), pytest.approx(0.9), None)
-    near = tables.scale_of([0.53, 0.88], reference=0.5)
+    near = scale_of([0.53, 0.88], reference=0.5)
     assert near.reference == 0.5
     assert near.place(0.5) == pytest.approx(0.0)
-    always = tables.scale_of([0.03, 0.2], reference=0.0, reach=float("inf"))
+    always = scale_of([0.03, 0.2], reference=0.0, reach=float("inf"))
     assert always.low == 0.0
 
 
