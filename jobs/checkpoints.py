@@ -104,7 +104,7 @@ class CheckpointStore:
         """Return the manifests of kept checkpoints by epoch: name, epoch, step, metrics, files {suffix: {file, sha256, bytes}}, info."""
         names = sorted(name.removesuffix(".json") for name in self._names() if name.endswith(".json"))
         manifests = (self._manifest(name) for name in names if not name.startswith((".", "state-")))
-        found = [manifest for manifest in manifests if manifest is not None]
+        found = [manifest for manifest in manifests if manifest is not None and manifest.get("kind") == "kept"]
         return sorted(found, key=lambda manifest: (manifest["epoch"], manifest["name"]))
 
     def file(self, name: str, suffix: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from trainers.api import LOOP_VERSION, Scores, Trainer
 from trainers.errors import Diverged, Error
 from trainers.processes import Processes
 from trainers.seeding import random_state, set_random_state
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +54,7 @@ def collect(
     refuse_nonfinite(trainer.module, progress.step)
     state = {
         "made_with": dict(made_with),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
         "module": trainer.module.state_dict(),
         "optimizer": optimizer.state_dict(),
         "trainer": trainer.state_dict(),
@@ -62,9 +66,9 @@ def collect(
 
 
 def copied(value: Any) -> Any:
-    """Return a state whose tensors are copies, out of the reach of further steps."""
+    """Return a state whose tensors are copies on the CPU, as a file's would be, out of the reach of further steps."""
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
         return {key: copied(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -82,6 +86,10 @@ def read_state(path: Path, made_with: Mapping[str, Any]) -> dict[str, Any]:
                 f"{path}: written with {name} {there}, and this run has {name} {here}, which would give another result; "
                 f"resume with {name} {there}, or delete {path.parent} to start this job again"
             )
+    here = torch.backends.cpu.get_cpu_capability()
+    if state["cpu"] != here:
+        # Not refused: a preempted job takes the node that it gets.
+        _LOG.warning("%s: written on a CPU with %s, and this one has %s: the last bits may differ from here on", path, state["cpu"], here)
     return state
 
 
