@@ -1,13 +1,16 @@
-"""Arguments that several commands take, and how they print JSON."""
+"""Arguments that several commands take, what they open, and how they print JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from orchestrator.workspace import Workspace
 
 SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep file, such as sweeps/quickstart.yaml.")]
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a submitted sweep.")]
@@ -19,6 +22,16 @@ Cluster = Annotated[
 ]
 Sample = Annotated[bool, typer.Option("--sample", help="Small, on made data and stand-in weights: shows that it runs, says nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def open_workspace(cluster: str | None, *, sample: bool = False) -> Workspace:
+    """Open the machine and its run root. Raises ClusterError.
+
+    What plans is imported here and not before, so that `--help`, completion and a mistyped option answer at once.
+    """
+    from orchestrator.workspace import Workspace
+
+    return Workspace.open(cluster, sample=sample)
 
 
 def print_json(value: Any) -> None:

@@ -12,12 +12,11 @@ import typer
 
 from jobs.spec import FailureKind
 from orchestrator import __version__
-from orchestrator.arguments import AsJson, Cluster, JobPrefix, MaybeSweep, Sample, SweepFile, SweepName, print_json
+from orchestrator.arguments import AsJson, Cluster, JobPrefix, MaybeSweep, Sample, SweepFile, SweepName, open_workspace, print_json
 from orchestrator.data_cli import data_app, weights_app
 from orchestrator.errors import Error
 from orchestrator.exit_codes import EXIT_DONE, EXIT_OURS, EXIT_PERSON
 from orchestrator.model import MANY_JOBS, Plan
-from orchestrator.workspace import Workspace
 
 app = typer.Typer(
     name="orchestrate",
@@ -40,7 +39,7 @@ def plan(sweep: SweepFile, cluster: Cluster = None, sample: Sample = False, as_j
     """
     from orchestrator.overview import overview, overview_json, print_overview
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     planned = workspace.plan(sweep)
     view = overview(planned, workspace)
     if as_json:
@@ -69,7 +68,7 @@ def submit(
     from orchestrator.running import dry_run as show
     from orchestrator.running import run_plan
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     planned = workspace.plan(sweep)
     _refuse_many(planned, yes)
     if dry_run:
@@ -97,7 +96,7 @@ def resume(
     from orchestrator.decide import Request
     from orchestrator.running import run_plan
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     planned = workspace.plan(sweep)
     only = frozenset(workspace.find_job(prefix).job_id for prefix in jobs) if jobs else None
     request = Request(resume=True, failures=frozenset(failure or ()), only=only)
@@ -114,7 +113,7 @@ def status(sweep: MaybeSweep = None, cluster: Cluster = None, sample: Sample = F
     from orchestrator.status import status as read
     from orchestrator.status import to_json
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     plans = [workspace.stored_plan(sweep)] if sweep else workspace.stored_plans()
     found = [read(one, workspace.run) for one in plans]
     if as_json:
@@ -138,7 +137,7 @@ def logs(
     """
     from orchestrator.overview import follow_log, log_of
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     path = log_of(workspace, workspace.find_job(job))
     for piece in follow_log(path, forever=follow):
         sys.stdout.write(piece)
@@ -153,7 +152,7 @@ def cancel(what: Annotated[str, typer.Argument(metavar="SWEEP|JOB")], cluster: C
     """
     from orchestrator.submit import cancel as call_off
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     is_sweep = what.endswith((".yaml", ".yml")) or workspace.run.sweep(what).plan.exists()
     wanted = [one.job_id for one in workspace.stored_plan(what).jobs] if is_sweep else [workspace.find_job(what).job_id]
     left = call_off(workspace.run, workspace.cluster, wanted)
@@ -170,7 +169,7 @@ def explain(job: JobPrefix, cluster: Cluster = None, sample: Sample = False, as_
     """
     from orchestrator.overview import explain_job, print_explanation
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     told = explain_job(workspace, workspace.find_job(job))
     if as_json:
         print_json(told)
@@ -186,7 +185,7 @@ def sync(sweep: MaybeSweep = None, cluster: Cluster = None, sample: Sample = Fal
     """
     from orchestrator.running import sync_plan
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     plans = [workspace.stored_plan(sweep)] if sweep else workspace.stored_plans()
     done = {one.sweep: sync_plan(one, workspace) for one in plans}
     if as_json:
@@ -204,7 +203,7 @@ def report(sweep: SweepName, cluster: Cluster = None, sample: Sample = False, as
     """
     from orchestrator.running import write_report
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     folder, sentences = write_report(workspace.stored_plan(sweep), workspace)
     if as_json:
         sys.stdout.write((folder / "report.json").read_text(encoding="utf-8"))
@@ -222,7 +221,7 @@ def ui(cluster: Cluster = None, sample: Sample = False, port: Annotated[int, typ
     """
     from orchestrator.running import serve_ui
 
-    raise typer.Exit(serve_ui(Workspace.open(cluster, sample=sample), port))
+    raise typer.Exit(serve_ui(open_workspace(cluster, sample=sample), port))
 
 
 @app.command()
@@ -237,7 +236,7 @@ def gc(
     """
     from orchestrator.garbage import delete, find
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     found = find(workspace.run, workspace.stored_plans())
     for item in found:
         typer.echo(f"{item.size / 2**20:10.1f} MB  {item.why:<40}  {item.path}")

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.arguments import AsJson, Cluster, Sample, SweepFile, print_json
+from orchestrator.arguments import AsJson, Cluster, Sample, SweepFile, open_workspace, print_json
 from orchestrator.exit_codes import EXIT_DONE, EXIT_PERSON
-from orchestrator.workspace import Workspace
 
 data_app = typer.Typer(help="Data sets: what is known, what is on this machine, whether it is what its card says.", no_args_is_help=True)
 weights_app = typer.Typer(help="Weights files: what is in one, and one as another format.", no_args_is_help=True)
@@ -23,7 +22,7 @@ def data_list(cluster: Cluster = None, as_json: AsJson = False) -> None:
     """
     from orchestrator.datasets import listed
 
-    rows = listed(Workspace.open(cluster))
+    rows = listed(open_workspace(cluster))
     if as_json:
         print_json(rows)
         return
@@ -43,7 +42,7 @@ def data_verify(
     """
     from orchestrator.datasets import verify
 
-    findings = verify(Workspace.open(cluster), card, every_image=every_image)
+    findings = verify(open_workspace(cluster), card, every_image=every_image)
     for one in findings:
         typer.echo(f"{one.level:<8} {one.text}")
     raise typer.Exit(EXIT_PERSON if any(one.level == "error" for one in findings) else EXIT_DONE)
@@ -57,7 +56,7 @@ def data_prepare(sweep: SweepFile, cluster: Cluster = None, sample: Sample = Fal
     """
     from orchestrator.datasets import make_data
 
-    workspace = Workspace.open(cluster, sample=sample)
+    workspace = open_workspace(cluster, sample=sample)
     for folder in make_data(workspace.plan(sweep), workspace):
         typer.echo(str(folder))
 
