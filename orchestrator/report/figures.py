@@ -140,7 +140,8 @@ def _plot(axes: Any, curve: _Curve, *, shift: float, beside: float, shade: float
     width = 1.4 if curve.arm.floor else 2.0
     axes.plot(x, [cell.estimate for cell in curve.cells], color=curve.color, linewidth=width, linestyle=dashes, zorder=4)
     axes.plot([], [], color=curve.color, marker=curve.marker, markersize=6, linewidth=width, linestyle=dashes, label=_name(curve.arm))
-    known = [(at, cell) for at, cell in zip(x, curve.cells, strict=True) if cell.low is not None]
+    # The interval of one run answers another question, so no band leads to it.
+    known = [(at, cell) for at, cell in zip(x, curve.cells, strict=True) if cell.low is not None and Status.ONE_RUN not in cell.status]
     if len(known) > 1:
         lows, highs = [cell.low for _, cell in known], [cell.high for _, cell in known]
         axes.fill_between([at for at, _ in known], lows, highs, color=curve.color, alpha=shade, linewidth=0, zorder=2)
@@ -230,7 +231,15 @@ def _end_labels(axes: Any, curves: Sequence[_Curve]) -> None:
             color=curve.color,
             fontweight="normal" if curve.arm.floor else "bold",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": curve.color, "linewidth": 0.7, "alpha": 0.55, "shrinkA": 2, "shrinkB": 2},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": curve.color,
+                "linewidth": 0.7,
+                "alpha": 0.55,
+                "relpos": (0, 0.5),
+                "shrinkA": 3,
+                "shrinkB": 2,
+            },
         )
 
 
