@@ -23,6 +23,8 @@ TUNED_KEYS, TUNED = "tuned_keys", "tuned"
 #: Config keys that name an architecture, for weights that depend on it.
 _ARCHITECTURE = ("arch", "backbone")
 _EPOCH = "epoch:"
+#: Value of `keep_best` that keeps every checkpoint.
+KEEP_ALL = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,9 @@ class TrainWriter:
             given = {key: declared.canonical(key, value) for key, value in self.phase.config.items()}
             base = {key: value for key, value in {**declared.defaults, **given}.items() if key not in branch.dropped}
             base |= {key: None for key in declared.required if key not in given and key not in branch.dropped}
+            if self.phase.hand_on.startswith(_EPOCH) and "keep_best" in base and "keep_best" not in given:
+                # Retention knows the last and the best; an epoch that is handed on by its number has to be kept for that.
+                base["keep_best"] = KEEP_ALL
             pick = self.phase.pick
             if pick is not None and pick.metric is not None and pick.rule == "best":
                 base[MONITOR] = {"metric": pick.metric, "mode": pick.mode}

@@ -15,6 +15,7 @@ from trainers.api import Host, Outcome, Parent, Scores, Setup
 from trainers.data.access import Access
 from trainers.data.cards import Card, load_card
 from trainers.data.open import open_data
+from trainers.errors import Error
 from trainers.loop import fit, prepare
 from trainers.parts.metrics import aggregate, measure
 
@@ -67,6 +68,8 @@ def device_for(gpus: int) -> torch.device:
     """Return the device that a job asked for. Raises RuntimeError when it asked for a GPU and sees none."""
     if gpus == 0:
         return torch.device("cpu")
+    if gpus > 1:
+        raise Error(f"resources.gpus: {gpus} GPUs for one job need several processes, which no backend starts yet: ask for one")
     if not torch.cuda.is_available():
         raise RuntimeError(
             f"the job asks for {gpus} GPU(s) and torch sees none on this machine: set resources.gpus to 0, or choose a partition with GPUs"
@@ -91,7 +94,15 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
         labels=tuple(getattr(request.config, "labels", ()) or card.label_names),
     )
     method = request.method.build(setup)
-    outcome = fit(method, request.config, host, device=device, measure=partial(measured, card, opened[0].policies), monitor=request.monitor)
+    outcome = fit(
+        method,
+        request.config,
+        host,
+        device=device,
+        measure=partial(measured, card, opened[0].policies),
+        monitor=request.monitor,
+        prefetch=device.type == "cuda",
+    )
     result = {
         "config": asdict(request.config),
         "labels": list(setup.labels),
