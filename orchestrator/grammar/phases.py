@@ -131,6 +131,7 @@ def read_labels(node: Node | None) -> dict[str, tuple[Scalar, ...]]:
 
 
 def read_settings(node: Node | None, config: ConfigFields, faults: Faults) -> dict[str, Json]:
+    """Return config values by key, each checked against the trainer's field."""
     settings: dict[str, Json] = {}
     for key, item in node.entries.items() if node else ():
         if config.known(item, key, faults):
