@@ -223,12 +223,18 @@ def _no_space_is_disk_full(folder: Path, name: str) -> Iterator[None]:
     except Exception as error:
         if not is_disk_full(error):
             raise
-        space = os.statvfs(folder)
-        free = space.f_bavail * space.f_frsize / 2**20
-        raise DiskFull(
-            f"{folder}: no space to write checkpoint '{name}' ({free:.0f} MB free, or a quota is reached); what was written before is "
-            "intact: free space or set `run_root` to another disk, then run the same command again"
-        ) from error
+        raise DiskFull(no_space(folder, error, what=f"checkpoint '{name}'")) from error
+
+
+def no_space(folder: Path, error: BaseException, what: str = "") -> str:
+    """Say for people that a disk is full: where, how full, and what to do."""
+    space = os.statvfs(folder)
+    free = space.f_bavail * space.f_frsize / 2**20
+    what = what or Path(getattr(error, "filename", None) or "what the job makes").name
+    return (
+        f"{folder}: no space to write {what} ({free:.0f} MB free, or a quota is reached); what was written before is intact: "
+        "free some space, or set `run_root` in the cluster config to another disk, then type the same command again"
+    )
 
 
 def _write_file(path: Path, write: Write) -> dict[str, Json]:

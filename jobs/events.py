@@ -7,31 +7,34 @@ import os
 import time
 from pathlib import Path
 
+from jobs.paths import naming
 from jobs.spec import EventKind, Json
 
 
 def append_event(path: Path, kind: EventKind, **fields: Json) -> None:
-    """Append one event with the time (seconds since the epoch) and make it durable."""
+    """Append one event with the time (seconds since the epoch) and make it durable. Raises OSError naming the file."""
     line = json.dumps({"kind": str(kind), "time": time.time(), **fields}, sort_keys=True, ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
+    with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
 def read_events(path: Path) -> list[dict[str, Json]]:
-    """Read the events of an attempt; a torn last line, left by a kill, is not an event."""
+    """Read the events of an attempt; a torn last line, left by a kill, is not an event, nor is anything else that is not one."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
     events: list[dict[str, Json]] = []
     for line in text.splitlines():
         try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
+            event = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(event, dict):
+            events.append(event)
     return events
 
 
@@ -63,7 +66,8 @@ def is_alive(owner: dict[str, Json]) -> bool | None:
     """Tell whether a process of this host lives; None when it belongs to another host, of which nothing is known here."""
     if owner.get("host") != os.uname().nodename:
         return None
-    if owner.get("boot") != boot_id():
+    pid = owner.get("pid")
+    if owner.get("boot") != boot_id() or not isinstance(pid, int):
         return False
-    ticks = start_ticks(int(owner["pid"]))
+    ticks = start_ticks(pid)
     return ticks is not None and ticks == owner.get("started")

@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from jobs.checkpoints import CheckpointStore
+from jobs.checkpoints import CheckpointStore, is_disk_full, no_space
 from jobs.events import append_event, process_identity, read_events
 from jobs.host import FileHost
 from jobs.paths import AttemptPaths, JobPaths, run_of, write_atomically
+from jobs.records import read_job
 from jobs.signals import EXIT_STOPPED, watch_signals
-from jobs.spec import LOSING_FAILURES, EventKind, FailureKind, JobSpec, Json, Stage, pretty_json, spec_from_json
+from jobs.spec import LOSING_FAILURES, EventKind, FailureKind, JobSpec, Json, Stage, pretty_json
 from jobs.stages import Node, Stopped, run_stage
 from trainers.errors import Error
 
@@ -32,7 +33,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 #: Somebody else has claimed this attempt; nothing was done.
 EXIT_DUPLICATE = 4
-#: An input has not succeeded; nothing was claimed.
+#: An input has not succeeded, or the description of the job cannot be read; nothing was claimed.
 EXIT_REFUSED = 5
 
 #: What a CUDA allocation failure says; to a scheduler it is only a failed job.
@@ -48,7 +49,11 @@ def run(job_file: Path, *, attempt: int | None = None) -> int:
     paths = JobPaths(job_file.resolve().parent)
     if paths.result.exists():
         return EXIT_DONE
-    spec = spec_from_json(json.loads(job_file.read_text(encoding="utf-8")))
+    try:
+        spec = read_job(job_file)
+    except (Error, FileNotFoundError) as error:
+        sys.stderr.write(f"not started: {error}\n")
+        return EXIT_REFUSED
     missing = missing_inputs(spec, job_file)
     if missing:
         sys.stderr.write(f"{spec.short_id} {spec.trial}: not started, {missing}\n")
@@ -117,6 +122,7 @@ def _run_claimed(spec: JobSpec, paths: JobPaths, attempt: AttemptPaths, job_file
                 result = run_stage(Node(spec=spec, paths=paths, run=run_of(job_file), host=host, store=store))
             finally:
                 host.close()
+        write_atomically(paths.result, pretty_json(result).encode())
     except Stopped:
         append_event(attempt.events, EventKind.STOPPED, seconds=round(time.monotonic() - started, 3), resumable=True)
         return EXIT_STOPPED
@@ -126,7 +132,6 @@ def _run_claimed(spec: JobSpec, paths: JobPaths, attempt: AttemptPaths, job_file
     except Exception as error:
         _record_failure(attempt, error, time.monotonic() - started)
         return EXIT_FAILED
-    write_atomically(paths.result, pretty_json(result).encode())
     append_event(attempt.events, EventKind.SUCCEEDED, seconds=round(time.monotonic() - started, 3))
     return EXIT_DONE
 
@@ -137,6 +142,8 @@ def failure_of(error: BaseException) -> FailureKind:
         return FailureKind(error.failure)
     if isinstance(error, MemoryError):
         return FailureKind.HOST_OOM
+    if is_disk_full(error):
+        return FailureKind.DISK_FULL
     if _CUDA_OOM in str(error):
         return FailureKind.CUDA_OOM
     return FailureKind.ERROR
@@ -144,17 +151,17 @@ def failure_of(error: BaseException) -> FailureKind:
 
 def _record_failure(attempt: AttemptPaths, error: Exception, seconds: float) -> None:
     text = "".join(traceback.format_exception(error))
-    message = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+    failure, for_people = failure_of(error), isinstance(error, Error)
+    message = str(error) if for_people else f"{type(error).__name__}: {error}"
+    if failure is FailureKind.DISK_FULL and not for_people:
+        for_people, message = True, no_space(attempt.folder, error)
+    # What follows is for reading; on a full disk only the event matters, and has to be tried.
     with contextlib.suppress(OSError):
         attempt.traceback.write_text(text, encoding="utf-8")
-    sys.stderr.write(text)
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
     append_event(
-        attempt.events,
-        EventKind.FAILED,
-        failure=str(failure_of(error)),
-        message=message,
-        for_people=isinstance(error, Error),
-        seconds=round(seconds, 3),
+        attempt.events, EventKind.FAILED, failure=str(failure), message=message, for_people=for_people, seconds=round(seconds, 3)
     )
 
 

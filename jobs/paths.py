@@ -13,7 +13,9 @@ RUN_ROOT/
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,12 +157,23 @@ def run_of(job_file: Path) -> RunPaths:
     return RunPaths(job_file.resolve().parents[3])
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let a write that fails say which file it was: the system names none when a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename).parent == path.parent:
+            error.filename = str(path)
+        raise
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write aside, fsync, rename and fsync the folder, so that a reader sees the old file or the new one."""
+    """Write aside, fsync, rename and fsync the folder, so that a reader sees the old file or the new one. Raises OSError naming it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(aside, "wb") as file:
+        with naming(path), open(aside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

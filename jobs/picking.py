@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.events import read_events
 from jobs.paths import JobPaths, RunPaths
+from jobs.records import read_record
 from jobs.spec import JobSpec, Json, Stage
 from trainers.errors import Error
 
@@ -43,7 +43,7 @@ def _judge(candidate: Mapping[str, Json], rule: Mapping[str, Json], run: RunPath
         paths = run.job(job)
         if not paths.result.exists():
             return {"status": _failure(paths), "value": None, "runs": {}}
-        kept = json.loads(paths.result.read_text(encoding="utf-8"))["checkpoints"]
+        kept = read_record(paths.result)["checkpoints"]
         runs[key] = {"job": job, **_choose_checkpoints(kept, rule, job)}
     values = [item["value"] for item in runs.values()]
     if any(value is None for value in values):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from jobs.checkpoints import CheckpointStore
 from jobs.host import FileHost
 from jobs.paths import JobPaths, RunPaths, write_atomically
 from jobs.picking import pick
-from jobs.spec import SHUT_UNTIL_CHOICE, SPLITS_OPEN_TO, Input, JobSpec, Json, Split, Stage, canonical_json, pretty_json, spec_from_json
+from jobs.records import read_job, read_record
+from jobs.spec import SHUT_UNTIL_CHOICE, SPLITS_OPEN_TO, Input, JobSpec, Json, Split, Stage, canonical_json, pretty_json
 from trainers.errors import DataError, Error, WeightsError
 
 
@@ -36,20 +36,15 @@ class Node:
 
     def machine(self) -> Mapping[str, Json]:
         """Read what is true of this machine: where data, weights and user code lie."""
-        return json.loads(self.run.machine.read_text(encoding="utf-8"))
+        return read_record(self.run.machine)
 
     def spec_of(self, job: str) -> JobSpec:
         """Read the description of another job of this run root."""
-        return spec_from_json(read_json(self.run.job(job).job))
+        return read_job(self.run.job(job).job)
 
     def result_of(self, job: str) -> dict[str, Json]:
         """Read the result of another job of this run root."""
-        return read_json(self.run.job(job).result)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+        return read_record(self.run.job(job).result)
 
 
 def run_stage(node: Node) -> dict[str, Json]:

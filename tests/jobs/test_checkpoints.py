@@ -232,7 +232,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_previous_state(small_disk: Pat
     store = CheckpointStore(small_disk / "checkpoints")
     store.save_state(1, 0, write)
     before = sorted(path.name for path in store.folder.iterdir())
-    with pytest.raises(DiskFull, match=r"no space to write checkpoint 'state-000002'.*free space or set `run_root`"):
+    with pytest.raises(DiskFull, match=r"no space to write checkpoint 'state-000002'.*free some space, or set `run_root`"):
         store.save_state(2, 0, write)
     assert sorted(path.name for path in store.folder.iterdir()) == before
     latest = store.latest_state()
