@@ -45,7 +45,8 @@ bench: setup
 
 ## docs: the pages that are written from the code
 docs: setup
-	$(BIN)/python -m docs.generate
+	$(BIN)/python -m orchestrator.reference > docs/reference.md
+	$(BIN)/python -m orchestrator.schema > sweeps/schema.json
 
 ## system: Debian packages that some tests need (root)
 system:

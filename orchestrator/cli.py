@@ -145,7 +145,11 @@ def logs(
 
 
 @app.command()
-def cancel(what: Annotated[str, typer.Argument(metavar="SWEEP|JOB")], cluster: Cluster = None, sample: Sample = False) -> None:
+def cancel(
+    what: Annotated[str, typer.Argument(metavar="SWEEP|JOB", help="A sweep file or name, or a job's id or how it starts.")],
+    cluster: Cluster = None,
+    sample: Sample = False,
+) -> None:
     """Cancel a sweep's jobs, or one job; a running job saves first.
 
     Example: orchestrate cancel quickstart
@@ -214,7 +218,7 @@ def report(sweep: SweepName, cluster: Cluster = None, sample: Sample = False, as
 
 
 @app.command()
-def ui(cluster: Cluster = None, sample: Sample = False, port: Annotated[int, typer.Option(help="On loopback.")] = 5000) -> None:
+def ui(cluster: Cluster = None, sample: Sample = False, port: Annotated[int, typer.Option(help="The port on loopback.")] = 5000) -> None:
     """Open the MLflow UI on what was synced; on this machine only.
 
     Example: orchestrate ui --port 5001
