@@ -1,7 +1,8 @@
 """What to do with each job of a plan: pure, without clock, files or network. The same plan and states give the same actions.
 
 A job that was never started, or that was interrupted, is submitted once every input is done or is submitted with it. A failed or
-cancelled one waits for a person (`resume`), and what is downstream of it is not submitted. A pick goes on without candidates that lost.
+cancelled one waits for a person (`resume`), and what is downstream of it is not submitted; only what failed for want of space goes on
+with the next submission. A pick goes on without candidates that lost.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Why(StrEnum):
     DONE = "done"
     IN_FLIGHT = "in flight"
     FAILED = "failed, waits for resume"
+    NO_ROOM = "the disk was full, the next submit goes on"
     CANCELLED = "cancelled, waits for resume"
     LOST_THE_PICK = "lost, is not retried"
     STOPPED = "stopped by its search"
@@ -76,8 +78,9 @@ class Request:
     only: frozenset[str] | None = None
     #: Jobs to cancel; they need not be in the plan (points that an edited sweep no longer has).
     cancel: frozenset[str] = frozenset()
-    #: Jobs that this very command has given up on.
+    #: Jobs that this very command has given up on, and those that it has started.
     gave_up: frozenset[str] = frozenset()
+    tried: frozenset[str] = frozenset()
     #: How many jobs may be queued or running at once; None means any number.
     max_queued: int | None = None
 
@@ -163,6 +166,8 @@ def _why_not(status: JobStatus, request: Request) -> Why | None:
 def _why_failed_stays(status: JobStatus, request: Request) -> Why | None:
     kind = status.failure or FailureKind.ERROR
     lost = not policy.resumes(kind)
+    if policy.goes_on(kind):
+        return Why.NO_ROOM if status.job_id in request.tried | request.gave_up else None
     if status.job_id in request.gave_up or not request.resume:
         return Why.LOST_THE_PICK if lost else Why.FAILED
     if kind in request.failures:

@@ -40,6 +40,8 @@ class JobStatus:
     failure: FailureKind | None = None
     #: Why it failed or was interrupted, for people.
     message: str = ""
+    #: It failed with a sentence for people: they put something right, where otherwise code raised what nobody foresaw.
+    for_people: bool = False
     #: Seconds since the epoch of the last attempt's start and end, when known.
     started: float | None = None
     ended: float | None = None
@@ -217,7 +219,7 @@ def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: M
         state = State.INTERRUPTED
     if state is State.INTERRUPTED and cover is not None and cover.live:
         state = State.SUBMITTED
-    return JobStatus(state=state, failure=failure, message=message, **about)
+    return JobStatus(state=state, failure=failure, message=message, for_people=last.get("for_people") is True, **about)
 
 
 def _of_open_attempt(attempt: AttemptPaths, cover: _Cover | None, polled: Mapping[str, State] | None, about: dict[str, Any]) -> JobStatus:
@@ -243,9 +245,10 @@ def _alive_by_scheduler(job: str, polled: Mapping[str, State] | None) -> bool | 
 
 def _owner(attempt: AttemptPaths) -> dict[str, Json]:
     try:
-        return json.loads(attempt.claim.read_text(encoding="utf-8"))
+        owner = json.loads(attempt.claim.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
+    return owner if isinstance(owner, dict) else {}
 
 
 def _failure(name: Json) -> FailureKind:

@@ -14,6 +14,8 @@ class Remedy(StrEnum):
 
     #: Nobody: the next `submit` goes on from the last checkpoint. It is not a failure.
     CONTINUE = "continue"
+    #: A person, who makes room; the next `submit` or `resume` then goes on, and never the one that found no room.
+    MAKE_ROOM = "make room"
     #: A person, with `resume`, which asks for more of what ran out.
     BUMP = "bump"
     #: A person, who changes something first; `resume` then runs it again.
@@ -64,7 +66,9 @@ TABLE: Mapping[FailureKind, Rule] = {
     FailureKind.DIVERGED: Rule(remedy=Remedy.GIVE_UP, what="the loss became NaN or infinite", then="it lost: a pick passes over it"),
     FailureKind.COLLAPSED: Rule(remedy=Remedy.GIVE_UP, what="the representation collapsed", then="it lost: a pick passes over it"),
     FailureKind.BAD_DATA: Rule(remedy=Remedy.FIX, what="the data are not what their card says", then="put the data right, then `resume`"),
-    FailureKind.DISK_FULL: Rule(remedy=Remedy.FIX, what="the disk is full", then="free some space, then `resume`"),
+    FailureKind.DISK_FULL: Rule(
+        remedy=Remedy.MAKE_ROOM, what="the disk is full", then="free some space, and the next submit goes on from its checkpoint"
+    ),
     FailureKind.ERROR: Rule(remedy=Remedy.FIX, what="the code raised an error", then="read the log, change what is wrong, then `resume`"),
 }
 
@@ -77,6 +81,11 @@ def rule(kind: FailureKind) -> Rule:
 def continues(kind: FailureKind) -> bool:
     """Tell whether a job that ended so simply goes on at the next submit."""
     return TABLE[kind].remedy is Remedy.CONTINUE
+
+
+def goes_on(kind: FailureKind) -> bool:
+    """Tell whether the next submit runs a job that failed so again, because what it lacked was outside of it."""
+    return TABLE[kind].remedy is Remedy.MAKE_ROOM
 
 
 def resumes(kind: FailureKind) -> bool:

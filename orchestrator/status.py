@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from jobs.paths import RunPaths
-from jobs.spec import JobSpec, Json, Stage, State
+from jobs.spec import FailureKind, JobSpec, Json, Stage, State
 from orchestrator import policy
 from orchestrator.decide import has_lost
 from orchestrator.ledger import JobStatus, states
@@ -140,7 +140,9 @@ def explain(job: JobStatus) -> str:
     """Say in one line what happened to a job and what to do; empty for a job in order."""
     if job.failure is None:
         return job.message
-    follows = policy.sentence(job.failure)
+    # What a person caused says itself what to do; the table's words about code would contradict it.
+    by_code = job.failure is not FailureKind.ERROR or not job.for_people
+    follows = policy.sentence(job.failure) if by_code else "put that right, then `resume`"
     return f"{job.message} ({follows})" if job.message else follows
 
 

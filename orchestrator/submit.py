@@ -19,13 +19,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
-from jobs.paths import RunPaths, write_atomically
-from jobs.spec import JobSpec, Json, State, pretty_json, spec_from_json, spec_to_json
+from jobs.paths import RunPaths, naming, write_atomically
+from jobs.spec import JobSpec, Json, State, pretty_json, spec_to_json
 from orchestrator import intents, ledger
 from orchestrator.backends import base
 from orchestrator.backends.base import Backend, Halt, Notice, Notify, Queued, Session, Submission
 from orchestrator.decide import Action, Cancel, Keep, Request, Why, decide, has_lost, submitted
 from orchestrator.errors import IdentityError
+from orchestrator.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_PERSON
+from orchestrator.identity import refuse_mismatch
 from orchestrator.ledger import JobStatus
 from orchestrator.model import ClusterConfig, Plan
 from orchestrator.plans import plan_text, read_plan
@@ -76,8 +78,18 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """Return 0 when everything is done or on its way, 1 when some jobs failed or were left."""
-        return 1 if self.unfinished or self.halted else 0
+        """Return 0 when everything is done or on its way, 2 when all that failed is for a person to put right, 1 for all else left."""
+        if not self.unfinished and not self.halted:
+            return EXIT_DONE
+        return EXIT_PERSON if self.is_for_people else EXIT_FAILED
+
+    @property
+    def is_for_people(self) -> bool:
+        """Tell whether nothing is left but jobs that failed with a sentence for people, and jobs that wait for those."""
+        if self.halted or not self.failed or not all(status.for_people for status in self.failed):
+            return False
+        waits = (Why.BLOCKED, Why.NOT_ASKED, Why.CANCELLED)
+        return all(status.state is State.FAILED or self.kept.get(status.job_id) in waits for status in self.unfinished)
 
 
 def preview(plan: Plan, run: RunPaths, backend: Backend, request: Request | None = None, *, prune: bool = False) -> Preview:
@@ -114,6 +126,7 @@ def submit(
     asked, handed, cancelled = request, 0, []
     with _halting(halt):
         _let_orphans_die(plan, run, halt)
+        _look_at_what_is_done(plan, run)
         while True:
             decided, intent = _decide_and_record(plan, run, cluster, backend, machine, request)
             cancelled += [action.job_id for action in decided.actions if isinstance(action, Cancel)]
@@ -125,13 +138,14 @@ def submit(
                     plan, run, backend, decided.submission, Session(run=run, intent=intent, notify=notify, halt=halt, runner=runner)
                 )
                 # What failed in this very command is not tried again by it, whatever was asked for at first.
-                request = replace(request, resume=False, gave_up=request.gave_up | gave_up)
+                tried = request.tried.union(job.spec.job_id for job in decided.submission.jobs)
+                request = replace(request, resume=False, gave_up=request.gave_up | gave_up, tried=tried)
             elif backend.capabilities.detaches or not wait or not _wait_for_others(plan, run, decided.states, notify, halt):
                 break
             if halt.wanted or backend.capabilities.detaches:
                 break
     final = _states(plan, run, backend, Request())
-    settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up)
+    settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up, tried=request.tried)
     kept = {action.job_id: action.why for action in decide(plan, final, settled) if isinstance(action, Keep)}
     return Summary(
         sweep=plan.sweep,
@@ -168,7 +182,7 @@ def _decide_and_record(
         queued = _queued(plan, actions)
         submission = backend.render(plan.sweep, queued)
         for job in queued:
-            _refuse_another_identity(run, job.spec)
+            _is_described(run, job.spec)
         _write_if_new(run.sweep(plan.sweep).plan, plan_text(plan))
         _write_if_new(run.machine, pretty_json(dict(machine)))
         _cancel(run, cluster, [known[action.job_id] for action in actions if isinstance(action, Cancel)])
@@ -182,7 +196,7 @@ def _decide_and_record(
             detaches=backend.capabilities.detaches,
         )
         intents.record(run, intent)
-    _write_job_files(run, queued)
+    _write_job_files(run, (job.spec for job in queued))
     return decided, intent
 
 
@@ -208,29 +222,35 @@ def _queued(plan: Plan, actions: Sequence[Action]) -> list[Queued]:
     ]
 
 
-def _refuse_another_identity(run: RunPaths, spec: JobSpec) -> None:
-    """Raise IdentityError when the run root already holds something else under this job's id."""
+def _look_at_what_is_done(plan: Plan, run: RunPaths) -> None:
+    """See that what is done is what the plan says. Raises IdentityError; a description that cannot be read is written again."""
+    known = ledger.states(run, [spec.job_id for spec in plan.jobs])
+    done = [spec for spec in plan.jobs if known[spec.job_id].state is State.SUCCEEDED]
+    _write_job_files(run, [spec for spec in done if not _is_described(run, spec)])
+
+
+def _is_described(run: RunPaths, spec: JobSpec) -> bool:
+    """Tell whether a job's description is there. Raises IdentityError when it is that of something else under the same id."""
+    path = run.job(spec.job_id).job
     try:
-        stored = spec_from_json(json.loads(run.job(spec.job_id).job.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        if text != pretty_json(spec_to_json(spec)):
+            refuse_mismatch(json.loads(text), spec)
+    except IdentityError as error:
+        raise IdentityError(f"{path}: {error}") from None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return
-    mine, theirs = spec.identity(), stored.identity()
-    differing = sorted(key for key in mine if mine[key] != theirs.get(key))
-    if differing:
-        raise IdentityError(
-            f"{run.job(spec.job_id).job}: job {spec.short_id} ({spec.trial}) is stored with another {', '.join(differing)} "
-            f"than the plan has; "
-            f"raise VERSION of trainer '{spec.trainer}', or delete {run.job(spec.job_id).folder}"
-        )
+        return False
+    return True
 
 
-def _write_job_files(run: RunPaths, queued: Sequence[Queued]) -> None:
+def _write_job_files(run: RunPaths, specs: Iterable[JobSpec]) -> None:
     """Write each `job.json`, whole but not synced: `plan.json` was, and holds the same."""
-    for job in queued:
-        path = run.job(job.spec.job_id).job
+    for spec in specs:
+        path = run.job(spec.job_id).job
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".job.json.{os.getpid()}.tmp")
-        aside.write_text(pretty_json(spec_to_json(job.spec)), encoding="utf-8")
+        with naming(path):
+            aside.write_text(pretty_json(spec_to_json(spec)), encoding="utf-8")
         aside.replace(path)
 
 

@@ -61,7 +61,7 @@ def test_a_job_that_overran_its_kind_counts_as_nothing_left() -> None:
 def test_a_failure_says_what_happened_and_what_to_do() -> None:
     assert explain(JobStatus(job_id="j", state=State.SUCCEEDED)) == ""
     failed = JobStatus(job_id="j", state=State.FAILED, failure=FailureKind.DISK_FULL, message="cannot write x")
-    assert explain(failed) == "cannot write x (the disk is full: free some space, then `resume`)"
+    assert explain(failed) == "cannot write x (the disk is full: free some space, and the next submit goes on from its checkpoint)"
 
 
 def test_json_is_plain_and_whole(tmp_path: Path) -> None:

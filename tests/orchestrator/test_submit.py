@@ -83,7 +83,9 @@ def test_another_thing_under_the_same_id_is_refused_with_both_ways_out(tmp_path:
     path = RunPaths(tmp_path).job(spec.job_id).job
     content = json.loads(path.read_text())
     path.write_text(pretty_json({**content, "config": {**content["config"], "lr": 1.0}}))
-    with pytest.raises(IdentityError, match=r"stored with another config than the plan has; raise VERSION of trainer 'toy', or delete"):
+    with pytest.raises(
+        IdentityError, match=r"job\.json: .*config\.lr: 1\.0, now left out\. Either raise VERSION of the trainer 'toy'.* or pin"
+    ):
         run_here(plan(spec), tmp_path, request=Request(resume=True))
 
 
