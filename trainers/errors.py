@@ -1,12 +1,12 @@
 """What can go wrong on the node, as a tree.
 
-    Error                       a sentence for a person: what, where, what to type
-    ├── DataError               a missing root, an unreadable image, a column that is not there
-    │   └── SplitClosed         a split was asked for that the stage may not open
-    ├── WeightsError            weights that do not fit, or cannot be had without a network
-    ├── Diverged                the loss is not finite; a tune point that diverges loses, it is not retried
-    ├── Collapsed               a method's own guard says that it learnt nothing
-    └── DiskFull                a write failed for want of space; what was written before is intact
+Error                       a sentence for a person: what, where, what to type
+├── DataError               a missing root, an unreadable image, a column that is not there
+│   └── SplitClosed         a split was asked for that the stage may not open
+├── WeightsError            weights that do not fit, or cannot be had without a network
+├── Diverged                the loss is not finite; a tune point that diverges loses, it is not retried
+├── Collapsed               a method's own guard says that it learnt nothing
+└── DiskFull                a write failed for want of space; what was written before is intact
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Node], dict[s
 
 def test_a_job_leaves_a_result_and_its_events(tmp_path: Path, staged: Any) -> None:
     def stage(node: Node) -> dict[str, Any]:
-        print("said by the stage")
+        print("said by the stage")  # noqa: T201 (what a method prints must land in its own file)
         node.host.log(1, 0, {"train/loss": 0.5})
         return {"value": 3}
 
@@ -87,7 +87,9 @@ def test_an_attempt_is_claimed_by_exactly_one_of_many(tmp_path: Path) -> None:
     assert sorted(free) == list(range(2, 18))
 
 
-def test_a_job_whose_input_has_no_result_is_refused_and_claims_nothing(tmp_path: Path, staged: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_whose_input_has_no_result_is_refused_and_claims_nothing(
+    tmp_path: Path, staged: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     staged(lambda node: {})
     parent = make_spec("b" * 64)
     write_job(tmp_path, parent)
