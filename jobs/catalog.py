@@ -10,12 +10,15 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from trainers.errors import Error
 
 ENTRY_POINT_GROUP = "cxr_orchestrator.trainers"
 
@@ -69,14 +72,28 @@ def declaration_of(package: str) -> Declaration:
 
 
 def find_trainers(trainer_paths: Sequence[Path] = ()) -> dict[str, Declaration]:
-    """Return every trainer by name. Raises ValueError when two packages claim one name."""
+    """Return every trainer by name. Raises Error when two packages claim one name, or one from outside cannot be read."""
     found: dict[str, Declaration] = {}
-    for package in (*_in_folders(trainer_paths), *_in_entry_points(), *_in_tree()):
-        declaration = declaration_of(package)
+    ours = _in_tree()
+    for package in (*_in_folders(trainer_paths), *_in_entry_points(), *ours):
+        declaration = declaration_of(package) if package in ours else _declaration_from_outside(package)
         other = found.setdefault(declaration.name, declaration)
         if other.package != package:
-            raise ValueError(f"trainer '{declaration.name}' is declared by both {other.package} and {package}: rename one")
+            raise Error(f"trainer '{declaration.name}' is declared by both {other.package} and {package}: rename one")
     return dict(sorted(found.items()))
+
+
+def _declaration_from_outside(package: str) -> Declaration:
+    """Read a declaration that somebody else wrote. Raises Error with the line at which it broke."""
+    try:
+        return declaration_of(package)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{last.filename}:{last.lineno}"
+        raise Error(
+            f"trainer package '{package}' cannot be read: {type(error).__name__}: {error} ({place}); "
+            "correct its config.py, or take it out of `trainer_paths` of the cluster config"
+        ) from error
 
 
 def _in_tree() -> list[str]:

@@ -33,7 +33,7 @@ def read_events(path: Path) -> list[dict[str, Json]]:
             event = json.loads(line)
         except ValueError:
             continue
-        if isinstance(event, dict):
+        if isinstance(event, dict) and "kind" in event and isinstance(event.get("time"), (int, float)):
             events.append(event)
     return events
 

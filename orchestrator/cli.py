@@ -6,20 +6,36 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from jobs.spec import FailureKind
 from orchestrator import __version__
 from orchestrator.arguments import AsJson, Cluster, JobPrefix, MaybeSweep, Sample, SweepFile, SweepName, open_workspace, print_json
 from orchestrator.data_cli import data_app, weights_app
 from orchestrator.errors import Error
-from orchestrator.exit_codes import EXIT_DONE, EXIT_OURS, EXIT_PERSON
+from orchestrator.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_OURS, EXIT_PERSON
 from orchestrator.model import MANY_JOBS, Plan
+from orchestrator.system_faults import in_words
+
+
+class Commands(TyperGroup):
+    """The commands, each of which Ctrl-C may end at any moment."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. Ctrl-C where no command has made arrangements for it leaves nothing half done: files are renamed into place."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.stderr.write("stopped by Ctrl-C; what was done is kept, and the same command goes on\n")
+            raise typer.Exit(EXIT_FAILED) from None
+
 
 app = typer.Typer(
     name="orchestrate",
+    cls=Commands,
     help="Write one YAML, get an honest chest X-ray study: plan, run on Ray or Slurm, MLflow, confidence intervals.",
     no_args_is_help=True,
     add_completion=True,
@@ -291,6 +307,11 @@ def _errors_as_sentences() -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_DONE) from None
+    except OSError as error:
+        said = in_words(error)
+        if said is None:
+            raise
+        _leave(said, EXIT_PERSON)
 
 
 def _leave(message: str, code: int) -> NoReturn:

@@ -129,7 +129,7 @@ class Following:
 
     def _note_once(self, job: str, message: str) -> None:
         """Print the first failure of each kind; how many there were stands in the summary."""
-        kind = re.sub(r"\b[0-9a-f]{12}\b", "…", message)
+        kind = re.sub(r"\b[0-9a-f]{12}(?:[0-9a-f]{52})?\b", "…", message)
         if kind not in self._noted:
             self._noted.add(kind)
             self.note(f"failed: {job[:12]} {self._names.get(job, '')}: {message}")

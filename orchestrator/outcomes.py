@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jobs.paths import RunPaths
+from jobs.records import read_record
 from jobs.spec import JobSpec, Json, Stage
 from orchestrator.entries import FINAL_KEYS, KeyBudget, clean_key, finite, table
 from orchestrator.model import Plan
@@ -63,11 +63,19 @@ def finals_of(outcome: Outcome) -> dict[str, float]:
 
 
 def _named(spec: JobSpec, result: Mapping[str, Any]) -> dict[str, Json]:
-    """Return an evaluation's metrics as `<split>/<card>/<measure>`, the card followed by its units where two evaluations share it."""
+    """Return an evaluation's metrics as `<split>/<card>/<measure>`."""
+    return {f"{result['split']}/{_card(spec, result)}/{measure}": value for measure, value in _measures(result).items()}
+
+
+def _card(spec: JobSpec, result: Mapping[str, Any]) -> str:
+    """Return the card that was scored, followed by its units where two evaluations share it: `chexpert:study:max_logit`."""
     _, *rest = str(spec.labels.get("target", "")).split("/")
-    plain = f"{result['split']}/{result['card']}"
-    named = ":".join([plain, *rest[1:]])
-    return {named + key.removeprefix(plain): value for key, value in result["metrics"].items()}
+    return ":".join([result["card"], *rest[1:]])
+
+
+def _measures(result: Mapping[str, Any]) -> dict[str, Json]:
+    prefix = f"{result['split']}/{result['card']}/"
+    return {key.removeprefix(prefix): value for key, value in result["metrics"].items()}
 
 
 def validation_table(result: Mapping[str, Any] | None) -> bytes | None:
@@ -83,17 +91,16 @@ def validation_table(result: Mapping[str, Any] | None) -> bytes | None:
 def test_table(outcome: Outcome) -> bytes | None:
     """Return every test metric of every evaluation; None while there is none."""
     rows = [
-        [str(result["card"]), str(result["split"]), key, value]
+        [_card(spec, result), str(result["split"]), measure, value]
         for spec, result in outcome.evaluations
-        for key, value in sorted(finite(_named(spec, result)).items())
+        for measure, value in sorted(finite(_measures(result)).items())
     ]
-    return table(["card", "split", "metric", "value"], rows) if rows else None
+    return table(["card", "split", "measure", "value"], rows) if rows else None
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; None when there is none, or a power cut left it empty."""
+def read_json(path: Path) -> dict[str, Json] | None:
+    """Read a JSON file; None when there is none, or a power cut left it empty. Raises Error for one that is damaged."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return read_record(path) if path.stat().st_size else None
     except FileNotFoundError:
         return None
-    return json.loads(text) if text else None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 _FOLLOW_EVERY = 0.5
-_JOB_ID = re.compile(r"\b[0-9a-f]{12}\b")
+_JOB_ID = re.compile(r"\b[0-9a-f]{12}(?:[0-9a-f]{52})?\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,9 +240,10 @@ def print_explanation(told: Mapping[str, Json]) -> None:
 def log_of(workspace: Workspace, spec: JobSpec) -> Path:
     """Return the output of a job's last attempt. Raises Error when it was never started."""
     attempts = workspace.run.job(spec.job_id).attempts()
-    if not attempts:
+    started = [attempt for attempt in attempts if attempt.stdout.exists()]
+    if not started:
         raise Error(f"{spec.short_id} {spec.trial} was never started; `orchestrate explain {spec.short_id}` says what it waits for")
-    return attempts[-1].stdout
+    return started[-1].stdout
 
 
 def follow_log(path: Path, *, forever: bool) -> Iterator[str]:

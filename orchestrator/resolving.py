@@ -1,4 +1,4 @@
-"""The resolver of a real machine: cards, label files and weights on its disks, digests remembered by path, size and time."""
+"""The resolver of a real machine: cards, label files and weights on its disks, digests remembered by path, size and times."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TEST_SHARE = 1 / 3
 
 
 class Digests:
-    """sha256 of files, remembered by (path, size, mtime) under the run root's cache."""
+    """sha256 of files, remembered by (path, size, mtime, ctime) under the run root's cache: tools that copy set an old mtime."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -41,13 +41,13 @@ class Digests:
         """Return the sha256 of a file, read only when it is not remembered."""
         known = self._load()
         about = path.stat()
-        key, stamp = str(path.resolve()), [about.st_size, about.st_mtime_ns]
+        key, stamp = str(path.resolve()), [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
         entry = known.get(key)
-        if entry is None or entry[:2] != stamp:
+        if entry is None or entry[:-1] != stamp:
             with path.open("rb") as content:
                 entry = known[key] = [*stamp, hashlib.file_digest(content, "sha256").hexdigest()]
             self._changed = True
-        return str(entry[2])
+        return str(entry[-1])
 
     def save(self) -> None:
         """Keep what was learnt; a cache that cannot be written is no fault."""
@@ -70,7 +70,7 @@ class Digests:
 
 
 def _is_entry(entry: Json) -> bool:
-    return isinstance(entry, list) and len(entry) == 3
+    return isinstance(entry, list) and len(entry) == 4
 
 
 class DiskResolver:

@@ -18,8 +18,8 @@ from orchestrator.backends import base
 from orchestrator.backends.base import Notice
 from orchestrator.console import Following, clock, out
 from orchestrator.datasets import make_data
-from orchestrator.decide import Request
-from orchestrator.errors import BackendError, Error, ReportError
+from orchestrator.decide import Request, Why
+from orchestrator.errors import BackendError, Error, ReportError, TrackingError
 from orchestrator.identity import code_version
 from orchestrator.ledger import states
 from orchestrator.model import Plan
@@ -57,7 +57,7 @@ def run_plan(
     console = out(quiet=as_json)
     _announce(plan, workspace, console)
     make_data(plan, workspace, say=lambda text: console.print(text, markup=False))
-    tracking.prepare(workspace.run, tracking.experiment_name(plan), uri=workspace.cluster.mlflow)
+    _prepare_mirror(plan, workspace, console)
     before = states(workspace.run, [job.job_id for job in plan.jobs])
     started = time.monotonic()
     done = {job for job, status in before.items() if status.state is State.SUCCEEDED}
@@ -155,8 +155,25 @@ def _show(notice: Notice, following: Following) -> None:
         following.note(notice.message)
 
 
+def _prepare_mirror(plan: Plan, workspace: Workspace, console: Console) -> None:
+    """Create MLflow's database before jobs start. Without it they run all the same: it is a mirror, and the end says what to do."""
+    try:
+        tracking.prepare(workspace.run, tracking.experiment_name(plan), uri=workspace.cluster.mlflow)
+    except TrackingError:
+        console.print("MLflow cannot be used; the jobs run without it", markup=False)
+
+
+def _mirror(plan: Plan, workspace: Workspace, console: Console) -> None:
+    try:
+        synced = sync_plan(plan, workspace)
+    except TrackingError as error:
+        console.print(f"MLflow: {error}", markup=False, style="red")
+        return
+    console.print(f"MLflow: {synced.runs} runs in experiment '{tracking.experiment_name(plan)}'; look with `orchestrate ui`", markup=False)
+
+
 def _conclude(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, console: Console, seconds: float) -> None:
-    """Say how it ended, write the report when anything was evaluated, and mirror the files."""
+    """Say how it ended, write the report when anything was evaluated, mirror the files, and say what to type next."""
     counts = ", ".join(f"{number} {str(state).lower()}" for state, number in sorted(summary.counts.items()))
     ran = f"{summary.submitted} jobs run in {clock(seconds)}" if summary.submitted else "nothing left to run"
     console.print(f"{plan.sweep}: {ran}; {counts}", markup=False)
@@ -169,10 +186,13 @@ def _conclude(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, c
         for sentence in sentences:
             console.print(sentence, markup=False)
         console.print(f"report: {folder / 'report.html'}", markup=False)
-    synced = sync_plan(plan, workspace)
-    console.print(f"MLflow: {synced.runs} runs in experiment '{tracking.experiment_name(plan)}'; look with `orchestrate ui`", markup=False)
+    _mirror(plan, workspace, console)
     if summary.halted:
-        console.print(f"stopped; the same command goes on: orchestrate submit {sweep}", markup=False)
+        console.print(f"stopped; the same command goes on: {workspace.command('submit', sweep)}", markup=False)
+    elif Why.FAILED in summary.kept.values():
+        console.print(f"when that is put right: {workspace.command('resume', sweep)}", markup=False)
+    elif Why.NO_ROOM in summary.kept.values():
+        console.print(f"when there is room: {workspace.command('submit', sweep)}", markup=False)
 
 
 def _list_failures(plan: Plan, summary: Summary, console: Console) -> None:

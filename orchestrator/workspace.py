@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,9 +11,11 @@ from pathlib import Path
 
 from jobs.catalog import Declaration, find_trainers
 from jobs.paths import RunPaths
+from jobs.records import read_record
 from jobs.spec import JobSpec, Json, Resources
 from orchestrator.errors import Error
 from orchestrator.expand import expand
+from orchestrator.grammar.keys import NAME
 from orchestrator.loading import load_cluster, load_sweep
 from orchestrator.model import ClusterConfig, Plan, Sweep
 from orchestrator.plans import read_plan
@@ -86,7 +89,14 @@ class Workspace:
         """Return a sweep's name, given its name or its file."""
         if sweep.endswith((".yaml", ".yml")):
             return load_sweep(Path(sweep), catalog=self.catalog, cards=self.resolver.card).name
+        if not re.fullmatch(NAME.pattern or "", sweep):
+            raise Error(f"'{sweep}' is neither a sweep file (*.yaml) nor {NAME.words}; `orchestrate status` lists the sweeps that are here")
         return sweep
+
+    def command(self, verb: str, sweep: Path) -> str:
+        """Return what to type to run a command on a sweep on this machine."""
+        words = ["orchestrate", verb, str(sweep), *(["--sample"] if self.sample else [])]
+        return shlex.join(words + (["--cluster", self.cluster_argument] if self.cluster_argument != "local" else []))
 
     def stored_plans(self) -> list[Plan]:
         """Return every submitted plan of this run root, by name."""
@@ -119,10 +129,12 @@ class Workspace:
     def _weight_files(self) -> dict[str, str]:
         """Return weights files by sha256: those of this plan, and those that earlier submissions named."""
         try:
-            earlier = json.loads(self.run.machine.read_text(encoding="utf-8")).get("weight_files", {})
-        except (FileNotFoundError, ValueError):
-            earlier = {}
-        return earlier | {digest: str(path.absolute()) for digest, path in self.resolver.weight_files.items()}
+            earlier = read_record(self.run.machine).get("weight_files")
+        except (FileNotFoundError, Error):
+            earlier = None
+        return (earlier if isinstance(earlier, dict) else {}) | {
+            digest: str(path.absolute()) for digest, path in self.resolver.weight_files.items()
+        }
 
 
 def _paths(mapping: Mapping[str, Path]) -> dict[str, str]:

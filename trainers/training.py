@@ -65,14 +65,15 @@ class TrainRequest:
 
 
 def device_for(gpus: int) -> torch.device:
-    """Return the device that a job asked for. Raises RuntimeError when it asked for a GPU and sees none."""
+    """Return the device that a job asked for. Raises Error when it asked for a GPU and sees none."""
     if gpus == 0:
         return torch.device("cpu")
     if gpus > 1:
         raise Error(f"resources.gpus: {gpus} GPUs for one job need several processes, which no backend starts yet: ask for one")
     if not torch.cuda.is_available():
-        raise RuntimeError(
-            f"the job asks for {gpus} GPU(s) and torch sees none on this machine: set resources.gpus to 0, or choose a partition with GPUs"
+        raise Error(
+            f"resources.gpus: the job asks for {gpus} GPU(s) and torch sees none on this machine: write `gpus: 0` under the phase's "
+            "`resources`, or take a machine with a GPU"
         )
     return torch.device("cuda")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.paths import RunPaths
+from jobs.records import read_record
 from orchestrator.errors import Error, ReportError
 from orchestrator.model import Plan
 from orchestrator.report import folds as held
@@ -269,11 +269,7 @@ def _card_facts(name: str, run: RunPaths) -> tuple[Mapping[str, Sequence[str]], 
     """Return the groups of findings and the title that a card declares; none and the name itself when the card is not found here."""
     from trainers.data.cards import load_card
 
-    folders = (
-        [Path(folder) for folder in json.loads(run.machine.read_text(encoding="utf-8")).get("card_paths", ())]
-        if run.machine.exists()
-        else []
-    )
+    folders = [Path(folder) for folder in read_record(run.machine).get("card_paths", ())] if run.machine.exists() else []
     try:
         card = load_card(name, folders)
     except Error:

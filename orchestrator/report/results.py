@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.paths import RunPaths
+from jobs.records import read_record
 from jobs.spec import Input, JobSpec, Json, Scalar, Stage
 from orchestrator.model import AxisKind, Plan
 from orchestrator.report.design import Design, Place, pretraining_of, text_of
@@ -165,6 +165,6 @@ def _at_edge(tuned: Mapping[str, Scalar], plan: Plan) -> tuple[str, ...]:
 
 def _json(path: Path) -> dict[str, Json] | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_record(path)
     except FileNotFoundError:
         return None

@@ -28,8 +28,11 @@ def run(job_file: Path, *, attempt: int | None = None) -> int:
     """Run a job through the real `jobs.main.run`, with the stage below."""
     if json.loads(job_file.read_text(encoding="utf-8"))["config"].get("crash"):
         raise OSError("the runner itself fell over")
-    main.run_stage = stage
-    return main.run(job_file, attempt=attempt)
+    before, main.run_stage = main.run_stage, stage
+    try:
+        return main.run(job_file, attempt=attempt)
+    finally:
+        main.run_stage = before
 
 
 def stage(node: Node) -> dict[str, Json]:

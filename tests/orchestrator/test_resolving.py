@@ -71,11 +71,14 @@ def test_a_file_is_read_again_only_when_size_or_time_changed(tmp_path: Path) -> 
     assert first == sha(file)
     digests.save()
     content = json.loads(store.read_text(encoding="utf-8"))
-    content[str(file.resolve())][2] = "remembered"
+    content[str(file.resolve())][-1] = "remembered"
     store.write_text(json.dumps(content), encoding="utf-8")
     assert Digests(store).of(file) == "remembered"
-    os.utime(file, ns=(1, 1))
-    assert Digests(store).of(file) == first
+    about = file.stat()
+    file.write_text("two", encoding="utf-8")
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert Digests(store).of(file) == sha(file), "as large and as old as before, and not the same"
+    file.write_text("one", encoding="utf-8")
     store.write_text("{not json", encoding="utf-8")
     assert Digests(store).of(file) == first
 

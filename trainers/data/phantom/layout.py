@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import math
@@ -94,7 +95,12 @@ def write_chexpert(root: Path, parameters: PhantomParameters | None = None, **ch
             content = _write(aside, wanted)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
-            raise DiskFull(f"{root.parent}: made data could not be written ({error.strerror}): free some space and run again") from error
+            if error.errno not in (None, errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(
+                f"{root.parent}: made data could not be written ({error.strerror}): free some space, or set `made_root` in the cluster "
+                "config to another disk, then type the same command again"
+            ) from error
         shutil.rmtree(root, ignore_errors=True)
         aside.rename(root)
     return _made(root, content, written=True)
