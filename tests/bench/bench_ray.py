@@ -1,26 +1,22 @@
-"""Measure what a no-op job costs under Ray: `python tests/bench/bench_ray.py [chains] [trials]`.
+"""What a no-op job costs under Ray.
 
-Ours: a plan of chains train -> pick -> evaluate through the whole seam (claim, events, result), as one Tune experiment of reused workers.
+Here: a plan of chains train -> pick -> evaluate through the whole seam (claim, events, result), as one Tune experiment of reused workers.
 Beside it: a plain function trainable that returns at once, as the documentation of Ray Tune shows it, each trial a new worker. Both on two
 slots, and both counted from the start of the first job to the end of the last: starting Ray is the same for both and is told apart.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from orchestrator.backends.base import Notice
 from orchestrator.backends.ray import _local_ray
+from tests.bench.rows import Row
 from tests.orchestrator import client
 
 
@@ -64,19 +60,22 @@ def plain(trials: int, root: Path) -> float:
     return times[-1] - times[0]
 
 
-def measure(chains: int = 20, trials: int = 20) -> list[str]:
-    """Run both and return the lines to print."""
+def measure(chains: int = 20, trials: int = 20) -> list[Row]:
+    """Run both, and return what a job of each costs."""
     with _folder() as root:
         until_first, seconds = ours(chains, root / "ours")
         each = seconds / (3 * chains)
     with _folder() as root:
         other = plain(trials, root) / trials
     return [
-        f"{platform.machine()}, {os.cpu_count()} cpus, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}",
-        f"our searcher, workers reused: {3 * chains} dependent no-op jobs, {each:.3f} s a job",
-        f"                              (the first job started {until_first:.1f} s after the command)",
-        f"plain function trainable:     {trials} independent no-op trials, {other:.3f} s a trial",
-        f"ratio: {other / each:.0f} times",
+        Row(
+            what="a no-op job",
+            ours=f"{each:.3f} s",
+            beside=f"{other:.3f} s (a plain function trainable)",
+            against=f"{other / each:.0f} times faster; aim 0.2 s",
+            note=f"{3 * chains} dependent jobs here, {trials} independent trials beside",
+        ),
+        Row(what="until the first job starts", ours=f"{until_first:.1f} s", note="a Ray of its own is started"),
     ]
 
 
@@ -84,13 +83,3 @@ def measure(chains: int = 20, trials: int = 20) -> list[str]:
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         yield Path(folder)
-
-
-def main(say: Callable[[str], object] = sys.stdout.write) -> None:
-    """Print the measurement."""
-    for line in measure(*map(int, sys.argv[1:])):
-        say(line + "\n")
-
-
-if __name__ == "__main__":
-    main()
