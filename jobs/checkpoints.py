@@ -183,7 +183,8 @@ class CheckpointStore:
         self._tidied = True
         names = self._names()
         for name in names:
-            stale = name.startswith(".") and name.endswith(".tmp")
+            # Ours end in .tmp; safetensors writes aside under names of its own.
+            stale = name.startswith(".")
             orphan = _STATE.match(name) is not None and f"{name.split('.')[0]}.json" not in names
             if stale or orphan:
                 (self.folder / name).unlink(missing_ok=True)

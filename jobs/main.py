@@ -72,7 +72,8 @@ def claim(paths: JobPaths, number: int | None) -> AttemptPaths | None:
     The claim is made by linking a complete file into place, so that it is never seen half written, and exactly one process gets it.
     """
     while True:
-        wanted = number if number is not None else len(paths.attempts()) + 1
+        # Numbers may have gaps: one that was intended and never started leaves no folder.
+        wanted = number if number is not None else max((one.number for one in paths.attempts()), default=0) + 1
         attempt = paths.attempt(wanted)
         attempt.folder.mkdir(parents=True, exist_ok=True)
         aside = attempt.folder / f".claim.{uuid.uuid4().hex}"
@@ -114,9 +115,9 @@ def _run_claimed(spec: JobSpec, paths: JobPaths, attempt: AttemptPaths, job_file
     _write_environment(attempt, spec)
     append_event(attempt.events, EventKind.STARTED, **process_identity())
     started = time.monotonic()
+    store = CheckpointStore(paths.checkpoints)
     try:
         with watch_signals() as flag:
-            store = CheckpointStore(paths.checkpoints)
             host = FileHost(attempt, store, flag.is_set)
             try:
                 result = run_stage(Node(spec=spec, paths=paths, run=run_of(job_file), host=host, store=store))
@@ -133,6 +134,9 @@ def _run_claimed(spec: JobSpec, paths: JobPaths, attempt: AttemptPaths, job_file
         _record_failure(attempt, error, time.monotonic() - started)
         return EXIT_FAILED
     append_event(attempt.events, EventKind.SUCCEEDED, seconds=round(time.monotonic() - started, 3))
+    # Only now: a kill before the result is written costs what came after the last save, and not the whole training.
+    with contextlib.suppress(OSError):
+        store.drop_states()
     return EXIT_DONE
 
 

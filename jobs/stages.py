@@ -103,7 +103,6 @@ def _train(node: Node) -> dict[str, Json]:
         {"name": kept["name"], "epoch": kept["epoch"], "step": kept["step"], "metrics": kept["metrics"], "files": kept["files"]}
         for kept in node.store.kept()
     ]
-    node.store.drop_states()
     return {"job_id": node.spec.job_id, "stage": str(Stage.TRAIN), **result}
 
 
