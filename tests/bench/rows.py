@@ -29,11 +29,11 @@ class Row:
 
 def measured(name: str, file: Path) -> list[Row]:
     """Run a bench by name (`expand` is `tests/bench/bench_expand.py`) and leave its rows in a file, as JSON."""
-    os.environ.update(ONE_THREAD)
     rows: list[Row] = import_module(f"tests.bench.bench_{name}").measure()
     file.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
     return rows
 
 
 if __name__ == "__main__":
+    os.environ.update(ONE_THREAD)
     measured(sys.argv[1], Path(sys.argv[2]))

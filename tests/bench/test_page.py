@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
+import os
 import re
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from tests.bench import __main__ as command
-from tests.bench import page, rows
+from tests.bench import page
 from tests.bench.page import Section
 from tests.bench.rows import Row
 
@@ -72,12 +70,25 @@ def test_the_machine_is_named(tmp_path: Path) -> None:
     assert re.search(r"\d+ cores, \d+ GiB; \w+, Python 3\.\d+\.\d+, torch \d", page.machine())
 
 
-def test_a_bench_runs_in_its_own_process_and_its_rows_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = ModuleType("tests.bench.bench_made")
-    monkeypatch.setitem(sys.modules, made.__name__, made)
-    made.measure = lambda: list(QUIET.rows)  # type: ignore[attr-defined]
-    assert rows.measured("made", tmp_path / "rows.json") == list(QUIET.rows)
-    assert tuple(Row(**row) for row in json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))) == QUIET.rows
+def test_a_bench_runs_in_a_process_of_its_own_with_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "tests" / "bench"
+    folder.mkdir(parents=True)
+    (folder / "bench_made.py").write_text(
+        "import os\nfrom tests.bench.rows import Row\n\n\ndef measure() -> list[Row]:\n    print('noise')\n"
+        "    return [Row(what=str(os.getpid()), ours=os.environ['OPENBLAS_NUM_THREADS'])]\n",
+        encoding="utf-8",
+    )
+    (folder / "bench_broken.py").write_text("def measure():\n    raise RuntimeError('it broke')\n", encoding="utf-8")
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    section = command.section_of("made")
+    assert section is not None and section.name == "made" and section.seconds > 0 and section.load >= 0
+    assert [row.ours for row in section.rows] == ["1"]
+    assert int(section.rows[0].what) != os.getpid()
+    assert command.section_of("broken") is None
+    assert "it broke" in capfd.readouterr().err
 
 
 def test_what_fails_is_told_and_stays_on_the_page(
