@@ -18,8 +18,11 @@ EXPERIMENT_NOTE_LENGTH = 15_000
 _LARGEST = 20_000_000
 
 
-def report_entry(plan: Plan, run: RunPaths, *, started: int, ended: int) -> Entry | None:
-    """Return the entry of a sweep's report, between the first start and the last end of its trials; None while there is none."""
+def report_entry(plan: Plan, run: RunPaths, *, time: int) -> Entry | None:
+    """Return the entry of a sweep's report; None while there is none.
+
+    It carries the time of its newest trial (milliseconds since the epoch), so that it stands above the trials where the newest come first.
+    """
     folder = run.sweep(plan.sweep).report
     report = read_json(folder / "report.json")
     if report is None:
@@ -28,8 +31,8 @@ def report_entry(plan: Plan, run: RunPaths, *, started: int, ended: int) -> Entr
         key=SWEEP,
         name=f"{plan.sweep} report",
         status="FINISHED",
-        started=started,
-        ended=ended,
+        started=time,
+        ended=time,
         tags={
             "sweep": plan.sweep,
             "plan": plan_digest(plan),

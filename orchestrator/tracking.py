@@ -28,11 +28,12 @@ from filelock import FileLock, Timeout
 from jobs.paths import RunPaths
 from jobs.spec import canonical_json
 from orchestrator.curves import experiment_note, report_entry
-from orchestrator.entries import SWEEP, Entry, content_digest
+from orchestrator.entries import SWEEP, Entry, Point, content_digest
 from orchestrator.errors import TrackingError
 from orchestrator.ledger import JobStatus
 from orchestrator.model import Plan
 from orchestrator.trials import trial_entries
+from orchestrator.views import is_ours, saved_views
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,7 +103,7 @@ def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Exp
         return client.get_experiment(client.create_experiment(name, artifact_location=location))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    if _sqlite_file(store) is not None and found.artifact_location != location:
+    if sqlite_file(store) is not None and found.artifact_location != location:
         raise TrackingError(
             f"the MLflow store {store} keeps artifacts under {found.artifact_location}, where it was made. It is only a mirror: "
             "delete it and type `orchestrate sync`"
@@ -117,13 +118,14 @@ def _client(run: RunPaths, uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     store = uri or default_uri(run)
-    database = _sqlite_file(store)
+    database = sqlite_file(store)
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=store, registry_uri=store)
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of a sqlite URI; None for every other store."""
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]).resolve() if uri.startswith("sqlite:///") else None
 
 
@@ -132,7 +134,7 @@ def _artifact_location(run: RunPaths, experiment: str, uri: str) -> str | None:
     store = uri or default_uri(run)
     if store.startswith(("http://", "https://", "databricks")):
         return None
-    database = _sqlite_file(store)
+    database = sqlite_file(store)
     beside = run.mlflow.resolve() if database is None else database.parent
     return (beside / "artifacts" / experiment).as_uri()
 
@@ -158,7 +160,7 @@ def _answering(run: RunPaths, uri: str) -> Iterator[MlflowClient]:
 @contextmanager
 def _locked(run: RunPaths, uri: str) -> Iterator[None]:
     """Hold the lock of a store: beside its file, so that two run roots that share it wait for each other."""
-    database = _sqlite_file(uri or default_uri(run))
+    database = sqlite_file(uri or default_uri(run))
     file = run.mlflow / "lock" if database is None else database.with_name(f"{database.name}.lock")
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -181,23 +183,24 @@ def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "", statuses: 
     """
     with _answering(run, uri) as client:
         experiment = _experiment(client, run, experiment_name(plan), uri)
-        _describe(client, experiment, plan)
         mirror = _Mirror(client, experiment.experiment_id)
-        spans: list[tuple[int, int]] = []
+        trials, last = 0, 0
         for entry in trial_entries(plan, run, code=code, statuses=statuses):
             mirror.put(entry)
-            spans.append((entry.started, entry.ended or entry.started))
-        started, ended = min((one for one, _ in spans), default=0), max((one for _, one in spans), default=0)
-        report = report_entry(plan, run, started=started, ended=ended)
+            trials, last = trials + 1, max(last, entry.ended or entry.started)
+        report = report_entry(plan, run, time=last)
         if report is not None:
             mirror.put(report)
         mirror.remove_others()
-        return Synced(experiment=experiment.experiment_id, runs=len(spans), **mirror.counts)
+        _describe(client, experiment, plan, () if report is None else report.points)
+        return Synced(experiment=experiment.experiment_id, runs=trials, **mirror.counts)
 
 
-def _describe(client: MlflowClient, experiment: Experiment, plan: Plan) -> None:
+def _describe(client: MlflowClient, experiment: Experiment, plan: Plan, curves: Sequence[Point]) -> None:
+    """Give an experiment its note and its views; a view that somebody changed stays as it is."""
     tags = {"mlflow.note.content": experiment_note(plan), "orch.sweep": plan.sweep, "mlflow.experimentKind": "custom_model_development"}
-    for key, value in tags.items():
+    views = {key: value for key, value in saved_views(plan, curves).items() if is_ours(experiment.tags.get(key))}
+    for key, value in (tags | views).items():
         if experiment.tags.get(key) != value:
             client.set_experiment_tag(experiment.experiment_id, key, value)
 
@@ -342,7 +345,8 @@ def _contradicts(known: Run, entry: Entry) -> bool:
     params, metrics = known.data.params, known.data.metrics
     count, digest = _sent_points(known.data.tags)
     return (
-        any(entry.params.get(key) != value for key, value in params.items())
+        known.info.start_time != entry.started
+        or any(entry.params.get(key) != value for key, value in params.items())
         or not entry.metric_keys().issuperset(metrics)
         or any(metrics.get(key, value) != value for key, value in entry.finals.items())
         or count > len(entry.points)

@@ -33,7 +33,7 @@ def report_of(*, low: float = 0.6, sets: tuple[str, ...] = ("phantom",)) -> dict
             test_set=one,
             arm=arm.key,
             measure="auroc_macro",
-            estimate=low + 0.1,
+            estimate=low + (0.15 if "pretrain" in arm.key else 0.1),
             low=low,
             high=None if images == 200.0 else low + 0.2,
             n_labeled=images,
@@ -74,7 +74,7 @@ def test_curves_are_series_over_the_number_of_labels() -> None:
         ("curve/no pretraining/auroc_macro_lo", 20),
         ("curve/no pretraining/auroc_macro_lo", 200),
     ]
-    assert [round(point.value, 6) for point in points[:4]] == [0.7, 0.7, 0.8, 0.6]
+    assert [round(point.value, 6) for point in points[:4]] == [0.75, 0.75, 0.8, 0.6]
 
 
 def test_test_sets_and_arms_that_read_the_same_stay_apart() -> None:

@@ -110,7 +110,7 @@ def test_many_findings_and_many_steps_keep_within_the_limits(plan: Plan, run: Ru
     assert len({point.step for point in history}) == 2004
     client = client_of(run)
     table = json.loads(Path(client.download_artifacts(one.info.run_id, "tables/test.json")).read_text())
-    assert table["columns"] == ["card", "split", "metric", "value"]
+    assert table["columns"] == ["card", "split", "measure", "value"]
     assert len(table["data"]) == 152
     assert tracking.sync(plan, run).metrics == 0
 

@@ -1,0 +1,167 @@
+"""Saved views of an experiment, so that the MLflow UI opens on what a study is about: draws by cell, and label-efficiency curves.
+
+A saved view is an experiment tag that the UI writes itself (`mlflow.sharedViewState.<key>`: a name, two times, and its state as deflated
+JSON). The state is the UI's own, seen in MLflow 3.17; a browser test opens both views. A UI that does not know it shows its default page.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.spec import Json, Stage, canonical_json
+from orchestrator.entries import Point, clean_key
+from orchestrator.model import AxisKind, Plan
+from orchestrator.replicates import DRAW, FOLD, SEED, SIZE_LABELS
+
+TAG = "mlflow.sharedViewState."
+CURVES, DRAWS = "orchestrate-curves", "orchestrate-draws"
+#: The UI stamps a view with the time; ours carry the same one always, so that a view that somebody changed is told from ours.
+_STAMP = 1
+#: MLflow refuses longer experiment tags.
+_LONGEST = 20_000
+_BOUNDS = ("_lo", "_hi")
+
+
+def saved_views(plan: Plan, curves: Sequence[Point]) -> dict[str, str]:
+    """Return experiment tags that hold the views: draws by cell, and curves once a report has some."""
+    views = {CURVES: _view("Label-efficiency curves", _curves(curves))} if curves else {}
+    views[DRAWS] = _view("Draws by cell", _draws(plan))
+    return {TAG + key: text for key, text in views.items() if len(text) <= _LONGEST}
+
+
+def is_ours(tag: str | None) -> bool:
+    """Tell whether a view may be written: it is not there yet, or as it was written here. One that somebody overrode is theirs."""
+    if tag is None:
+        return True
+    try:
+        return json.loads(tag).get("updatedAt") == _STAMP
+    except (ValueError, AttributeError):
+        return False
+
+
+def view_state(tag: str) -> dict[str, Json]:
+    """Return the state that a saved view holds."""
+    packed = json.loads(tag)["state"].removeprefix("deflate;")
+    return json.loads(zlib.decompress(base64.b64decode(packed)))
+
+
+def _view(name: str, state: Mapping[str, Json]) -> str:
+    packed = base64.b64encode(zlib.compress(canonical_json(state).encode())).decode()
+    return canonical_json({"name": name, "createdAt": _STAMP, "updatedAt": _STAMP, "state": f"deflate;{packed}"})
+
+
+def _state(**own: Json) -> dict[str, Json]:
+    return {
+        "searchFilter": "",
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [],
+        "columnOrder": [],
+        "columnWidths": {},
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": True,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+        **own,
+    }
+
+
+def _section(name: str, *, display: bool = True, generated: bool = False) -> dict[str, Json]:
+    return {"uuid": name, "name": name, "display": display, "isReordered": True, "deleted": False, "isGenerated": generated}
+
+
+def _chart(section: str, kind: str, keys: Sequence[str]) -> dict[str, Any]:
+    return {
+        "uuid": f"{section}/{kind}/{keys[0]}/{len(keys)}",
+        "type": kind,
+        "runsCountToCompare": 20,
+        "metricSectionId": section,
+        "deleted": False,
+        "isGenerated": False,
+        "metricKey": keys[0],
+        **({"selectedMetricKeys": list(keys)} if len(keys) > 1 else {}),
+    }
+
+
+def _line(section: str, keys: Sequence[str]) -> dict[str, Any]:
+    """Return a line chart over the step, which is the number of labelled images, on a log scale."""
+    return _chart(section, "LINE", keys) | {
+        "selectedMetricKeys": list(keys),
+        "lineSmoothness": 0,
+        "xAxisScaleType": "log",
+        "scaleType": "linear",
+        "range": {},
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": False,
+        "useGlobalLineSmoothing": False,
+    }
+
+
+def _curves(points: Sequence[Point]) -> dict[str, Json]:
+    """Show the sweep's own run: for each measure a chart of all arms, and one with their intervals; each arm alone is folded away."""
+    title = "Label-efficiency curves"
+    keys = list(dict.fromkeys(point.key for point in points))
+    charts: list[dict[str, Any]] = []
+    families: dict[tuple[str, str], list[str]] = {}
+    for key in keys:
+        if not key.endswith(_BOUNDS):
+            head, _, measure = key.rpartition("/")
+            families.setdefault((head.rpartition("/")[0], measure), []).append(key)
+    for members in families.values():
+        bounds = [key + bound for key in members for bound in _BOUNDS if key + bound in keys]
+        charts.append(_line(title, members))
+        if bounds:
+            charts.append(_line(title, [*members, *bounds]))
+    arms = list(dict.fromkeys(key.rpartition("/")[0] for key in keys))
+    return _state(
+        searchFilter='tags."orch.kind" = "sweep"',
+        compareRunCharts=charts,
+        compareRunSections=[_section(title), *(_section(arm, display=False, generated=True) for arm in arms)],
+    )
+
+
+def _draws(plan: Plan) -> dict[str, Json]:
+    """Show the runs that a pick chose, grouped by what replicates share, with the mean of each group in a chart."""
+    title = "Mean over draws"
+    metrics = headline_metrics(plan)
+    names = [axis.name for axis in plan.axes if axis.kind is not AxisKind.REPLICATE]
+    sizes = [f"label_{name}" for name in sorted(SIZE_LABELS) if any(name in job.labels for job in plan.jobs)]
+    repeats = [name for name in (DRAW, SEED, FOLD) if any(name in job.labels for job in plan.jobs)]
+    params = dict.fromkeys([*names, *sizes, "n_labeled", *repeats])
+    columns = [f"params.`{clean_key(name)}`" for name in params] + [f"metrics.`{key}`" for key in metrics]
+    grouped = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "cell"}]}
+    return _state(
+        searchFilter='tags.picked = "true"' if metrics else "",
+        selectedColumns=columns,
+        groupBy=grouped,
+        compareRunCharts=[_chart(title, "BAR", [key]) for key in metrics],
+        compareRunSections=[_section(title)],
+    )
+
+
+def headline_metrics(plan: Plan) -> list[str]:
+    """Return the metrics that a study is about: its measure on every test set."""
+    found: dict[str, None] = {}
+    for job in plan.jobs:
+        if job.stage is Stage.EVALUATE:
+            card = str((job.data.get("sources") or [{}])[0].get("card", ""))
+            wanted = plan.report.measure
+            measure = wanted.get(card) or wanted.get(job.phase) or wanted.get("default") or "auroc_macro"
+            found[clean_key(f"{job.config.get('split', 'test')}/{card}/{measure}")] = None
+    return list(found)
