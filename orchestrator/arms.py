@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from jobs.spec import JobSpec, Scalar, Stage
 from orchestrator.errors import ReportError
-from orchestrator.evaluations import TARGET
-from orchestrator.labels import Labels, agree, known_names, labels_text, same
+from orchestrator.expansion.evaluations import TARGET
+from orchestrator.expansion.labels import Labels, agree, known_names, labels_text, same
+from orchestrator.expansion.points import AFTER, FLOOR
+from orchestrator.expansion.replicates import SIZE_LABELS
 from orchestrator.model import AxisKind, Plan
-from orchestrator.points import AFTER, FLOOR
-from orchestrator.replicates import SIZE_LABELS
 
 PHASE = "phase"
 

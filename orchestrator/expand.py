@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from jobs.catalog import Declaration
 from jobs.spec import JobSpec
 from orchestrator.arms import Arm, arms, partners, without_partner
-from orchestrator.checks import check_phases
 from orchestrator.errors import ReportError
-from orchestrator.evaluations import Evaluator
-from orchestrator.floors import with_floors
-from orchestrator.joins import Handed
-from orchestrator.labels import labels_text
+from orchestrator.expansion.checks import check_phases
+from orchestrator.expansion.evaluations import Evaluator
+from orchestrator.expansion.floors import with_floors
+from orchestrator.expansion.joins import Handed
+from orchestrator.expansion.labels import labels_text
+from orchestrator.expansion.picks import Picker, Winner
+from orchestrator.expansion.places import fault
+from orchestrator.expansion.points import Known, PhasePoints, Scene, points_of
+from orchestrator.expansion.references import Remembering, Resolver
+from orchestrator.expansion.specs import Fragments, SpecWriter
+from orchestrator.expansion.trains import Trained, TrainWriter
 from orchestrator.model import AxisInfo, Phase, Plan, Sweep
-from orchestrator.picks import Picker, Winner
-from orchestrator.places import fault
-from orchestrator.points import Known, PhasePoints, Scene, points_of
-from orchestrator.references import Remembering, Resolver
-from orchestrator.specs import Fragments, SpecWriter
-from orchestrator.trains import Trained, TrainWriter
 
 #: A tuning budget this much larger than another arm's is said in the plan and in the report.
 UNEQUAL_BUDGETS = 2
@@ -29,7 +29,7 @@ UNEQUAL_BUDGETS = 2
 def expand(sweep: Sweep, catalog: Mapping[str, Declaration], resolver: Resolver, *, sampled: bool = False) -> Plan:
     """Return the plan of a sweep. Raises SweepError, with its place in the file, for a sweep that cannot be what its author meant.
 
-    `sampled` says that `orchestrator.sampling` cut the sweep, so that conditions on values that were cut are no fault.
+    `sampled` says that `orchestrator.expansion.sampling` cut the sweep, so that conditions on values that were cut are no fault.
     """
     sweep, floors = with_floors(sweep, catalog)
     ordered = in_order(sweep)

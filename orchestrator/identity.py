@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jobs.spec import JobSpec, Json, State, canonical_json, identity_payload, spec_from_json
 from orchestrator.errors import IdentityError
-from orchestrator.labels import label_text
+from orchestrator.expansion.labels import label_text
 from orchestrator.model import Plan
 
 PACKAGE = "cxr-orchestrator"

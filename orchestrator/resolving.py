@@ -14,8 +14,8 @@ from jobs.paths import RunPaths, write_atomically
 from jobs.spec import Json, pretty_json
 from jobs.stages import data_root
 from orchestrator.errors import DataError, WeightsError
+from orchestrator.expansion.references import DataRef, WeightsRef
 from orchestrator.model import ClusterConfig, Draws, Sample
-from orchestrator.references import DataRef, WeightsRef
 
 if TYPE_CHECKING:
     from trainers.data.cards import Card

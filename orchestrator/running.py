@@ -175,7 +175,8 @@ def _mirror(plan: Plan, workspace: Workspace, console: Console) -> None:
 def _conclude(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, console: Console, seconds: float) -> None:
     """Say how it ended, write the report when anything was evaluated, mirror the files, and say what to type next."""
     counts = ", ".join(f"{number} {str(state).lower()}" for state, number in sorted(summary.counts.items()))
-    ran = f"{summary.submitted} jobs run in {clock(seconds)}" if summary.submitted else "nothing left to run"
+    jobs = "1 job" if summary.submitted == 1 else f"{summary.submitted} jobs"
+    ran = f"{jobs} run in {clock(seconds)}" if summary.submitted else "nothing left to run"
     console.print(f"{plan.sweep}: {ran}; {counts}", markup=False)
     _list_failures(plan, summary, console)
     try:
@@ -200,7 +201,7 @@ def _list_failures(plan: Plan, summary: Summary, console: Console) -> None:
         console.print(line, markup=False, style="red")
     left: Sequence[tuple[str, int]] = Counter(str(why) for why in summary.kept.values()).most_common()
     for why, number in left:
-        console.print(f"left: {number} jobs ({why})", markup=False)
+        console.print(f"left: {number} {'job' if number == 1 else 'jobs'} ({why})", markup=False)
 
 
 def _summary_json(summary: Summary) -> dict[str, Json]:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -114,7 +114,11 @@ def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Exp
 def _client(run: RunPaths, uri: str) -> MlflowClient:
     """Return a client that talks to its store and to nobody else."""
     from mlflow import MlflowClient
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
 
+    if not event.contains(Engine, "connect", _without_waiting):
+        event.listen(Engine, "connect", _without_waiting)
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     store = uri or default_uri(run)
@@ -122,6 +126,15 @@ def _client(run: RunPaths, uri: str) -> MlflowClient:
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=store, registry_uri=store)
+
+
+def _without_waiting(connection: Any, _record: object) -> None:
+    """Let sqlite not wait for the disk at each of a run's eight commits: half the time of a sync, for a file that can be made again.
+
+    A kill loses nothing by it. A power cut during a sync can; the file is made durable when the sync ends.
+    """
+    if type(connection).__module__.startswith("sqlite3"):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -149,12 +162,23 @@ def _answering(run: RunPaths, uri: str) -> Iterator[MlflowClient]:
     with _locked(run, uri):
         try:
             yield _client(run, uri)
+            database = sqlite_file(uri or default_uri(run))
+            if database is not None:
+                _make_durable(database)
         except (MlflowException, SQLAlchemyError, OSError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise TrackingError(
                 f"the MLflow store {uri or default_uri(run)} cannot be used: {said}. It is only a mirror: name another under `mlflow:` in "
                 "the cluster config, or move it away and type `orchestrate sync`"
             ) from error
+
+
+def _make_durable(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Any
 
 from jobs.spec import Json, Stage, canonical_json
 from orchestrator.entries import Point, clean_key
+from orchestrator.expansion.replicates import DRAW, FOLD, SEED, SIZE_LABELS
 from orchestrator.model import AxisKind, Plan
-from orchestrator.replicates import DRAW, FOLD, SEED, SIZE_LABELS
 
 TAG = "mlflow.sharedViewState."
 CURVES, DRAWS = "orchestrate-curves", "orchestrate-draws"

@@ -15,12 +15,12 @@ from jobs.records import read_record
 from jobs.spec import JobSpec, Json, Resources
 from orchestrator.errors import Error
 from orchestrator.expand import expand
+from orchestrator.expansion.sampling import sample as cut
 from orchestrator.grammar.keys import NAME
 from orchestrator.loading import load_cluster, load_sweep
 from orchestrator.model import ClusterConfig, Plan, Sweep
 from orchestrator.plans import read_plan
 from orchestrator.resolving import DiskResolver
-from orchestrator.sampling import sample as cut
 
 #: Sample runs live apart from real ones, so that neither is ever taken for the other.
 SAMPLE_FOLDER = "sample"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from jobs.spec import JobSpec, Scalar, Stage
 from orchestrator.arms import Arm, arm_labels, arms, is_floor, partners
-from orchestrator.evaluations import TARGET
+from orchestrator.expansion.evaluations import TARGET
+from orchestrator.expansion.points import AFTER, FLOOR
+from orchestrator.expansion.replicates import DRAW, FOLD, SEED, SIZE_LABELS
 from orchestrator.model import NO_PARENT, AxisKind, Contrast, Plan
-from orchestrator.points import AFTER, FLOOR
-from orchestrator.replicates import DRAW, FOLD, SEED, SIZE_LABELS
 from orchestrator.report.values import ArmInfo
 from orchestrator.report.wording import SEPARATOR
 

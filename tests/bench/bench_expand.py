@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from jobs.catalog import Declaration
 from orchestrator.expand import expand
+from orchestrator.expansion.references import DataRef, WeightsRef
 from orchestrator.model import Axis, AxisKind, Draws, Phase, Sweep
-from orchestrator.references import DataRef, WeightsRef
 from tests.bench.rows import Row
 
 

@@ -9,9 +9,9 @@ from textwrap import dedent
 
 from jobs.spec import JobSpec, Json, Stage
 from orchestrator.expand import expand
+from orchestrator.expansion.references import DataRef, WeightsRef
 from orchestrator.loading import load_sweep
 from orchestrator.model import Draws, Plan, Sweep
-from orchestrator.references import DataRef, WeightsRef
 from tests.golden.trainers import CATALOG
 
 

@@ -13,9 +13,9 @@ from jobs.catalog import Declaration
 from jobs.spec import Stage, job_id
 from orchestrator.errors import SweepError
 from orchestrator.expand import expand
+from orchestrator.expansion.replicates import training_seed
 from orchestrator.loading import load_sweep
 from orchestrator.model import AxisKind
-from orchestrator.replicates import training_seed
 from tests.golden.trainers import CATALOG
 from tests.orchestrator.planning import FakeResolver, digest, jobs_of, only, plan_of, read
 

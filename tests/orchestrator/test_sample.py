@@ -10,9 +10,9 @@ import pytest
 from jobs.spec import Stage
 from orchestrator.errors import SweepError
 from orchestrator.expand import expand
+from orchestrator.expansion.sampling import sample
 from orchestrator.loading import load_sweep
 from orchestrator.model import Plan, Sample
-from orchestrator.sampling import sample
 from tests.golden.trainers import CATALOG
 from tests.orchestrator.planning import FakeResolver, jobs_of, read
 

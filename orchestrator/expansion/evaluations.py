@@ -1,0 +1,99 @@
+"""Evaluate jobs: every winner on every target, and nobody else on anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jobs.spec import Input, JobSpec, Json, Split, Stage
+from orchestrator.expansion.labels import labels_text
+from orchestrator.expansion.picks import Winner
+from orchestrator.expansion.places import fault
+from orchestrator.expansion.points import Scene
+from orchestrator.expansion.replicates import FRACTION
+from orchestrator.expansion.specs import Content, Face, SpecWriter
+from orchestrator.expansion.trains import data_content
+from orchestrator.model import SAME_DATA, Phase, Target
+
+#: Label of an evaluate job that names the data set it was scored on.
+TARGET = "target"
+_UNITS = ("score_per", "views", "cluster")
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """Writes the evaluate jobs of one phase."""
+
+    phase: Phase
+    scene: Scene
+    writer: SpecWriter
+    _data: dict[tuple[Json, ...], tuple[Content, bool]] = field(default_factory=dict)
+
+    def run(self, winners: Sequence[Winner]) -> list[JobSpec]:
+        """Return the evaluate jobs of some winners. Raises SweepError for a target that cannot be scored."""
+        named = {cards: self._names(cards) for cards in dict.fromkeys(winner.point.cards for winner in winners)}
+        return [
+            self._evaluate(winner, target, card, shown)
+            for winner in winners
+            for target, (card, shown) in zip(self.phase.evaluate, named[winner.point.cards], strict=True)
+        ]
+
+    def notes(self, winners: Sequence[Winner]) -> list[str]:
+        """Say which targets share no label with what the phase trains on: nothing of them can be scored."""
+        found: dict[str, None] = {}
+        for cards in dict.fromkeys(winner.point.cards for winner in winners):
+            known = {label for card in cards for label in self.scene.resolver.labels(card)}
+            for card, _ in self._names(cards):
+                theirs = self.scene.resolver.labels(card)
+                if known and theirs and not known & set(theirs):
+                    found[f"{self.phase.name}: '{card}' shares no label with {', '.join(cards)}, so nothing of it can be scored"] = None
+        return list(found)
+
+    def _names(self, cards: tuple[str, ...]) -> list[tuple[str, str]]:
+        """Return the card of every target, and what the label `target` says: the card, with its split where that is needed."""
+        found = [self._card(index, target, cards) for index, target in enumerate(self.phase.evaluate)]
+        split = [f"{card}/{target.split}" for card, target in zip(found, self.phase.evaluate, strict=True)]
+        full = [f"{name}/{target.score_per}/{target.views}" for name, target in zip(split, self.phase.evaluate, strict=True)]
+        names: list[tuple[str, str]] = []
+        for card, with_split, in_full in zip(found, split, full, strict=True):
+            enough = with_split if split.count(with_split) == 1 else in_full
+            names.append((card, card if found.count(card) == 1 else enough))
+        return names
+
+    def _card(self, index: int, target: Target, cards: tuple[str, ...]) -> str:
+        path = f"phases.{self.phase.name}.evaluate[{index}]"
+        if target.data == SAME_DATA and len(cards) != 1:
+            message = f"'same' is no single card: '{self.phase.name}' trains on {', '.join(cards) or 'none'}; name one"
+            raise fault(self.scene.sweep, f"{path}.data", message)
+        draws = self.phase.draws
+        if target.split == Split.HELD_OUT and (draws is None or draws.scheme == FRACTION or target.data not in (SAME_DATA, *cards)):
+            message = (
+                "'held_out' is what a fold leaves out of the training card: set draws.scheme to kfold or leave_pair_out, and data to same"
+            )
+            raise fault(self.scene.sweep, f"{path}.split", message)
+        return next(iter(cards)) if target.data == SAME_DATA else target.data
+
+    def _evaluate(self, winner: Winner, target: Target, card: str, shown: str) -> JobSpec:
+        draw = winner.point.replicate.draw if target.split == Split.HELD_OUT else None
+        data, resolved = self._data_of(card, draw)
+        defaults = self.scene.resolver.data(card).defaults
+        units = {name: getattr(target, name) or defaults.get(name) for name in _UNITS}
+        labels = {**winner.labels, TARGET: shown}
+        return self.writer.write(
+            Stage.EVALUATE,
+            Face(
+                trial=f"{self.phase.name}/{labels_text(labels)}",
+                labels=labels,
+                resources=self.phase.resources,
+                resolved=resolved and winner.pick.resolved,
+            ),
+            config=Content.of({"split": target.split, "run": winner.run, **units}),
+            data=data,
+            inputs=(Input(role="pick", job=winner.pick.job_id, take="choice", run=winner.run),),
+        )
+
+    def _data_of(self, card: str, draw: Mapping[str, Json] | None) -> tuple[Content, bool]:
+        key = (card, None if draw is None else tuple(draw.items()))
+        if key not in self._data:
+            self._data[key] = data_content([self.scene.resolver.data(card)], draw)
+        return self._data[key]
