@@ -95,9 +95,11 @@ def _open(path: Path) -> tuple[State, dict[str, Any]]:
     except FileNotFoundError:
         raise WeightsError(f"{path}: there is no such weights file; correct the path") from None
     except pickle.UnpicklingError:
+        if not _is_checkpoint(path):
+            raise _damaged(path) from None
         raise WeightsError(f"{path}: holds Python objects, which are not loaded; save its state_dict alone and give that file") from None
     except (RuntimeError, EOFError, OSError, SafetensorError, ValueError):
-        raise WeightsError(f"{path}: cannot be read as weights (damaged, or another format); fetch or write the file again") from None
+        raise _damaged(path) from None
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), ...)")
     entries = (loaded.get(name) for name in _STATE_ENTRIES)
@@ -106,6 +108,16 @@ def _open(path: Path) -> tuple[State, dict[str, Any]]:
     if not state:
         raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), ...)")
     return state, {name: value for name, value in loaded.items() if isinstance(value, (str, int, float))}
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Tell whether a file begins as torch's archives or pickles do: any other bytes make the unpickler say the same."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def _damaged(path: Path) -> WeightsError:
+    return WeightsError(f"{path}: cannot be read as weights (damaged, or another format); fetch or write the file again")
 
 
 def kind_of(state: Mapping[str, Tensor]) -> str:
