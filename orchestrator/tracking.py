@@ -27,13 +27,13 @@ from filelock import FileLock, Timeout
 
 from jobs.paths import RunPaths
 from jobs.spec import canonical_json
-from orchestrator.curves import experiment_note, report_entry
-from orchestrator.entries import SWEEP, Entry, Point, content_digest
 from orchestrator.errors import TrackingError
 from orchestrator.ledger import JobStatus
+from orchestrator.mirror.curves import experiment_note, report_entry
+from orchestrator.mirror.entries import SWEEP, Entry, Point, content_digest
+from orchestrator.mirror.trials import trial_entries
+from orchestrator.mirror.views import is_ours, saved_views
 from orchestrator.model import Plan
-from orchestrator.trials import trial_entries
-from orchestrator.views import is_ours, saved_views
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -120,7 +120,8 @@ def _client(run: RunPaths, uri: str) -> MlflowClient:
     if not event.contains(Engine, "connect", _without_waiting):
         event.listen(Engine, "connect", _without_waiting)
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        # What it logs as an error, with a traceback, it also raises, and that becomes a sentence.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     store = uri or default_uri(run)
     database = sqlite_file(store)
     if database is not None:

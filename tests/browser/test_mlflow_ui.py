@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from jobs.paths import RunPaths
-from orchestrator import mlflow_ui, tracking
+from orchestrator import tracking
 from orchestrator.errors import TrackingError
-from orchestrator.mlflow_ui import UiCommand
-from orchestrator.views import CURVES, DRAWS
-from tests.orchestrator.tracking.mirrored import runs_of
-from tests.orchestrator.tracking.played import Player, plan_of
-from tests.orchestrator.tracking.test_curves import report_of, write_report
+from orchestrator.mirror import ui as mlflow_ui
+from orchestrator.mirror.ui import UiCommand
+from orchestrator.mirror.views import CURVES, DRAWS
+from tests.orchestrator.mirror.mirrored import runs_of
+from tests.orchestrator.mirror.played import Player, plan_of
+from tests.orchestrator.mirror.test_curves import report_of, write_report
 
 BROWSER = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 BROWSER += " --disable-component-update --disable-sync"
@@ -177,7 +178,7 @@ _SHOW = """
 import sys
 from pathlib import Path
 from jobs.paths import RunPaths
-from orchestrator import mlflow_ui
+from orchestrator.mirror import ui as mlflow_ui
 say = lambda text: print(text, flush=True)
 raise SystemExit(mlflow_ui.show(mlflow_ui.serve(RunPaths(Path(sys.argv[1])), port=int(sys.argv[2])), say))
 """

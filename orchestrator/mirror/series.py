@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.paths import AttemptPaths
-from orchestrator.entries import SERIES_KEYS, KeyBudget, Point, clean_key, finite
+from orchestrator.mirror.entries import SERIES_KEYS, KeyBudget, Point, clean_key, finite
 
 
 def points_of(attempts: Sequence[tuple[AttemptPaths, int]]) -> tuple[Point, ...]:

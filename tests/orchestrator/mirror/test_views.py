@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from jobs.paths import RunPaths
 from orchestrator import tracking
-from orchestrator.curves import curve_points
+from orchestrator.mirror.curves import curve_points
+from orchestrator.mirror.views import CURVES, DRAWS, TAG, headline_metrics, is_ours, saved_views, view_state
 from orchestrator.model import Plan, ReportSpec
-from orchestrator.views import CURVES, DRAWS, TAG, headline_metrics, is_ours, saved_views, view_state
-from tests.orchestrator.tracking.mirrored import client_of
-from tests.orchestrator.tracking.played import Player
-from tests.orchestrator.tracking.test_curves import report_of, write_report
+from tests.orchestrator.mirror.mirrored import client_of
+from tests.orchestrator.mirror.played import Player
+from tests.orchestrator.mirror.test_curves import report_of, write_report
 
 
 def test_draws_are_shown_by_cell_with_the_columns_of_the_study(plan: Plan) -> None:

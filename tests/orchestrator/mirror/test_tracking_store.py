@@ -18,8 +18,8 @@ from orchestrator import tracking
 from orchestrator.errors import TrackingError
 from orchestrator.model import Plan
 from orchestrator.plans import write_plan
-from tests.orchestrator.tracking.mirrored import client_of, export, rebuilt, seed_database
-from tests.orchestrator.tracking.played import Player
+from tests.orchestrator.mirror.mirrored import client_of, export, rebuilt, seed_database
+from tests.orchestrator.mirror.played import Player
 
 # --- the store ---------------------------------------------------------------------------------------------------------------------------
 

@@ -21,10 +21,10 @@ from jobs.spec import EventKind, State, pretty_json, spec_to_json
 from jobs.stages import Stopped
 from orchestrator import tracking
 from orchestrator.ledger import states
+from orchestrator.mirror.trials import SILENT_AFTER
 from orchestrator.model import Plan
-from orchestrator.trials import SILENT_AFTER
-from tests.orchestrator.tracking.mirrored import client_of, export, rebuilt, runs_of
-from tests.orchestrator.tracking.played import Player, trains, write_line
+from tests.orchestrator.mirror.mirrored import client_of, export, rebuilt, runs_of
+from tests.orchestrator.mirror.played import Player, trains, write_line
 from trainers.errors import Diverged
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from jobs.paths import RunPaths
 from jobs.spec import pretty_json
 from orchestrator import tracking
-from orchestrator.curves import curve_points
+from orchestrator.mirror.curves import curve_points
 from orchestrator.model import Plan
 from orchestrator.report import values
 from orchestrator.report.record import record
-from tests.orchestrator.tracking.mirrored import client_of, export, rebuilt, runs_of
-from tests.orchestrator.tracking.played import Player
+from tests.orchestrator.mirror.mirrored import client_of, export, rebuilt, runs_of
+from tests.orchestrator.mirror.played import Player
 
 
 def made(kind: type, **given: object) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.paths import RunPaths
 from jobs.records import read_record
 from jobs.spec import JobSpec, Json, Stage
-from orchestrator.entries import FINAL_KEYS, KeyBudget, clean_key, finite, table
+from orchestrator.mirror.entries import FINAL_KEYS, KeyBudget, clean_key, finite, table
 from orchestrator.model import Plan
 
 

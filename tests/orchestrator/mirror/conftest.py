@@ -9,8 +9,8 @@ import pytest
 from jobs.paths import RunPaths
 from orchestrator import tracking
 from orchestrator.model import Plan
-from tests.orchestrator.tracking.mirrored import seed_database
-from tests.orchestrator.tracking.played import plan_of
+from tests.orchestrator.mirror.mirrored import seed_database
+from tests.orchestrator.mirror.played import plan_of
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, _validate_metric_name, _validate_param_name
 
-from orchestrator.entries import SERIES_KEYS, Entry, KeyBudget, Point, clean_key, finite, table
+from orchestrator.mirror.entries import SERIES_KEYS, Entry, KeyBudget, Point, clean_key, finite, table
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=300) | st.text("ab/._- :@[]", max_size=30)
 

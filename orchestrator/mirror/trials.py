@@ -12,14 +12,14 @@ from jobs.events import read_events
 from jobs.paths import AttemptPaths, JobPaths, RunPaths
 from jobs.spec import JobSpec, Json, Scalar, Stage, State, pretty_json, spec_to_json
 from orchestrator.arms import Arm, arm_labels
-from orchestrator.entries import PARAM_LENGTH, TAG_LENGTH, Entry, clean_key, content_digest
 from orchestrator.expansion.labels import label_text
 from orchestrator.expansion.points import AFTER
 from orchestrator.expansion.replicates import DRAW, FOLD, SEED, SIZE_LABELS
 from orchestrator.ledger import JobStatus, states
+from orchestrator.mirror.entries import PARAM_LENGTH, TAG_LENGTH, Entry, clean_key, content_digest
+from orchestrator.mirror.outcomes import Outcome, finals_of, outcomes_of, read_json, test_table, validation_table
+from orchestrator.mirror.series import points_of
 from orchestrator.model import Plan
-from orchestrator.outcomes import Outcome, finals_of, outcomes_of, read_json, test_table, validation_table
-from orchestrator.series import points_of
 
 #: A start belongs to the parent's job when there is a parent; people still group by it.
 INHERITED = ("init", "arch")

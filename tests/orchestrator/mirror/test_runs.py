@@ -10,11 +10,11 @@ from jobs.paths import RunPaths
 from jobs.spec import Stage, pretty_json, spec_to_json
 from orchestrator import tracking
 from orchestrator.arms import arm_labels
+from orchestrator.mirror.trials import cell_of
 from orchestrator.model import Plan
 from orchestrator.report.design import Design
-from orchestrator.trials import cell_of
-from tests.orchestrator.tracking.mirrored import client_of, runs_of
-from tests.orchestrator.tracking.played import Player, trains, write_line
+from tests.orchestrator.mirror.mirrored import client_of, runs_of
+from tests.orchestrator.mirror.played import Player, trains, write_line
 
 
 def test_runs_carry_what_people_group_by(plan: Plan, run: RunPaths) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.spec import Json, Stage, canonical_json
-from orchestrator.entries import Point, clean_key
 from orchestrator.expansion.replicates import DRAW, FOLD, SEED, SIZE_LABELS
+from orchestrator.mirror.entries import Point, clean_key
 from orchestrator.model import AxisKind, Plan
 
 TAG = "mlflow.sharedViewState."

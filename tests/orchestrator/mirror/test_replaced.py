@@ -10,8 +10,8 @@ from mlflow.entities import ViewType
 from jobs.paths import RunPaths
 from orchestrator import tracking
 from orchestrator.model import Plan
-from tests.orchestrator.tracking.mirrored import client_of, export, rebuilt, runs_of
-from tests.orchestrator.tracking.played import SWEEP, Player, plan_of, trains
+from tests.orchestrator.mirror.mirrored import client_of, export, rebuilt, runs_of
+from tests.orchestrator.mirror.played import SWEEP, Player, plan_of, trains
 
 
 def test_a_run_that_says_something_else_is_made_anew_and_keeps_what_people_wrote(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.paths import RunPaths
-from orchestrator.entries import SWEEP, Entry, Point, clean_key
+from orchestrator.mirror.entries import SWEEP, Entry, Point, clean_key
+from orchestrator.mirror.outcomes import read_json
+from orchestrator.mirror.trials import plan_digest
 from orchestrator.model import Plan
-from orchestrator.outcomes import read_json
-from orchestrator.trials import plan_digest
 
 NOTE_LENGTH = 7_500
 EXPERIMENT_NOTE_LENGTH = 15_000

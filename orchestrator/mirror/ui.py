@@ -17,8 +17,8 @@ from pathlib import Path
 
 from jobs.paths import RunPaths
 from orchestrator.errors import TrackingError
+from orchestrator.mirror.views import CURVES, DRAWS
 from orchestrator.tracking import QUIET, default_uri, sqlite_file
-from orchestrator.views import CURVES, DRAWS
 
 LOOPBACK = "127.0.0.1"
 #: Importing MLflow and its server takes a while on a small machine.
