@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import random
@@ -38,6 +39,8 @@ EXIT_REFUSED = 5
 
 #: What a CUDA allocation failure says; to a scheduler it is only a failed job.
 _CUDA_OOM = "CUDA out of memory"
+#: Loggers whose lines stand in a job's output: which keys of a start were loaded, which resume file was passed over.
+_LOGGED = ("jobs", "trainers")
 
 
 def run(job_file: Path, *, attempt: int | None = None) -> int:
@@ -164,9 +167,7 @@ def _record_failure(attempt: AttemptPaths, error: Exception, seconds: float) -> 
         attempt.traceback.write_text(text, encoding="utf-8")
     with contextlib.suppress(OSError):
         sys.stderr.write(text)
-    append_event(
-        attempt.events, EventKind.FAILED, failure=str(failure), message=message, for_people=for_people, seconds=round(seconds, 3)
-    )
+    append_event(attempt.events, EventKind.FAILED, failure=str(failure), message=message, for_people=for_people, seconds=round(seconds, 3))
 
 
 def _write_environment(attempt: AttemptPaths, spec: JobSpec) -> None:
@@ -199,6 +200,18 @@ def _as_found() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _written_to(output: TextIO) -> Iterator[None]:
-    """Send what the job prints to its own file."""
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        yield
+    """Send what the job prints, and what its code logs, to its own file."""
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in _LOGGED]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)

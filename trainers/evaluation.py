@@ -18,13 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.torch import load_file
-from scipy.special import expit, logit
 
 from trainers.api import Scores, Setup, Solver, Trainer
 from trainers.data.policies import truths
-from trainers.errors import DataError
+from trainers.errors import DataError, Error
 from trainers.loop import prepare
-from trainers.parts.metrics import aggregate, measure
+from trainers.parts.metrics import aggregate, measure, nonfinite
 from trainers.training import DataRequest, device_for, used
 from trainers.weights import load_matching
 
@@ -79,7 +78,12 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
 
     def score(split: str) -> Scores | None:
         rows = access.find(split)
-        return None if rows is None else aggregate(_ensemble(method, request.files, rows), units["score_per"], units["views"])
+        if rows is None:
+            return None
+        scores = _ensemble(method, request.files, rows)
+        if fault := nonfinite(scores):
+            raise Error(f"split '{split}' of card '{card.name}': {fault}; train with a lower lr or with precision: fp32")
+        return aggregate(scores, units["score_per"], units["views"])
 
     validation = score("val")
     choose({"thresholds": {} if validation is None else thresholds(validation, shared, access.policies), "labels": list(shared)})
@@ -104,16 +108,19 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
 
 
 def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any) -> Scores:
-    """Predict with each checkpoint; several are averaged as probabilities (MoCo-CXR test.py) and handed back as logits."""
+    """Predict with each checkpoint; several are averaged as probabilities (MoCo-CXR test.py) and handed back as logits.
+
+    Summed as logarithms of a probability and of its complement, so that scores far from 0 are not all tied.
+    """
     scores: list[Scores] = []
     for file in files:
         load_matching(method.module, load_file(file), what=str(file))
         scores.append(method.predict(rows))
     if len(scores) == 1:
         return scores[0]
-    probability = np.mean([expit(one.logits.astype(np.float64)) for one in scores], axis=0)
-    tiny = np.finfo(np.float64).tiny
-    return Scores(rows=rows, logits=logit(np.clip(probability, tiny, 1 - 1e-16)).astype(np.float32), labels=scores[0].labels)
+    logits = np.stack([one.logits.astype(np.float64) for one in scores])
+    positive, negative = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * logits), axis=0) for sign in (-1, 1))
+    return Scores(rows=rows, logits=(positive - negative).astype(np.float32), labels=scores[0].labels)
 
 
 def thresholds(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> dict[str, dict[str, float]]:
@@ -127,12 +134,20 @@ def thresholds(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, s
         positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
         if not positives or not negatives:
             continue
-        candidates = np.unique(score)
-        sensitivity = np.array([(score[truth == 1] >= value).mean() for value in candidates])
-        specificity = np.array([(score[truth == 0] < value).mean() for value in candidates])
-        best = int(np.argmax(sensitivity + specificity))
-        found[label] = {"youden": float(candidates[best]), "n_pos": positives, "n_neg": negatives}
+        found[label] = {"youden": youden(truth, score), "n_pos": positives, "n_neg": negatives}
     return found
+
+
+def youden(truth: np.ndarray, score: np.ndarray) -> float:
+    """Return the score from which on a unit is called positive for the largest sensitivity + specificity (Youden 1950).
+
+    Compared in whole numbers, so that equals are equal: the smallest of them is returned. Both classes must be there.
+    """
+    positive, negative = np.sort(score[truth == 1]), np.sort(score[truth == 0])
+    candidates = np.unique(score)
+    true_positives = len(positive) - np.searchsorted(positive, candidates, side="left")
+    true_negatives = np.searchsorted(negative, candidates, side="left")
+    return float(candidates[np.argmax(true_positives * len(negative) + true_negatives * len(positive))])
 
 
 def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> pa.Table:
@@ -142,8 +157,6 @@ def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[
     for label in labels:
         truth, score = known_truths[:, rows.label_names.index(label)], scores.logits[:, scores.labels.index(label)]
         known = ~np.isnan(truth)
-        if not np.isfinite(score).all():
-            raise FloatingPointError(f"label '{label}': {int((~np.isfinite(score)).sum())} scores are not finite")
         parts.append(
             {
                 "image": rows.images[known],

@@ -15,9 +15,9 @@ from trainers.api import Host, Outcome, Parent, Scores, Setup
 from trainers.data.access import Access
 from trainers.data.cards import Card, load_card
 from trainers.data.open import open_data
-from trainers.errors import Error
+from trainers.errors import Diverged, Error
 from trainers.loop import fit, prepare
-from trainers.parts.metrics import aggregate, measure
+from trainers.parts.metrics import aggregate, measure, nonfinite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,12 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
 
 
 def measured(card: Card, policies: Mapping[str, str], scores: Scores) -> dict[str, float]:
-    """Measure validation scores in the card's unit (CheXpert: the study, by the maximum logit over its views)."""
+    """Measure validation scores in the card's unit (CheXpert: the study, by the maximum logit over its views).
+
+    Raises Diverged when a score is not finite.
+    """
+    if fault := nonfinite(scores):
+        raise Diverged(f"validation: {fault}; lower lr, set grad_clip, or set precision: fp32")
     return measure(aggregate(scores, card.score_per, card.views), card.groups, prefix="val", policies=policies)
 
 

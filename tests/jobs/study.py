@@ -55,6 +55,43 @@ made:
   parameters: {patients_train: 44, patients_valid: 16, px: 32, views: [frontal, lateral], lateral_share: 0.5, max_studies: 2, strength: 2.0}
 """
 
+#: A pretraining of seconds.
+MOCO = """arch: slim, px: 32, epochs: 3, batch_size: 8, queue_size: 32, optimizer: adamw, momentum: 0.99, schedule: cosine,
+             augment: cxr_plus, collapse_guard: false"""
+#: Every kind of job and hand-over: tuned parents, frozen and moving, an ensemble, a solver, a floor.
+WHOLE = f"""sweep: seam
+data: tiny
+phases:
+  pretrain:
+    trainer: moco_cxr
+    config: {{{MOCO}, precision: bf16}}
+    tune: {{lr: [1e-3, 1e-2]}}
+  finetune:
+    trainer: classification
+    config: {{arch: slim, px: 32, epochs: 3, batch_size: 8, solver: sgd, keep_best: 2, lr: 3e-3}}
+    compare: {{after: [pretrain, none], freeze: [backbone, nothing]}}
+    exclude: [{{after: none, freeze: backbone}}]
+    draws: {{count: [24], seed: 1}}
+    pick: {{metric: val/auroc_macro}}
+    evaluate: [{{data: same, split: test}}]
+  ensemble:
+    trainer: classification
+    config: {{arch: slim, px: 32, epochs: 3, batch_size: 8, keep_best: -1, lr: 3e-3}}
+    pick: {{metric: val/auroc_macro, checkpoints: all}}
+    evaluate: [{{data: same, split: test}}]
+  linear:
+    trainer: classification
+    after: pretrain
+    config: {{arch: slim, px: 32, freeze: backbone}}
+    pick: {{metric: val/auroc/edema}}
+    evaluate: [{{data: same, split: test, score_per: patient, views: mean_prob}}]
+  floor:
+    trainer: thumbnail
+    config: {{px: 32}}
+    pick: {{metric: val/auroc_macro}}
+    evaluate: [{{data: same, split: test, score_per: image}}]
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
@@ -151,6 +188,11 @@ def lay(folder: Path, sweep: str, *, made: Path | None = None, methods: Mapping[
         study.add(job)
     workspace.run.machine.write_text(pretty_json(workspace.machine()), encoding="utf-8")
     return study
+
+
+def again(study: Study, folder: Path, sweep: str = WHOLE, **more: Any) -> Study:
+    """Lay out a study anew, on the same data."""
+    return lay(folder, sweep, made=study.workspace.cluster.made_root, **more)
 
 
 # --- processes ----------------------------------------------------------------------------------------------------------------------------

@@ -84,6 +84,15 @@ def measure(
     return found
 
 
+def nonfinite(scores: Scores) -> str:
+    """Say which scores are NaN or infinite, which no measure may rank; empty when none is."""
+    wrong = ~np.isfinite(scores.logits)
+    if not wrong.any():
+        return ""
+    named = ", ".join(scores.labels[column] for column in np.flatnonzero(wrong.any(axis=0)))
+    return f"{np.count_nonzero(wrong.any(axis=1))} of {len(wrong)} images have scores that are not finite ({named})"
+
+
 def slug(name: str) -> str:
     """Return a name as it stands in a metric: lower case, everything but letters and digits an underscore."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
