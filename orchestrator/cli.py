@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from jobs.paths import naming
 from jobs.spec import FailureKind
 from orchestrator import __version__
 from orchestrator.arguments import AsJson, Cluster, JobPrefix, MaybeSweep, Sample, SweepFile, SweepName, open_workspace, print_json
@@ -94,7 +95,9 @@ def submit(
         log = leave(planned, workspace)
         typer.echo(f"'{planned.sweep}' runs on in the background; follow it with `tail -f {log}` or `orchestrate status {planned.sweep}`")
         return
-    raise typer.Exit(run_plan(planned, workspace, sweep, wait=wait, prune=prune, as_json=as_json))
+    with naming(workspace.run.root):
+        code = run_plan(planned, workspace, sweep, wait=wait, prune=prune, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -116,7 +119,9 @@ def resume(
     planned = workspace.plan(sweep)
     only = frozenset(workspace.find_job(prefix).job_id for prefix in jobs) if jobs else None
     request = Request(resume=True, failures=frozenset(failure or ()), only=only)
-    raise typer.Exit(run_plan(planned, workspace, sweep, wait=True, request=request))
+    with naming(workspace.run.root):
+        code = run_plan(planned, workspace, sweep, wait=True, request=request)
+    raise typer.Exit(code)
 
 
 @app.command()

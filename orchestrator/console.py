@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _PLAIN_EVERY_SECONDS = 15.0
+#: A job's id, short or whole, with the folder of its shard before it.
+_JOB_ID = re.compile(r"(?:\b[0-9a-f]{2}/)?\b[0-9a-f]{12}(?:[0-9a-f]{52})?\b")
 
 
 def out(*, quiet: bool = False) -> Console:
@@ -67,6 +69,11 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def without_ids(message: str) -> str:
+    """Return a message without the jobs that it names: what is left is the same for the same trouble."""
+    return _JOB_ID.sub("…", message)
 
 
 class Following:
@@ -129,7 +136,7 @@ class Following:
 
     def _note_once(self, job: str, message: str) -> None:
         """Print the first failure of each kind; how many there were stands in the summary."""
-        kind = re.sub(r"\b[0-9a-f]{12}(?:[0-9a-f]{52})?\b", "…", message)
+        kind = without_ids(message)
         if kind not in self._noted:
             self._noted.add(kind)
             self.note(f"failed: {job[:12]} {self._names.get(job, '')}: {message}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs.paths import JobPaths
 from jobs.spec import SHORT_ID, JobSpec, Json, Stage, State
-from orchestrator.console import clock, count_table, out
+from orchestrator.console import clock, count_table, out, without_ids
 from orchestrator.errors import Error
 from orchestrator.identity import PlanChanges, code_version, diff_specs, plan_changes
 from orchestrator.ledger import JobStatus, state_of, states
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 _FOLLOW_EVERY = 0.5
-_JOB_ID = re.compile(r"\b[0-9a-f]{12}(?:[0-9a-f]{52})?\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +168,7 @@ def troubles(status: Status) -> list[str]:
     groups: dict[tuple[State, str], list[JobRow]] = {}
     for row in status.jobs:
         if row.state in (State.FAILED, State.INTERRUPTED, State.UNKNOWN):
-            groups.setdefault((row.state, _JOB_ID.sub("…", row.message)), []).append(row)
+            groups.setdefault((row.state, without_ids(row.message)), []).append(row)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     lines = [
         f"{len(rows)} {str(state).lower()}, such as {rows[0].job_id[:SHORT_ID]} {rows[0].trial}: {rows[0].message}"

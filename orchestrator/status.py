@@ -140,10 +140,11 @@ def explain(job: JobStatus) -> str:
     """Say in one line what happened to a job and what to do; empty for a job in order."""
     if job.failure is None:
         return job.message
-    # What a person caused says itself what to do; the table's words about code would contradict it.
-    by_code = job.failure is not FailureKind.ERROR or not job.for_people
-    follows = policy.sentence(job.failure) if by_code else "put that right, then `resume`"
-    return f"{job.message} ({follows})" if job.message else follows
+    follows = policy.sentence(job.failure)
+    if job.for_people and job.failure in (FailureKind.ERROR, FailureKind.DISK_FULL):
+        # What a person caused says itself what to do: the table would repeat it, or speak of code.
+        follows = "" if job.failure is FailureKind.DISK_FULL else "put that right, then `resume`"
+    return f"{job.message} ({follows})" if job.message and follows else job.message or follows
 
 
 def _group(phase: str, stage: Stage, found: Sequence[JobStatus]) -> GroupRow:

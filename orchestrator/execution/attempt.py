@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.checkpoints import is_disk_full
 from jobs.events import process_identity
 from jobs.paths import AttemptPaths, JobPaths
 from orchestrator.ledger import has_ended, write_loss
@@ -20,12 +21,15 @@ def run_attempt(job_file: Path, attempt: int, runner: str) -> int:
     """Call a runner (`module:function`) on a job and return its exit code.
 
     A process that runs many jobs outlives each of them, so an attempt without an end would look as if it still ran: when the runner
-    comes back, or raises, without having written one, the attempt is ended here as an error.
+    comes back, or raises, without having written one, the attempt is ended here as an error. Raises OSError on a full disk, where no end
+    can be written: the attempt ends with the process.
     """
     message = "the runner came back without saying how the job ended"
     try:
         code = _resolve(runner)(job_file, attempt=attempt)
     except Exception as error:
+        if is_disk_full(error):
+            raise
         code = EXIT_CRASHED
         message = "".join(traceback.format_exception_only(error)).strip()
     paths = JobPaths(job_file.parent).attempt(attempt)
