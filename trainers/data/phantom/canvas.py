@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+#: A plane of single-precision numbers (px, px).
+Field = NDArray[np.floating[Any]]
 Points = NDArray[np.float64]
 
 #: OpenCV takes coordinates in sixteenths of a pixel.

@@ -32,6 +32,11 @@ def amount(lesion: Lesion) -> float:
     return float(np.clip((lesion.margin - TRACE) / 1.2, 0, 1.6))
 
 
+def volume(lesion: Lesion) -> float:
+    """Return how much fluid an effusion is: what a reader calls an effusion is more than a trace, so it grows fast at the threshold."""
+    return float(np.clip((lesion.margin + 0.15) / 0.3, 0, 1) * (0.6 + 0.55 * np.clip(lesion.margin, 0, 1.6)))
+
+
 def heart_growth(lesion: Lesion, strength: float) -> float:
     """Return the factor by which the heart is wider."""
     return 1 + 0.36 * strength * amount(lesion)
@@ -76,7 +81,7 @@ def _where(chest: Frontal | Lateral, side: str, across: float, down: float, dept
 
 
 def _fluid(canvas: Canvas, chest: Frontal | Lateral, masks: dict[str, Field], lesion: Lesion) -> Field | None:
-    much = amount(lesion)
+    much = volume(lesion)
     if much == 0:
         return None
     total = np.zeros_like(masks["left"])
@@ -91,8 +96,8 @@ def _fluid(canvas: Canvas, chest: Frontal | Lateral, masks: dict[str, Field], le
 def _meniscus(lung: Lung, much: float, steep: float) -> Points:
     """Fluid climbs at the chest wall and falls towards the mediastinum: the upper edge is concave."""
     wall = float(lung.outer(np.array(lung.angle))) + 0.06
-    high = lung.angle - 0.08 - 0.40 * much
-    low = min(lung.dome + 0.16 - 0.20 * much, lung.angle)
+    high = lung.angle - 0.10 - 0.60 * much
+    low = min(lung.dome + 0.16 - 0.36 * much, lung.angle)
     t = np.linspace(0, 1, 24)
     top = lung.place(0.07 + (wall - 0.07) * t, low + (high - low) * t ** (2.2 + 2.5 * steep))
     return np.concatenate([top, lung.place(np.array([wall, 0.07]), lung.angle + 0.3)])
@@ -101,8 +106,8 @@ def _meniscus(lung: Lung, much: float, steep: float) -> Points:
 def _side_meniscus(lung: SideLung, much: float, steep: float) -> Points:
     """From the side fluid lies in the posterior recess and climbs along the back."""
     back = lung.deep * 0.66
-    high = lung.angle - 0.12 - 0.42 * much
-    low = lung.dome + 0.20 - 0.22 * much
+    high = lung.angle - 0.14 - 0.60 * much
+    low = lung.dome + 0.20 - 0.36 * much
     t = np.linspace(0, 1, 24)
     x = -0.55 * lung.deep + (back + 0.55 * lung.deep) * t
     y = low + (high - low) * t ** (2.2 + 2.5 * steep)
@@ -129,11 +134,13 @@ def _free_air(canvas: Canvas, chest: Frontal | Lateral, masks: dict[str, Field],
         return None, None
     side = side_of(lesion)
     lung = chest.lungs[side]
+    # Small ones hide behind the ribs and the clavicle; large ones are plain.
+    retreat = 0.005 + 0.20 * max(0.0, much - 0.30)
     reach = lung.apex + (0.45 + 0.45 * lesion.place[1] + 0.2 * much) * (lung.angle - lung.apex)
     y = np.linspace(lung.apex, min(reach, lung.angle), 24)
     left = 1 - (y - lung.apex) / (reach - lung.apex)
-    gap = (0.035 + 0.12 * much) * (1 - (1 - left) ** 2) * (0.8 + 0.4 * lesion.place[2])
-    fall = (0.03 + 0.13 * much) * left**1.5
+    gap = retreat * (1 - (1 - left) ** 2) * (0.8 + 0.4 * lesion.place[2])
+    fall = retreat * left**1.5
     if isinstance(lung, Lung):
         edge = np.maximum(lung.outer(y) - gap, lung.inner(y))
         border = np.concatenate([lung.place(np.linspace(0.12, edge[0], 6)[:-1], lung.apex + fall[0] + 0.02), lung.place(edge, y + fall)])

@@ -129,8 +129,8 @@ def frontal_anatomy(a: Anatomy, q: Acquisition, heart: float) -> Frontal:
 def frontal_lung(a: Anatomy, q: Acquisition, side: str) -> Lung:
     """Return one lung of a patient as the picture has it: breath, posture and turn included."""
     sign = SIDES[side]
-    level = 0.38 + 0.085 * q.breath + 0.05 * a.height - (0.05 if q.portable else 0.0)
-    dome = level + (0.03 + 0.05 * a.dome_left if side == "left" else 0.05 * a.dome_right)
+    level = 0.38 + 0.065 * q.breath + 0.05 * a.height - (0.05 if q.portable else 0.0)
+    dome = level + (0.03 + 0.04 * a.dome_left if side == "left" else 0.04 * a.dome_right)
     return Lung(
         sign=sign,
         wide=0.665 * (1 + 0.075 * a.width) * (1 + sign * (0.022 * a.asymmetry + 0.022 * q.turn)),
@@ -174,8 +174,8 @@ def _silhouette(a: Anatomy, q: Acquisition, spread: float, lungs: dict[str, Lung
     y = levels[0] + (levels[-1] - levels[0]) * _FINE
     left = np.interp(y, levels, (_LEFT + 0.025 * a.aorta * _KNOB) * grown + lean)
     right = np.interp(y, levels, _RIGHT * grown - lean)
-    left, right = np.convolve(left, _ROUNDING, "same"), np.convolve(right, _ROUNDING, "same")
-    y, left, right = y[2:-2], left[2:-2], right[2:-2]
+    left, right = (np.asarray(np.convolve(x, _ROUNDING, "same")[2:-2], np.float64) for x in (left, right))
+    y = y[2:-2]
     whole = np.concatenate([line(left, y), line(-right, y)[::-1]])
     # The heart's own upper border is rounded towards the great vessels.
     low = y > -0.14

@@ -52,7 +52,7 @@ class PhantomParameters:
         self._check("patients_train", self.patients_train >= 0, "0 or more")
         self._check("patients_valid", self.patients_valid >= 0, "0 or more")
         last = self.first_patient + self.patients_train + self.patients_valid
-        self._check("first_patient", 1 <= self.first_patient and last <= MAX_PATIENTS, f"from 1 to {MAX_PATIENTS} with all its patients")
+        self._check("first_patient", self.first_patient >= 1 and last <= MAX_PATIENTS, f"from 1 to {MAX_PATIENTS} with all its patients")
         self._check("px", 32 <= self.px <= 2048, "32 to 2048")
         self._check("strength", 0 <= self.strength <= 4, "0 to 4")
         self._check("lateral_share", 0 <= self.lateral_share <= 1, "0 to 1")

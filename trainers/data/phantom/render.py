@@ -144,9 +144,9 @@ def _attenuation(
     if shapes.patch is not None:
         filled *= 1 - np.float32(strength * (0.20 + 0.22 * min(by["consolidation"], 1.0))) * shapes.patch
     if shapes.free_air is not None:
-        filled += np.float32(0.12 * strength) * shapes.free_air
+        filled += np.float32(0.15 * strength) * shapes.free_air
     if shapes.fluid is not None:
-        filled *= 1 - np.float32(min(1.0, 0.85 * strength)) * canvas.soften(shapes.fluid, 0.012)
+        filled *= 1 - np.float32(min(1.0, 0.95 * strength)) * canvas.soften(shapes.fluid, 0.012)
     # The heart lies where air would be: it takes air away instead of adding to what is full already.
     filled *= 1 - 0.34 * layers.middle - 0.46 * layers.heart * canvas.soften(layers.heart, 0.07)
     air = lungs * (0.30 + 0.70 * canvas.soften(lungs, 0.11))
@@ -156,7 +156,7 @@ def _attenuation(
         branches *= 1 - np.float32(min(1.0, strength)) * shapes.free_air
     total += branches
     if shapes.pleura is not None:
-        total += np.float32(0.08 * strength) * shapes.pleura
+        total += np.float32(0.075 * strength) * shapes.pleura
     if shapes.knot is not None:
         total += np.float32(0.125 * strength * min(1.2, 0.4 + by["nodule"])) * shapes.knot
     total += (np.float32(1 + 0.12 * a.ribs) * layers.bones + layers.other) * layers.body
