@@ -6,8 +6,8 @@ what its pick saw and its test metrics. One more run, tagged `orch.kind=sweep`, 
 What a run should hold is an `Entry`, a function of the files. A run whose tag `orch.digest` is the entry's is left alone. Otherwise what
 is missing is sent; a run that says something else than the files (a label was renamed, a winner is scored with other settings) is
 replaced, because params and metric points cannot be taken back. A run whose job the plan no longer has is deleted the way the UI deletes,
-and comes back with its job. So the mirror after a sync is the same as one that is built from nothing. Runs without `orch.kind`, and tags
-that people set, are theirs.
+and comes back with its job. So the mirror after a sync is the same as one that is built from nothing, and several run roots may share one.
+Runs without `orch.kind`, and tags that people set, are theirs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from filelock import FileLock, Timeout
 
 from jobs.paths import RunPaths
 from jobs.spec import canonical_json
@@ -31,6 +29,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.ledger import JobStatus
 from orchestrator.mirror.curves import experiment_note, report_entry
 from orchestrator.mirror.entries import SWEEP, Entry, Point, content_digest
+from orchestrator.mirror.stores import PATIENCE, QUIET, artifact_location, default_uri, is_server, locked, make_durable, shown, sqlite_file
 from orchestrator.mirror.trials import trial_entries
 from orchestrator.mirror.views import is_ours, saved_views
 from orchestrator.model import Plan
@@ -43,16 +42,10 @@ if TYPE_CHECKING:
 METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
-LOCK_TIMEOUT = 900.0
+_SHOWN = 300
 KIND, DIGEST, POINTS, ARTIFACTS, JOB = "orch.kind", "orch.digest", "orch.points", "orch.artifacts", "job"
 #: Tags of ours that a run may lose again (a failure, once the job has succeeded).
 _PASSING = ("failure", "failure_message", "picked", "checkpoint", "parent_jobs", "draw_sha256")
-#: Keeps MLflow from calling home and from printing links; what it starts inherits it.
-QUIET: Mapping[str, str] = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 _Item = TypeVar("_Item")
 
 
@@ -75,11 +68,6 @@ class Synced:
 # --- the store ---------------------------------------------------------------------------------------------------------------------------
 
 
-def default_uri(run: RunPaths) -> str:
-    """Return the tracking URI of a run root: one sqlite file beside the jobs."""
-    return f"sqlite:///{(run.mlflow / 'mlflow.db').resolve()}"
-
-
 def experiment_name(plan: Plan) -> str:
     """Return the name of a plan's experiment; a sample run never lands among real ones."""
     return f"{plan.sweep} (sample)" if plan.sample else plan.sweep
@@ -97,7 +85,7 @@ def prepare(run: RunPaths, experiment: str, *, uri: str = "") -> str:
 
 def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Experiment:
     store = uri or default_uri(run)
-    location = _artifact_location(run, name, uri)
+    location = artifact_location(run, name, uri)
     found = client.get_experiment_by_name(name)
     if found is None:
         return client.get_experiment(client.create_experiment(name, artifact_location=location))
@@ -105,7 +93,7 @@ def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Exp
         client.restore_experiment(found.experiment_id)
     if sqlite_file(store) is not None and found.artifact_location != location:
         raise TrackingError(
-            f"the MLflow store {store} keeps artifacts under {found.artifact_location}, where it was made. It is only a mirror: "
+            f"the MLflow store {shown(store)} keeps artifacts under {found.artifact_location}, where it was made. It is only a mirror: "
             "delete it and type `orchestrate sync`"
         )
     return found
@@ -138,63 +126,30 @@ def _without_waiting(connection: Any, _record: object) -> None:
         connection.execute("PRAGMA synchronous=OFF")
 
 
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file of a sqlite URI; None for every other store."""
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).resolve() if uri.startswith("sqlite:///") else None
-
-
-def _artifact_location(run: RunPaths, experiment: str, uri: str) -> str | None:
-    """Return where artifacts go: beside a sqlite file, under the run root with another database, where a server says otherwise."""
-    store = uri or default_uri(run)
-    if store.startswith(("http://", "https://", "databricks")):
-        return None
-    database = sqlite_file(store)
-    beside = run.mlflow.resolve() if database is None else database.parent
-    return (beside / "artifacts" / experiment).as_uri()
-
-
 @contextmanager
 def _answering(run: RunPaths, uri: str) -> Iterator[MlflowClient]:
     """Hold the lock of a store and give a client of it. Raises TrackingError when the store does not do what it is asked."""
     os.environ.update(QUIET)
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    with _locked(run, uri):
+    store = uri or default_uri(run)
+    with locked(run, uri):
         try:
             yield _client(run, uri)
-            database = sqlite_file(uri or default_uri(run))
+            database = sqlite_file(store)
             if database is not None:
-                _make_durable(database)
+                make_durable(database)
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise TrackingError(
-                f"the MLflow store {uri or default_uri(run)} cannot be used: {said}. It is only a mirror: name another under `mlflow:` in "
-                "the cluster config, or move it away and type `orchestrate sync`"
-            ) from error
-
-
-def _make_durable(file: Path) -> None:
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _locked(run: RunPaths, uri: str) -> Iterator[None]:
-    """Hold the lock of a store: beside its file, so that two run roots that share it wait for each other."""
-    database = sqlite_file(uri or default_uri(run))
-    file = run.mlflow / "lock" if database is None else database.with_name(f"{database.name}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(file, timeout=LOCK_TIMEOUT):
-            yield
-    except Timeout:
-        raise TrackingError(
-            f"{file}: another sync has held the lock for {LOCK_TIMEOUT:.0f} s; look for it with `fuser {file}` and end it"
-        ) from None
+            said = (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN]
+            remedy = (
+                "start it, or take `mlflow:` out of the cluster config"
+                if is_server(store)
+                else "it is only a mirror: name another under `mlflow:` in the cluster config, or move it away and type `orchestrate sync`"
+            )
+            raise TrackingError(f"the MLflow store {shown(store)} cannot be used ({said}); {remedy}") from error
 
 
 # --- files -> MLflow ---------------------------------------------------------------------------------------------------------------------
@@ -216,7 +171,7 @@ def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "", statuses: 
         report = report_entry(plan, run, time=last)
         if report is not None:
             mirror.put(report)
-        mirror.remove_others()
+        mirror.remove_others(job.job_id for job in plan.jobs)
         _describe(client, experiment, plan, () if report is None else report.points)
         return Synced(experiment=experiment.experiment_id, runs=trials, **mirror.counts)
 
@@ -237,7 +192,6 @@ class _Mirror:
         self._client = client
         self._experiment = experiment
         self._known, self._spare = self._find()
-        self._seen: set[str] = set()
         self.counts = {"created": 0, "updated": 0, "replaced": 0, "removed": 0, "metrics": 0}
 
     def _find(self) -> tuple[dict[str, Run], list[Run]]:
@@ -271,7 +225,6 @@ class _Mirror:
 
     def put(self, entry: Entry) -> None:
         """Make the run of an entry say what the entry says."""
-        self._seen.add(entry.key)
         known = self._known.get(entry.key)
         if known is None:
             self._create(entry, {})
@@ -287,9 +240,13 @@ class _Mirror:
             self._fill(known.info.run_id, entry, known.data.params, known.data.metrics, known.data.tags)
             self.counts["updated"] += 1
 
-    def remove_others(self) -> None:
-        """Delete, as the UI does, runs whose job is not in the plan, and runs that stand for a job a second time."""
-        for one in [*self._spare, *(run for key, run in self._known.items() if key not in self._seen)]:
+    def remove_others(self, planned: Iterable[str]) -> None:
+        """Delete, as the UI does, runs whose job is not planned any more, and runs that stand for a job a second time.
+
+        A run of a planned job without files stays: they may lie in another run root.
+        """
+        wanted = {*planned, SWEEP}
+        for one in [*self._spare, *(run for key, run in self._known.items() if key not in wanted)]:
             if not _is_deleted(one):
                 self._client.delete_run(one.info.run_id)
                 self.counts["removed"] += 1

@@ -12,6 +12,7 @@ from jobs.events import read_events
 from jobs.paths import AttemptPaths, JobPaths, RunPaths
 from jobs.spec import JobSpec, Json, Scalar, Stage, State, pretty_json, spec_to_json
 from orchestrator.arms import Arm, arm_labels
+from orchestrator.errors import Error
 from orchestrator.expansion.labels import label_text
 from orchestrator.expansion.points import AFTER
 from orchestrator.expansion.replicates import DRAW, FOLD, SEED, SIZE_LABELS
@@ -103,6 +104,14 @@ def _varying(trains: Sequence[JobSpec]) -> dict[str, frozenset[str]]:
     }
 
 
+def _environment(attempt: AttemptPaths) -> Mapping[str, Any]:
+    """Return what an attempt noted of its machine; nothing when that note is damaged: nothing follows from it."""
+    try:
+        return read_json(attempt.env) or {}
+    except Error:
+        return {}
+
+
 def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], status: JobStatus) -> Entry:
     paths = study.run.job(spec.job_id)
     result = read_json(paths.result)
@@ -119,7 +128,7 @@ def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], statu
         ended=ended,
         params=_params(spec, study, result),
         tags=_tags(spec, study, attempts[-1], status, outcome) | _draw_tags(result),
-        first_tags={"git_sha": code} if (code := str((read_json(attempts[-1].env) or {}).get("code") or study.code)) else {},
+        first_tags={"git_sha": code} if (code := str(_environment(attempts[-1]).get("code") or study.code)) else {},
         points=points_of([(attempt, _start(events[attempt.number], attempt)) for attempt in attempts]),
         finals=finals_of(outcome),
         artifacts=_artifacts(spec, paths, attempts, result, outcome),

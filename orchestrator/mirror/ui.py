@@ -17,8 +17,8 @@ from pathlib import Path
 
 from jobs.paths import RunPaths
 from orchestrator.errors import TrackingError
+from orchestrator.mirror.stores import QUIET, default_uri, is_server, sqlite_file
 from orchestrator.mirror.views import CURVES, DRAWS
-from orchestrator.tracking import QUIET, default_uri, sqlite_file
 
 LOOPBACK = "127.0.0.1"
 #: Importing MLflow and its server takes a while on a small machine.
@@ -44,7 +44,7 @@ def serve(run: RunPaths, *, uri: str = "", port: int = 5000) -> UiCommand:
     Raises TrackingError when nothing was synced yet, when the store is a server that has its own page, or when the port is taken.
     """
     store = uri or default_uri(run)
-    if store.startswith(("http://", "https://")):
+    if is_server(store):
         raise TrackingError(f"the MLflow of this cluster is a server: open {store} in a browser")
     database = sqlite_file(store)
     if database is not None and not database.exists():

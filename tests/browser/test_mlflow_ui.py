@@ -22,7 +22,7 @@ from orchestrator.mirror import ui as mlflow_ui
 from orchestrator.mirror.ui import UiCommand
 from orchestrator.mirror.views import CURVES, DRAWS
 from tests.orchestrator.mirror.mirrored import runs_of
-from tests.orchestrator.mirror.played import Player, plan_of
+from tests.orchestrator.mirror.played import SWEEP, Player, plan_of
 from tests.orchestrator.mirror.test_curves import report_of, write_report
 
 BROWSER = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -100,8 +100,7 @@ def seen() -> Iterator[Seen]:
 
 @pytest.mark.needs("chromium")
 def test_an_experiment_opens_on_its_draws(ui: UiCommand, seen: Seen, tmp_path: Path) -> None:
-    (name, address), *others = mlflow_ui.links(ui).items()
-    assert (name, others) == ("play", [])
+    address = mlflow_ui.links(ui)["play"]
     # The runs that a pick chose, in their groups, with the columns of the study; everything else is left out by the view's filter.
     seen.open(address, "finetune-none-0.1-d01", "finetune/after=none|fraction=0.1", "label_fraction", "test/phantom/auroc_macro")
     seen.picture(tmp_path / "draws.png")
@@ -157,6 +156,18 @@ def test_the_ui_is_for_this_machine_only(ui: UiCommand) -> None:
     port = int(ui.address.rpartition(":")[2])
     listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"]
     assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+
+
+def test_a_server_is_a_store_too(ui: UiCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = plan_of(tmp_path, SWEEP.replace("sweep: play", "sweep: sequel"))
+    run = RunPaths(tmp_path / "run")
+    Player(run=run).play(plan.jobs)
+    first = tracking.sync(plan, run, uri=ui.address)
+    assert (first.created, first.metrics > 0) == (11, True)
+    second = tracking.sync(plan, run, uri=ui.address)
+    assert (second.created, second.updated, second.metrics) == (0, 0, 0)
+    assert list(mlflow_ui.links(ui)) == ["play", "sequel"]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_keeps_the_ui_from_starting_is_said(ui: UiCommand, run: RunPaths, tmp_path: Path) -> None:

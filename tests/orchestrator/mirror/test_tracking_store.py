@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 from jobs.paths import RunPaths
 from orchestrator import tracking
 from orchestrator.errors import TrackingError
+from orchestrator.mirror.stores import shown
 from orchestrator.model import Plan
 from orchestrator.plans import write_plan
 from tests.orchestrator.mirror.mirrored import client_of, export, rebuilt, seed_database
@@ -102,6 +104,15 @@ def test_a_store_that_cannot_be_used_says_what_to_do(plan: Plan, run: RunPaths, 
         tracking.sync(plan, run, uri=f"sqlite:///{tmp_path}/broken.db")
 
 
+def test_a_server_that_is_down_says_what_to_do(plan: Plan, run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        with pytest.raises(TrackingError, match=rf"the MLflow store {address} cannot be used \(.*\); start it, or take `mlflow:` out of"):
+            tracking.sync(plan, run, uri=address)
+
+
 def test_a_run_root_may_have_an_awkward_name(plan: Plan, template: Path, tmp_path: Path) -> None:
     run = RunPaths(tmp_path / "it's a #1 100% run\u00e9")
     seed_database(run, template)
@@ -117,6 +128,28 @@ def test_run_roots_can_share_a_store(plan: Plan, run: RunPaths, template: Path, 
     assert tracking.sync(plan, away, uri=tracking.default_uri(run)).created == 11
     assert not away.mlflow.exists()
     assert export(run, "play") == rebuilt(away, plan, tmp_path / "again", template)
+
+
+def test_run_roots_that_share_a_store_leave_each_other_alone(plan: Plan, run: RunPaths, template: Path, tmp_path: Path) -> None:
+    """The same sweep runs on two clusters, a half of it on each."""
+    other = RunPaths(tmp_path / "other")
+    half = [job for job in plan.jobs if job.labels.get("after") == "none"]
+    Player(run=run).play(half)
+    Player(run=other).play(job for job in plan.jobs if job not in half)
+    store = tracking.default_uri(run)
+    for root, created in ((run, 3), (other, 8), (run, 0), (other, 0)):
+        synced = tracking.sync(plan, root, uri=store)
+        assert (synced.created, synced.updated, synced.removed) == (created, 0, 0)
+    whole = RunPaths(tmp_path / "whole")
+    shutil.copytree(other.root, whole.root)
+    shutil.copytree(run.root / "jobs", whole.root / "jobs", dirs_exist_ok=True)
+    assert export(run, "play") == rebuilt(whole, plan, tmp_path / "again", template)
+
+
+def test_a_password_is_not_shown() -> None:
+    assert shown("postgresql+psycopg2://me:secret@db:5432/x") == "postgresql+psycopg2://me:***@db:5432/x"
+    for store in ("sqlite:////a/b.db", "http://127.0.0.1:5000", "postgresql://me@db/x"):
+        assert shown(store) == store
 
 
 def test_a_sample_never_lands_among_real_runs(plan: Plan) -> None:
