@@ -110,14 +110,13 @@ class CheckpointStore:
     def file(self, name: str, suffix: str) -> Path:
         """Return a file of a kept checkpoint. Raises WeightsError when it is not there or not what was written."""
         manifest = self._manifest(name)
+        again = f"delete {self.folder.parent} and type `orchestrate resume SWEEP`, which runs that job again"
         if manifest is None or suffix not in manifest["files"]:
             known = ", ".join(entry["name"] for entry in self.kept()) or "none"
-            raise WeightsError(
-                f"{self.folder}: no {suffix} file of checkpoint '{name}' (kept here: {known}); run the job that writes it again"
-            )
+            raise WeightsError(f"{self.folder}: no {suffix} file of checkpoint '{name}' (kept here: {known}); {again}")
         fault = self._fault(name, only=suffix)
         if fault:
-            raise WeightsError(f"{self.folder / name}.{suffix} is not what was written: {fault}; run the job that writes it again")
+            raise WeightsError(f"{self.folder / name}.{suffix} is not what was written: {fault}; {again}")
         return self.folder / manifest["files"][suffix]["file"]
 
     # --- files ---------------------------------------------------------------------------------------------------------------------------

@@ -202,7 +202,7 @@ def _read_once(file: Path, _changed: int, _inode: int) -> Intent | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(f"{file}: not the record of a submission ({error!r}); move it away and submit again") from None
+        raise LedgerError(f"{file}: not the record of a submission ({error}); move it away and submit again") from None
 
 
 def _is_live(intent: Intent, run: RunPaths, clock: _FileClock) -> bool:

@@ -24,11 +24,15 @@ def write_plan(path: Path, plan: Plan) -> None:
 
 def read_plan(path: Path) -> Plan:
     """Read a plan. Raises FileNotFoundError, or LedgerError for a file that is no plan."""
-    text = path.read_text(encoding="utf-8")
+    content = path.read_bytes()
     try:
-        return plan_from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(f"{path}: not a plan ({error!r}); move it away and submit the sweep again") from error
+        return plan_from_json(json.loads(content.decode()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LedgerError(f"{path}: not a plan ({_cause(error)}); move it away and submit the sweep again") from error
+
+
+def _cause(error: Exception) -> str:
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def plan_text(plan: Plan) -> str:

@@ -235,7 +235,9 @@ def _is_described(run: RunPaths, spec: JobSpec) -> bool:
     try:
         text = path.read_text(encoding="utf-8")
         if text != pretty_json(spec_to_json(spec)):
-            refuse_mismatch(json.loads(text), spec)
+            stored = json.loads(text)
+            refuse_mismatch(stored, spec)
+            return stored["job_id"] == spec.job_id
     except IdentityError as error:
         raise IdentityError(f"{path}: {error}") from None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
