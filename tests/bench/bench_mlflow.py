@@ -18,7 +18,7 @@ RUNS = 300
 #: 40 metric keys a run: `train/loss`, `train/lr`, `val/auroc_macro`, `val/loss` and one for each of these.
 FINDINGS = tuple(f"finding_{index:02d}" for index in range(36))
 #: Runs that are logged call by call: they take long enough.
-BESIDE = 20
+BESIDE = 8
 
 
 def measure() -> list[Row]:
