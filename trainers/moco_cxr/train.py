@@ -221,12 +221,18 @@ class MomentumContrast:
 
 
 def _of_all_processes(values: Tensor) -> Tensor:
-    """Return the rows of all processes, rank 0's first."""
+    """Return the rows of all processes, rank 0's first; shares of a batch may differ in length."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return values
-    everyone = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(everyone, values)
-    return torch.cat(everyone)
+    mine = torch.tensor([len(values)], device=values.device)
+    counts = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(counts, mine)
+    lengths = [int(count) for count in counts]
+    padded = values.new_zeros((max(lengths), *values.shape[1:]))
+    padded[: len(values)] = values
+    everyone = [torch.empty_like(padded) for _ in lengths]
+    distributed.all_gather(everyone, padded)
+    return torch.cat([rows[:length] for rows, length in zip(everyone, lengths, strict=True)])
 
 
 def _check(config: Config, images: int, card: str) -> None:
