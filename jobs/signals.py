@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 #: The exit code of a job that was asked to stop, saved, and can be resumed. Not one of the shell's (126 and up) and not of `jobs.main`.
@@ -36,6 +36,23 @@ class Flag:
         return self.signal is not None
 
 
+#: Who in this very process wants to hear of a signal, whatever job it comes to.
+_listeners: list[Callable[[int], None]] = []
+
+
+@contextlib.contextmanager
+def listening(listener: Callable[[int], None]) -> Iterator[None]:
+    """Call a function with every stopping signal that comes while a job in this process watches for it.
+
+    Whoever runs jobs one after the other in its own process needs it: a job that ends before it looks at its flag says nothing of it.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
 @contextlib.contextmanager
 def watch_signals() -> Iterator[Flag]:
     """Set the flag that is given on a stopping signal, and put the old handlers back at the end.
@@ -57,6 +74,8 @@ def watch_signals() -> Iterator[Flag]:
                 raise KeyboardInterrupt
             interrupted = True
         flag.set(signum)
+        for listener in _listeners:
+            listener(signum)
 
     before = {signum: signal.getsignal(signum) for signum in STOPPING}
     for signum in STOPPING:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from jobs.paths import RunPaths, naming, write_atomically
+from jobs.signals import listening
 from jobs.spec import JobSpec, Json, State, pretty_json, spec_to_json
 from orchestrator import intents, ledger
 from orchestrator.backends import base
@@ -346,10 +347,12 @@ def _halting(halt: Halt) -> Iterator[None]:
             raise KeyboardInterrupt
         halt.want()
 
-    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    halting = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {signum: signal.signal(signum, handle) for signum in halting}
     before[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
-        yield
+        with listening(lambda signum: halt.want() if signum in halting else None):
+            yield
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)

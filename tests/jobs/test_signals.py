@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from jobs.signals import EXIT_STOPPED, STOPPING, watch_signals
+from jobs.signals import EXIT_STOPPED, STOPPING, listening, watch_signals
 
 
 @pytest.mark.parametrize("signum", STOPPING)
@@ -53,6 +53,18 @@ def test_nested_watches_each_have_their_own_flag() -> None:
         assert not outer.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         assert outer.is_set()
+
+
+def test_whoever_runs_the_job_in_this_process_hears_of_it_too() -> None:
+    heard: list[int] = []
+    with listening(heard.append):
+        with watch_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+        assert heard == [signal.SIGTERM, signal.SIGINT]
+    with watch_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert heard == [signal.SIGTERM, signal.SIGINT]
 
 
 def test_outside_the_main_thread_it_does_nothing() -> None:
