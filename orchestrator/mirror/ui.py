@@ -79,7 +79,7 @@ def show(command: UiCommand, say: Callable[[str], None]) -> int:
     Raises TrackingError when it does not come up.
     """
     process = start(command)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         wait_until_it_answers(process, command)
         for name, link in links(command).items():
@@ -90,6 +90,7 @@ def show(command: UiCommand, say: Callable[[str], None]) -> int:
         return 0
     finally:
         stop(process)
+        signal.signal(signal.SIGTERM, before)
 
 
 def links(command: UiCommand) -> dict[str, str]:
