@@ -1,14 +1,14 @@
 """What a person can cause, as a tree. The command line catches `Error` only; anything else is a fault of ours.
 
-    Error (trainers.errors)          a sentence: place, what is wrong, what to type; exit code 2
-    ├── DataError, WeightsError      (trainers.errors) raised on the node and at plan time
-    ├── SweepError                   a sweep file; carries file, line, column and the dotted path
-    ├── ClusterError                 a cluster config, or a request that no partition can meet
-    ├── IdentityError                a stored result and the plan disagree about what a job is
-    ├── LedgerError                  the run root holds something that it should not
-    ├── TrackingError                the MLflow mirror
-    ├── ReportError                  results that cannot be compared, or are not there yet
-    └── BackendError                 submission; `transient` says whether trying again may help
+Error (trainers.errors)          a sentence: place, what is wrong, what to type; exit code 2
+├── DataError, WeightsError      (trainers.errors) raised on the node and at plan time
+├── SweepError                   a sweep file; carries file, line, column and the dotted path
+├── ClusterError                 a cluster config, or a request that no partition can meet
+├── IdentityError                a stored result and the plan disagree about what a job is
+├── LedgerError                  the run root holds something that it should not
+├── TrackingError                the MLflow mirror
+├── ReportError                  results that cannot be compared, or are not there yet
+└── BackendError                 submission; `transient` says whether trying again may help
 """
 
 from __future__ import annotations
