@@ -10,14 +10,12 @@ from typing import Any
 
 from jobs.events import read_events
 from jobs.paths import AttemptPaths, JobPaths, RunPaths
-from jobs.spec import JobSpec, Json, Scalar, Stage, State, pretty_json, spec_to_json
-from orchestrator.arms import Arm, arm_labels
+from jobs.spec import JobSpec, Json, Stage, State, pretty_json, spec_to_json
 from orchestrator.errors import Error
 from orchestrator.expansion.labels import label_text
-from orchestrator.expansion.points import AFTER
-from orchestrator.expansion.replicates import DRAW, FOLD, SEED, SIZE_LABELS
 from orchestrator.ledger import JobStatus, states
 from orchestrator.mirror.entries import PARAM_LENGTH, TAG_LENGTH, Entry, clean_key, content_digest
+from orchestrator.mirror.names import Names
 from orchestrator.mirror.outcomes import Outcome, finals_of, outcomes_of, read_json, test_table, validation_table
 from orchestrator.mirror.series import points_of
 from orchestrator.model import Plan
@@ -46,9 +44,7 @@ class _Study:
     run: RunPaths
     digest: str
     by_id: Mapping[str, JobSpec]
-    arm_names: frozenset[str]
-    #: Phase -> labels that differ between its train jobs.
-    varying: Mapping[str, frozenset[str]]
+    names: Names
     #: Phases whose winners are evaluated: what they train on is labelled.
     evaluated: frozenset[str]
     outcomes: Mapping[str, Outcome]
@@ -62,7 +58,7 @@ def trial_entries(plan: Plan, run: RunPaths, *, code: str = "", statuses: Mappin
     """
     trains = [spec for spec in plan.jobs if spec.stage is Stage.TRAIN]
     known = statuses if statuses is not None else states(run, [spec.job_id for spec in trains])
-    study = _study(plan, run, trains, code)
+    study = _study(plan, run, code)
     for spec in trains:
         attempts = [attempt for attempt in run.job(spec.job_id).attempts() if attempt.claim.exists()]
         status = known[spec.job_id]
@@ -76,32 +72,17 @@ def plan_digest(plan: Plan) -> str:
     return content_digest("\n".join(sorted(job.job_id for job in plan.jobs)).encode())
 
 
-def _study(plan: Plan, run: RunPaths, trains: Sequence[JobSpec], code: str) -> _Study:
+def _study(plan: Plan, run: RunPaths, code: str) -> _Study:
     return _Study(
         plan=plan,
         run=run,
         digest=plan_digest(plan),
         by_id=plan.by_id(),
-        arm_names=arm_labels(plan),
-        varying=_varying(trains),
+        names=Names.of(plan),
         evaluated=frozenset(spec.phase for spec in plan.jobs if spec.stage is Stage.EVALUATE),
         outcomes=outcomes_of(plan, run),
         code=code,
     )
-
-
-def _varying(trains: Sequence[JobSpec]) -> dict[str, frozenset[str]]:
-    grouped: dict[str, list[Mapping[str, Scalar]]] = {}
-    for spec in trains:
-        grouped.setdefault(spec.phase, []).append(spec.labels)
-    return {
-        phase: frozenset(
-            name
-            for name in {name for labels in listed for name in labels}
-            if len({label_text(labels[name]) if name in labels else None for labels in listed}) > 1
-        )
-        for phase, listed in grouped.items()
-    }
 
 
 def _environment(attempt: AttemptPaths) -> Mapping[str, Any]:
@@ -122,7 +103,7 @@ def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], statu
     outcome = study.outcomes.get(spec.job_id, Outcome())
     return Entry(
         key=spec.job_id,
-        name=run_name(spec, study.varying.get(spec.phase, frozenset()), study.arm_names),
+        name=study.names.run_name(spec),
         status=word,
         started=_milliseconds(times[0]),
         ended=ended,
@@ -149,44 +130,12 @@ def _word(status: JobStatus, attempts: Sequence[AttemptPaths], *, done: bool) ->
 # --- names, params, tags -----------------------------------------------------------------------------------------------------------------
 
 
-def run_name(spec: JobSpec, varying: frozenset[str], arm_names: frozenset[str]) -> str:
-    """Return a short name such as `finetune-pretrain-0.01-d03`: the phase, what tells its arms apart, the size, the replicate."""
-    arm: list[str] = []
-    last: list[str] = []
-    for name, value in spec.labels.items():
-        plain = name.rpartition(".")[2]
-        if plain in (DRAW, FOLD, SEED):
-            last.append(f"{plain[0]}{value:02d}" if isinstance(value, int) else f"{plain[0]}{_short(value)}")
-        elif plain in SIZE_LABELS:
-            last.insert(0, _short(value))
-        elif name not in varying:
-            continue
-        elif plain == AFTER:
-            arm.insert(0, _short(value))
-        else:
-            arm.append(_short(value) if name in arm_names and isinstance(value, str) else f"{plain}={_short(value)}")
-    return "-".join([spec.phase, *arm, *last])[:240]
-
-
-def cell_of(spec: JobSpec, arm_names: frozenset[str]) -> str:
-    """Return what replicates share, as the report calls it: the arm, and the number of labels."""
-    arm = Arm(phase=spec.phase, labels={name: value for name, value in spec.labels.items() if name in arm_names}).name
-    plain = {name.rpartition(".")[2]: value for name, value in spec.labels.items()}
-    sizes = [f"{name}={value:g}" for name in sorted(SIZE_LABELS) if isinstance(value := plain.get(name), (int, float))]
-    return "|".join([arm, *sizes])[:TAG_LENGTH]
-
-
-def _short(value: Scalar) -> str:
-    """Return a label's value for a name: of a path its last part."""
-    return " ".join(label_text(value).rpartition("/")[2].split())[:60] or "none"
-
-
 def _params(spec: JobSpec, study: _Study, result: Mapping[str, Any] | None) -> dict[str, str]:
     """Return what runs are grouped and compared by: labels, then the scalars of the config, then what was drawn.
 
     A param can be written once. These never change while a job lives: what a pick decides, and the size of a draw, are added when known.
     """
-    values: dict[str, Json] = {f"label_{name}" if name in SIZE_LABELS else name: value for name, value in spec.labels.items()}
+    values: dict[str, Json] = {study.names.params[spec.phase][name]: value for name, value in spec.labels.items()}
     cards = [str(source.get("card")) for source in spec.data.get("sources", ())]
     further: list[Mapping[str, Json]] = [
         spec.config,
@@ -232,7 +181,7 @@ def _tags(spec: JobSpec, study: _Study, last: AttemptPaths, status: JobStatus, o
     tags = {
         "sweep": plan.sweep,
         "phase": spec.phase,
-        "cell": cell_of(spec, study.arm_names),
+        "cell": study.names.cell(spec),
         "plan": study.digest,
         "attempt": str(last.number),
         "trial": spec.trial,

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.spec import Json, Stage, canonical_json
-from orchestrator.expansion.replicates import DRAW, FOLD, SEED, SIZE_LABELS
+from orchestrator.expansion.replicates import DRAW, FOLD, SEED
 from orchestrator.mirror.entries import Point, clean_key
-from orchestrator.model import AxisKind, Plan
+from orchestrator.mirror.names import Names
+from orchestrator.model import Plan
 
 TAG = "mlflow.sharedViewState."
 CURVES, DRAWS = "orchestrate-curves", "orchestrate-draws"
@@ -140,10 +141,11 @@ def _draws(plan: Plan) -> dict[str, Json]:
     """Show the runs that a pick chose, grouped by what replicates share, with the mean of each group in a chart."""
     title = "Mean over draws"
     metrics = headline_metrics(plan)
-    names = [axis.name for axis in plan.axes if axis.kind is not AxisKind.REPLICATE]
-    sizes = [f"label_{name}" for name in sorted(SIZE_LABELS) if any(name in job.labels for job in plan.jobs)]
-    repeats = [name for name in (DRAW, SEED, FOLD) if any(name in job.labels for job in plan.jobs)]
-    params = dict.fromkeys([*names, *sizes, "n_labeled", *repeats])
+    named = Names.of(plan).params
+    shown = {phase: params for phase, params in named.items() if phase in {job.phase for job in plan.jobs if job.stage is Stage.EVALUATE}}
+    labels = {label: param for params in (shown or named).values() for label, param in params.items()}
+    repeats = [param for label, param in labels.items() if label.rpartition(".")[2] in (DRAW, SEED, FOLD)]
+    params = dict.fromkeys([*(param for param in labels.values() if param not in repeats), "n_labeled", *repeats])
     columns = [f"params.`{clean_key(name)}`" for name in params] + [f"metrics.`{key}`" for key in metrics]
     grouped = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "cell"}]}
     return _state(

@@ -202,14 +202,16 @@ def test_the_ui_says_where_it_is_and_leaves_nothing_behind(run: RunPaths, number
         [sys.executable, "-c", _SHOW, str(run.root), str(port)], stdout=subprocess.PIPE, text=True, cwd=Path(tracking.__file__).parents[1]
     )
     assert shown.stdout is not None
-    said: list[str] = []
-    while not said or not said[-1].startswith("MLflow UI: "):
-        said.append(shown.stdout.readline())
-        assert said[-1], "it ended before it answered"
+    try:
+        said: list[str] = []
+        while not said or not said[-1].startswith("MLflow UI: "):
+            said.append(shown.stdout.readline())
+            assert said[-1], "it ended before it answered"
+    finally:
+        shown.send_signal(number)
+    assert shown.wait(timeout=60) == 0
     assert said[0] == f"play: http://127.0.0.1:{port}/{mlflow_ui.page('1', DRAWS)}\n"
     assert said[-1] == f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
-    shown.send_signal(number)
-    assert shown.wait(timeout=60) == 0
     assert not _mentioning(str(port))
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from jobs.paths import RunPaths
 from jobs.spec import Stage, pretty_json, spec_to_json
 from orchestrator import tracking
-from orchestrator.arms import arm_labels
-from orchestrator.mirror.trials import cell_of
+from orchestrator.mirror.names import Names
 from orchestrator.model import Plan
 from orchestrator.report.design import Design
 from tests.orchestrator.mirror.mirrored import client_of, runs_of
@@ -32,7 +31,7 @@ def test_runs_carry_what_people_group_by(plan: Plan, run: RunPaths) -> None:
     ]
     one = runs["finetune-pretrain-lr=0.001-0.1-d01"]
     job = next(job for job in trains(plan) if job.labels.get("lr") == 0.001 and job.labels["draw"] == 1)
-    expected = {"after": "pretrain", "label_fraction": "0.1", "draw": "1", "arch": "slim", "init": "random", "lr": "0.001"}
+    expected = {"after": "pretrain", "label_fraction": "0.1", "draw": "1", "arch": "slim", "init": "random", "pretrain.lr": "0.001"}
     expected |= {"n_labeled": "20", "n_labeled_patients": "10", "trainer": "classification", "data": "phantom", "freeze": "backbone"}
     expected |= {"training_seed": str(job.seed), "seed": str(job.seed), "phase": "finetune"}
     assert {key: one.data.params.get(key) for key in expected} == expected
@@ -84,11 +83,21 @@ def test_metrics_are_those_of_the_files(plan: Plan, run: RunPaths) -> None:
 
 
 def test_the_cell_is_the_reports_arm_and_size(plan: Plan) -> None:
-    design = Design.of(plan)
+    design, names = Design.of(plan), Names.of(plan)
     places = [design.place(job) for job in plan.jobs if job.stage is Stage.EVALUATE]
-    cells = {cell_of(job, arm_labels(plan)) for job in trains(plan)}
-    assert cells == {f"{place.arm}|{place.size}" for place in places}
-    assert cell_of(trains(plan, "pretrain")[0], arm_labels(plan)) == "pretrain"
+    assert {names.cell(job) for job in trains(plan)} == {f"{place.arm}|{place.size}" for place in places}
+    assert names.cell(trains(plan, "pretrain")[0]) == "pretrain"
+
+
+def test_a_label_of_the_pretraining_does_not_hide_what_the_run_was_trained_with(plan: Plan, run: RunPaths) -> None:
+    Player(run=run).play(plan.jobs)
+    tracking.sync(plan, run)
+    runs = runs_of(run, "play")
+    after = runs["finetune-pretrain-lr=0.001-1.0-d00"].data.params
+    alone = runs["finetune-none-1.0-d00"].data.params
+    assert (after["pretrain.lr"], after["lr"]) == ("0.001", "0.0003")
+    assert ("pretrain.lr" in alone, alone["lr"]) == (False, "0.0003")
+    assert runs["pretrain-lr=0.001"].data.params["lr"] == "0.001"
 
 
 def test_many_findings_and_many_steps_keep_within_the_limits(plan: Plan, run: RunPaths) -> None:

@@ -20,7 +20,7 @@ def test_draws_are_shown_by_cell_with_the_columns_of_the_study(plan: Plan) -> No
     state = view_state(text)
     assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "cell"}]
     assert state["selectedColumns"] == [
-        "params.`lr`",
+        "params.`pretrain.lr`",
         "params.`after`",
         "params.`label_fraction`",
         "params.`n_labeled`",
