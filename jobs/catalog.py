@@ -115,5 +115,19 @@ def _in_folders(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
-        packages += sorted(path.parent.name for path in folder.glob("*/config.py"))
+        for config in sorted(folder.glob("*/config.py")):
+            _refuse_other_of_that_name(config.parent)
+            packages.append(config.parent.name)
     return packages
+
+
+def _refuse_other_of_that_name(folder: Path) -> None:
+    """Raise Error when a package's name stands for other code in this process: that code would run in its place."""
+    loaded, found = sys.modules.get(f"{folder.name}.config"), importlib.util.find_spec(folder.name)
+    if loaded is not None and loaded.__file__ is not None:
+        places = [Path(loaded.__file__).parent]
+    else:
+        places = [Path(place) for place in (found.submodule_search_locations or ())] if found else [folder]
+    if not any(place.exists() and place.samefile(folder) for place in places):
+        where = ", ".join(map(str, places)) or (found.origin if found else "")
+        raise Error(f"{folder}: the name '{folder.name}' stands for {where} here, which would run in its place; rename the folder")

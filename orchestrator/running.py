@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from jobs.spec import Json, State
 from orchestrator import tracking
@@ -107,17 +108,10 @@ def write_report(plan: Plan, workspace: Workspace) -> tuple[Path, tuple[str, ...
 
 
 def serve_ui(workspace: Workspace, port: int) -> int:
-    """Serve the MLflow UI on loopback until it is interrupted."""
-    store = workspace.cluster.mlflow or tracking.default_uri(workspace.run)
-    if not workspace.cluster.mlflow and not (workspace.run.mlflow / "mlflow.db").exists():
-        raise Error(
-            f"nothing was synced to {workspace.run.mlflow} yet; type `orchestrate submit sweeps/quickstart.yaml` or `orchestrate sync`"
-        )
-    sys.stdout.write(f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)\n")
-    sys.stdout.flush()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    return subprocess.call([*command, "--workers", "1"], env={**os.environ, **quiet})
+    """Serve the MLflow UI on loopback until it is interrupted, and say where each sweep is."""
+    from orchestrator.mirror import ui
+
+    return ui.show(ui.serve(workspace.run, uri=workspace.cluster.mlflow, port=port), typer.echo)
 
 
 def _announce(plan: Plan, workspace: Workspace, console: Console) -> None:

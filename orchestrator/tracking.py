@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,18 @@ from orchestrator.errors import TrackingError
 from orchestrator.ledger import JobStatus
 from orchestrator.mirror.curves import experiment_note, report_entry
 from orchestrator.mirror.entries import SWEEP, Entry, Point, content_digest
-from orchestrator.mirror.stores import PATIENCE, QUIET, artifact_location, default_uri, is_server, locked, make_durable, shown, sqlite_file
+from orchestrator.mirror.stores import (
+    PATIENCE,
+    QUIET,
+    artifact_location,
+    default_uri,
+    is_server,
+    locked,
+    look_into,
+    make_durable,
+    shown,
+    sqlite_file,
+)
 from orchestrator.mirror.trials import trial_entries
 from orchestrator.mirror.views import is_ours, saved_views
 from orchestrator.model import Plan
@@ -51,7 +63,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
-    """What a sync did. `runs` counts the trials that are in MLflow now; a second sync has 0 in everything else."""
+    """What a sync did. `runs` counts the trials and the report that are in MLflow now; a second sync has 0 in everything else."""
 
     experiment: str
     runs: int
@@ -114,6 +126,7 @@ def _client(run: RunPaths, uri: str) -> MlflowClient:
     database = sqlite_file(store)
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
+        look_into(database)
     return MlflowClient(tracking_uri=store, registry_uri=store)
 
 
@@ -142,7 +155,7 @@ def _answering(run: RunPaths, uri: str) -> Iterator[MlflowClient]:
             database = sqlite_file(store)
             if database is not None:
                 make_durable(database)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN]
             remedy = (
                 "start it, or take `mlflow:` out of the cluster config"
@@ -173,7 +186,7 @@ def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "", statuses: 
             mirror.put(report)
         mirror.remove_others(job.job_id for job in plan.jobs)
         _describe(client, experiment, plan, () if report is None else report.points)
-        return Synced(experiment=experiment.experiment_id, runs=trials, **mirror.counts)
+        return Synced(experiment=experiment.experiment_id, runs=trials + (report is not None), **mirror.counts)
 
 
 def _describe(client: MlflowClient, experiment: Experiment, plan: Plan, curves: Sequence[Point]) -> None:

@@ -303,7 +303,7 @@ class _Run:
         assert sums is not None
         sums = self.processes.sum(sums)
         if whole:
-            return dict(zip(names, sums.tolist(), strict=False))
+            return dict(zip(names, sums[:-1].tolist(), strict=True))
         if weighted:
             gradients_times(self.optimizer, total / sums[-1].clamp_min(1e-12))
         return dict(zip(names, (sums[:-1] / sums[-1].clamp_min(1e-12)).tolist(), strict=True))

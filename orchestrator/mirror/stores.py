@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -56,6 +57,18 @@ def make_durable(file: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def look_into(file: Path) -> None:
+    """Read a sqlite file's table of contents. Raises sqlite3.Error when it cannot be read: MLflow would try for minutes."""
+    if not file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("select count(*) from sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise
 
 
 @contextmanager

@@ -28,8 +28,10 @@ def test_a_shipped_sweep_runs_with_sample(sweep: Path, site: Callable[[str, str]
     assert "made data" in (folder / "report.html").read_text().lower()
     trains = sum(group["total"] for group in status["groups"] if group["stage"] == "train")
     with sqlite3.connect(here.root(sample=True) / "mlflow" / "mlflow.db") as database:
-        finished = database.execute("select count(*) from tags where key = 'stage' and value = 'train'").fetchone()[0]
-    assert finished == trains
+        kinds = database.execute(
+            "select value, count(*) from tags join runs using (run_uuid) where key = 'orch.kind' and status = 'FINISHED' group by value"
+        )
+        assert dict(kinds.fetchall()) == {"trial": trains, "sweep": 1}
 
 
 def test_a_second_submission_runs_nothing_and_changes_nothing(site: Callable[[str, str], Site]) -> None:

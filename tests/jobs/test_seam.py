@@ -48,6 +48,25 @@ def test_an_evaluation_that_is_killed_leaves_the_same_bytes_when_run_again(study
     assert study.outcome(job) == before
 
 
+def test_a_result_that_cannot_be_written_costs_no_training(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = again(study, tmp_path)
+    job = other.job(Stage.TRAIN, phase="ensemble")
+    paths = other.paths(job)
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(main, "write_atomically", full)
+        assert main.run(paths.job) == main.EXIT_FAILED
+    assert other.last_event(job)["failure"] == "DISK_FULL"
+    assert main.run(paths.job) == main.EXIT_DONE
+    # Of the whole training, the last validation alone was done again.
+    assert list(other.metrics_by_attempt(job)[-1]) == [max(study.metrics(job))]
+    assert other.outcome(job) == study.outcome(job)
+    assert not list(paths.checkpoints.glob("state-*"))
+
+
 # --- what a stage may see -----------------------------------------------------------------------------------------------------------------
 
 

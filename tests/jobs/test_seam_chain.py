@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from jobs import main
+from jobs.catalog import find_trainers
 from jobs.checkpoints import CheckpointStore
 from jobs.spec import Input, JobSpec, Stage, job_id
 from tests.jobs.study import MOCO, Study, again, said
+from trainers.errors import Error
 
 
 def backbone_of(file: Path) -> dict[str, torch.Tensor]:
@@ -116,3 +119,18 @@ def test_jobs_outside_the_grid_take_the_winners_values_and_parents(study: Study,
     stale = renamed(tuned[0], tuned_keys=["lr", "epochs"])
     assert main.run(given.add(stale)) == main.EXIT_FAILED
     assert "decided ['lr'], and this job waits for ['epochs', 'lr']; plan again" in given.last_event(stale)["message"]
+
+
+def test_a_trainer_folder_whose_name_stands_for_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would hand over what it imported first, or its own, and the job would run that."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("one", "other"):
+        (tmp_path / name / "same_name").mkdir(parents=True)
+        (tmp_path / name / "same_name" / "config.py").write_text(f'NAME = "{name}"\nVERSION = 1\nConfig = dict\n')
+    assert find_trainers([tmp_path / "one"])["one"].package == "same_name"
+    with pytest.raises(Error, match=r"the name 'same_name' stands for .*one/same_name here, which would run in its place; rename"):
+        find_trainers([tmp_path / "other"])
+    (tmp_path / "third" / "random").mkdir(parents=True)
+    (tmp_path / "third" / "random" / "config.py").write_text("")
+    with pytest.raises(Error, match=r"the name 'random' stands for .*rename the folder"):
+        find_trainers([tmp_path / "third"])
