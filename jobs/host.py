@@ -12,15 +12,17 @@ from jobs.checkpoints import CheckpointStore
 from jobs.events import append_event
 from jobs.paths import AttemptPaths
 from jobs.spec import EventKind
+from jobs.stopping import Word
 
 
 class FileHost:
-    """A `trainers.api.Host`: metrics go to `metrics.jsonl`, checkpoints to the job's store, the stop flag comes from signals."""
+    """A `trainers.api.Host`: metrics go to `metrics.jsonl`, checkpoints to the job's store, the word to stop is a signal or a file."""
 
     def __init__(self, attempt: AttemptPaths, store: CheckpointStore, should_stop: Callable[[], bool]) -> None:
         self._attempt = attempt
         self._store = store
         self._should_stop = should_stop
+        self._word = Word(attempt)
         self._metrics = attempt.metrics.open("a", encoding="utf-8", buffering=1)
 
     def log(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -29,8 +31,8 @@ class FileHost:
         self._metrics.write(json.dumps({"step": step, "epoch": epoch, "metrics": values}, sort_keys=True) + "\n")
 
     def should_stop(self) -> bool:
-        """Tell whether a signal asked to save and stop."""
-        return self._should_stop()
+        """Tell whether a signal, or the attempt's file `stop`, asked to save and stop."""
+        return self._should_stop() or self._word.is_there()
 
     def latest_state(self) -> Path | None:
         """Return the newest intact resume file, or None."""

@@ -27,6 +27,7 @@ from jobs.records import read_job
 from jobs.signals import EXIT_STOPPED, watch_signals
 from jobs.spec import LOSING_FAILURES, EventKind, FailureKind, JobSpec, Json, Stage, pretty_json
 from jobs.stages import Node, Stopped, run_stage
+from jobs.stopping import ending, lost_search
 from trainers.errors import Error
 
 EXIT_DONE = 0
@@ -93,13 +94,13 @@ def claim(paths: JobPaths, number: int | None) -> AttemptPaths | None:
 
 
 def missing_inputs(spec: JobSpec, job_file: Path) -> str:
-    """Say which input keeps a job from starting; empty when none does. A pick goes on without candidates that lost."""
+    """Say which input keeps a job from starting; empty when none does. A pick goes on without candidates that lost, also its search."""
     run_paths = run_of(job_file)
     for item in spec.inputs:
         upstream = run_paths.job(item.job)
         if upstream.result.exists():
             continue
-        if spec.stage is Stage.PICK and has_lost(upstream):
+        if spec.stage is Stage.PICK and (has_lost(upstream) or _was_searched_out(upstream, spec)):
             continue
         return f"its input {item.job[:12]} ({item.role}) has no result"
     return ""
@@ -112,6 +113,12 @@ def has_lost(paths: JobPaths) -> bool:
         return False
     events = read_events(attempts[-1].events)
     return bool(events) and events[-1].get("failure") in {str(kind) for kind in LOSING_FAILURES}
+
+
+def _was_searched_out(upstream: JobPaths, pick: JobSpec) -> bool:
+    """Tell whether a candidate was stopped by the very search that a pick chooses from; another's rule means nothing to it."""
+    search = lost_search(upstream)
+    return search is not None and search == pick.config.get("search")
 
 
 def _run_claimed(spec: JobSpec, paths: JobPaths, attempt: AttemptPaths, job_file: Path) -> int:
@@ -128,7 +135,7 @@ def _run_claimed(spec: JobSpec, paths: JobPaths, attempt: AttemptPaths, job_file
                 host.close()
         write_atomically(paths.result, pretty_json(result).encode())
     except Stopped:
-        append_event(attempt.events, EventKind.STOPPED, seconds=round(time.monotonic() - started, 3), resumable=True)
+        append_event(attempt.events, EventKind.STOPPED, seconds=round(time.monotonic() - started, 3), **ending(attempt))
         return EXIT_STOPPED
     except KeyboardInterrupt:
         append_event(attempt.events, EventKind.STOPPED, seconds=round(time.monotonic() - started, 3), resumable=True)

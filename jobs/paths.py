@@ -6,7 +6,7 @@ RUN_ROOT/
   sweeps/<sweep>/                       plan.json, report/, STOP
   submissions/<sid>.json                one intent a submission
   jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/
-    attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt
+    attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt, stop
   cache/                                decoded images and digests; deletable
   mlflow/                               mlflow.db and artifacts; deletable, rebuilt by `orchestrate sync`
 """
@@ -53,6 +53,10 @@ class AttemptPaths:
     @property
     def traceback(self) -> Path:
         return self.folder / "traceback.txt"
+
+    @property
+    def stop(self) -> Path:
+        return self.folder / "stop"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 from jobs.events import read_events
 from jobs.paths import JobPaths, RunPaths
 from jobs.records import read_record
-from jobs.spec import JobSpec, Json, Stage
+from jobs.spec import JobSpec, Json, Stage, State
+from jobs.stopping import lost_search
 from trainers.errors import Error
 
 
@@ -85,6 +86,8 @@ def _winner(judged: Sequence[Mapping[str, Any]], rule: Mapping[str, Json], spec:
 
 
 def _failure(paths: JobPaths) -> str:
+    if lost_search(paths) is not None:
+        return str(State.STOPPED)
     attempts = paths.attempts()
     events = read_events(attempts[-1].events) if attempts else []
     return str(events[-1].get("failure", "LOST")) if events else "LOST"
