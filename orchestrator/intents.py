@@ -5,6 +5,8 @@ submissions/<sid>.beat      touched by the owner while it works; read only when 
 submissions/<sid>.cancel    job ids that somebody wants cancelled; the owner obeys
 submissions/<sid>.halt      there while the owner wants to stop: its other processes start nothing more
 submissions/<sid>.log       what the backend itself had to say
+submissions/<sid>.missing   elements that the scheduler did not know when it was asked last, and since when
+submissions/<sid>/          what a scheduler's start reads and writes: scripts, pickles, output
 submissions/ended/          intents whose owner finished, or whose jobs are all final
 """
 
@@ -35,6 +37,17 @@ LOCK_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One element of an array in a scheduler's queue; without an index, a job that is no array."""
+
+    native: str
+    index: int | None
+
+    def __str__(self) -> str:
+        return self.native if self.index is None else f"{self.native}_{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """One submission as recorded before anything of it started."""
 
@@ -49,6 +62,25 @@ class Intent:
     native: Mapping[str, Json] | None = None
     #: True when the jobs run on after the owner has gone, so that only the scheduler can tell where they stand.
     detaches: bool = False
+    #: What each element of the scheduler's array runs: lanes side by side, each of job ids one after the other.
+    elements: tuple[tuple[tuple[str, ...], ...], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return what the scheduler's queue calls it."""
+        return f"orch-{self.sid[:12]}"
+
+    def places(self) -> dict[str, Place]:
+        """Return where each of its jobs stands in the scheduler's queue; nothing while it has no native id."""
+        if self.native is None:
+            return {}
+        native = str(self.native["id"])
+        return {
+            job: Place(native=native, index=index if self.native["array"] else None)
+            for index, element in enumerate(self.elements)
+            for lane in element
+            for job in lane
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +107,9 @@ def locked(run: RunPaths) -> Iterator[None]:
         ) from None
 
 
-def new_intent(*, backend: str, sweep: str, jobs: Mapping[str, int], detaches: bool = False) -> Intent:
+def new_intent(
+    *, backend: str, sweep: str, jobs: Mapping[str, int], detaches: bool = False, elements: tuple[tuple[tuple[str, ...], ...], ...] = ()
+) -> Intent:
     """Make an intent of this process."""
     return Intent(
         sid=uuid.uuid4().hex,
@@ -85,11 +119,13 @@ def new_intent(*, backend: str, sweep: str, jobs: Mapping[str, int], detaches: b
         created=time.time(),
         jobs=dict(jobs),
         detaches=detaches,
+        elements=elements,
     )
 
 
 def record(run: RunPaths, intent: Intent) -> None:
     """Write an intent durably; to be called under the lock, before anything of it starts."""
+    numbers = {job: number for number, job in enumerate(intent.jobs)}
     content = {
         "sid": intent.sid,
         "owner": dict(intent.owner),
@@ -99,6 +135,8 @@ def record(run: RunPaths, intent: Intent) -> None:
         "jobs": [{"job": job, "attempt": attempt} for job, attempt in intent.jobs.items()],
         "native": dict(intent.native) if intent.native is not None else None,
         "detaches": intent.detaches,
+        # By their places in the list of jobs: ids are long, and there may be thousands.
+        "elements": [[[numbers[job] for job in lane] for lane in element] for element in intent.elements],
     }
     write_atomically(_file(run, intent.sid), pretty_json(content).encode())
     beat(run, intent.sid)
@@ -125,8 +163,28 @@ def end(run: RunPaths, sid: str) -> None:
         os.replace(file, ended / file.name)
     except FileNotFoundError:
         return
-    for kind in ("beat", "cancel", "halt"):
+    for kind in ("beat", "cancel", "halt", "missing"):
         _file(run, sid, kind).unlink(missing_ok=True)
+
+
+def read(run: RunPaths, sid: str) -> Intent | None:
+    """Read one intent; None when it was put away. Raises LedgerError for a file that is no intent."""
+    return _read(_file(run, sid))
+
+
+def record_file(run: RunPaths, sid: str) -> Path:
+    """Return the file of an intent."""
+    return _file(run, sid)
+
+
+def missing_file(run: RunPaths, sid: str) -> Path:
+    """Return where it stands which elements a scheduler did not know, and since when."""
+    return _file(run, sid, "missing")
+
+
+def folder(run: RunPaths, sid: str) -> Path:
+    """Return where a scheduler's starts read and write."""
+    return run.submissions / sid
 
 
 def log_file(run: RunPaths, sid: str) -> Path:
@@ -189,6 +247,7 @@ def _read_once(file: Path, _changed: int, _inode: int) -> Intent | None:
     """Parse a record once: it may name 10,000 jobs, and a driver looks whenever one of its own has ended."""
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        ids = [item["job"] for item in content["jobs"]]
         return Intent(
             sid=content["sid"],
             owner=content["owner"],
@@ -198,14 +257,17 @@ def _read_once(file: Path, _changed: int, _inode: int) -> Intent | None:
             jobs={item["job"]: item["attempt"] for item in content["jobs"]},
             native=content["native"],
             detaches=content["detaches"],
+            elements=tuple(tuple(tuple(ids[number] for number in lane) for lane in element) for element in content.get("elements", ())),
         )
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise LedgerError(f"{file}: not the record of a submission ({error}); move it away and submit again") from None
 
 
 def _is_live(intent: Intent, run: RunPaths, clock: _FileClock) -> bool:
+    if intent.native is not None:
+        return True
     alive = is_alive(dict(intent.owner))
     if alive is None:
         alive = clock.age(_file(run, intent.sid, "beat")) < STALE_AFTER

@@ -19,6 +19,7 @@ from jobs.paths import AttemptPaths, JobPaths, RunPaths
 from jobs.spec import EventKind, FailureKind, Json, State
 from orchestrator import policy
 from orchestrator.intents import Held, open_intents
+from orchestrator.sightings import Sighting
 
 _ENDS: Mapping[str, State] = {
     EventKind.SUCCEEDED: State.SUCCEEDED,
@@ -52,6 +53,8 @@ class JobStatus:
     owner: Mapping[str, Json] = field(default_factory=dict)
     #: The open submission that answers for the job.
     submission: str | None = None
+    #: What the scheduler says, on backends that have one.
+    sighting: Sighting | None = None
 
     @property
     def next_attempt(self) -> int:
@@ -84,7 +87,7 @@ def states(
     run: RunPaths,
     job_ids: Iterable[str],
     *,
-    polled: Mapping[str, State] | None = None,
+    polled: Mapping[str, Sighting] | None = None,
     ignoring: str | None = None,
     details: bool = False,
 ) -> dict[str, JobStatus]:
@@ -132,7 +135,7 @@ def _is_cancelled(attempt: AttemptPaths) -> bool:
 
 
 def write_loss(attempt: AttemptPaths, message: str, failure: FailureKind = FailureKind.ERROR) -> None:
-    """End an attempt of this very process that came back without saying how it ended."""
+    """End an attempt that came, or will come, to no end of its own: its process is this one, or gone for good."""
     append_event(attempt.events, EventKind.FAILED, failure=str(failure), message=message, for_people=False)
 
 
@@ -165,7 +168,7 @@ def _present(run: RunPaths, job_ids: Sequence[str]) -> set[str]:
     return present
 
 
-def _of_folder(paths: JobPaths, job: str, cover: _Cover | None, polled: Mapping[str, State] | None, *, details: bool) -> JobStatus:
+def _of_folder(paths: JobPaths, job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None, *, details: bool) -> JobStatus:
     done = _has_result(paths)
     if done and not details:
         return JobStatus(job_id=job, state=State.SUCCEEDED)
@@ -191,23 +194,34 @@ def _last_claimed(attempts: Sequence[AttemptPaths]) -> int:
     return next((attempt.number for attempt in reversed(attempts) if attempt.claim.exists()), 0)
 
 
-def _not_started(job: str, attempt: int, cover: _Cover | None, polled: Mapping[str, State] | None) -> JobStatus:
+def _not_started(job: str, attempt: int, cover: _Cover | None, polled: Mapping[str, Sighting] | None) -> JobStatus:
     if cover is None:
         return JobStatus(job_id=job, state=State.NEW, attempt=attempt)
-    if cover.detaches:
-        state = State.UNKNOWN if polled is None else polled.get(job, State.NEW)
-    else:
+    seen = _seen(job, cover, polled)
+    if not cover.detaches:
         state = State.SUBMITTED if cover.live else State.NEW
-    return JobStatus(job_id=job, state=state, attempt=attempt, submission=cover.sid if state is not State.NEW else None)
+    elif seen is None or seen.state is State.UNKNOWN:
+        state = State.UNKNOWN
+    else:
+        # One that ended without having started: cancelled with its parent, or dead before its first line.
+        state = State.SUBMITTED if seen.is_live else State.NEW
+    sid = cover.sid if state is not State.NEW else None
+    return JobStatus(job_id=job, state=state, attempt=attempt, submission=sid, sighting=seen)
 
 
-def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: Mapping[str, State] | None) -> JobStatus:
+def _seen(job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None) -> Sighting | None:
+    return polled.get(job) if polled is not None and cover is not None and cover.detaches else None
+
+
+def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None) -> JobStatus:
     events = read_events(attempt.events)
     last = next((event for event in reversed(events) if event.get("kind") in _ENDS), None)
-    sid = cover.sid if cover is not None and cover.live else None
-    about: dict[str, Any] = {"job_id": job, "attempt": attempt.number, "submission": sid, **_times(events)}
+    seen = _seen(job, cover, polled)
+    answered = cover is not None and (seen.is_live if seen is not None else cover.live)
+    sid = cover.sid if cover is not None and answered else None
+    about: dict[str, Any] = {"job_id": job, "attempt": attempt.number, "submission": sid, "sighting": seen, **_times(events)}
     if last is None:
-        return _of_open_attempt(attempt, cover, polled, about)
+        return _of_open_attempt(attempt, cover, about)
     state = _ENDS[last["kind"]]
     failure = _failure(last.get("failure")) if state is State.FAILED else None
     message = str(last.get("message", ""))
@@ -215,20 +229,25 @@ def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: M
         state, message = State.INTERRUPTED, "it ended well, and its result is missing or empty"
     elif state is State.STOPPED and last.get("resumable"):
         state, failure, message = State.INTERRUPTED, FailureKind.PREEMPTED, "it was asked to stop and saved"
+        if seen is not None and seen.failure is FailureKind.TIMEOUT:
+            failure, message = FailureKind.TIMEOUT, "its time ran out, and it saved"
     elif failure is not None and policy.continues(failure):
         state = State.INTERRUPTED
-    if state is State.INTERRUPTED and cover is not None and cover.live:
+    if state is State.INTERRUPTED and answered:
         state = State.SUBMITTED
     return JobStatus(state=state, failure=failure, message=message, for_people=last.get("for_people") is True, **about)
 
 
-def _of_open_attempt(attempt: AttemptPaths, cover: _Cover | None, polled: Mapping[str, State] | None, about: dict[str, Any]) -> JobStatus:
-    """Judge an attempt that was claimed and has no end: by its process, else by its submission, else by the scheduler."""
+def _of_open_attempt(attempt: AttemptPaths, cover: _Cover | None, about: dict[str, Any]) -> JobStatus:
+    """Judge an attempt that was claimed and has no end: by the scheduler that has it, else by its process, else by its submission."""
     owner = _owner(attempt)
     about["owner"] = owner
+    seen = about["sighting"]
+    if seen is not None and seen.state is not State.UNKNOWN:
+        return _by_scheduler(seen, about)
     alive = is_alive(owner) if owner else False
-    if alive is None and cover is not None:
-        alive = _alive_by_scheduler(about["job_id"], polled) if cover.detaches else cover.live
+    if alive is None and cover is not None and not cover.detaches:
+        alive = cover.live
     if alive is None:
         return JobStatus(state=State.UNKNOWN, message=f"it was started on {owner.get('host')}, which cannot be asked from here", **about)
     if alive:
@@ -237,10 +256,14 @@ def _of_open_attempt(attempt: AttemptPaths, cover: _Cover | None, polled: Mappin
     return JobStatus(state=state, failure=FailureKind.LOST, message=_LOST_MESSAGE, **about)
 
 
-def _alive_by_scheduler(job: str, polled: Mapping[str, State] | None) -> bool | None:
-    if polled is None or polled.get(job) is State.UNKNOWN:
-        return None
-    return polled.get(job) in (State.SUBMITTED, State.RUNNING)
+def _by_scheduler(seen: Sighting, about: dict[str, Any]) -> JobStatus:
+    """Judge an attempt without an end whose element the scheduler knows."""
+    if seen.is_live:
+        return JobStatus(state=seen.state, **about)
+    failure = seen.failure or FailureKind.LOST
+    message = f"the scheduler ended it ({seen.word.lower()})" if seen.failure is not None else _LOST_MESSAGE
+    state = State.INTERRUPTED if policy.continues(failure) else State.FAILED
+    return JobStatus(state=state, failure=failure, message=message, **about)
 
 
 def _owner(attempt: AttemptPaths) -> dict[str, Json]:

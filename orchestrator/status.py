@@ -13,6 +13,7 @@ from orchestrator import policy
 from orchestrator.decide import has_lost
 from orchestrator.ledger import JobStatus, states
 from orchestrator.model import Plan
+from orchestrator.sightings import Sighting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ class Status:
         return None if self.work_left is None else self.work_left / max(1, slots)
 
 
-def status(plan: Plan, run: RunPaths, *, polled: Mapping[str, State] | None = None, now: float | None = None) -> Status:
+def status(plan: Plan, run: RunPaths, *, polled: Mapping[str, Sighting] | None = None, now: float | None = None) -> Status:
     """Fold the run root into the rows of a plan. `now` (seconds since the epoch) lets running jobs count for what they have done."""
     found = states(run, (job.job_id for job in plan.jobs), polled=polled, details=True)
     return status_of(plan, found, now=now)

@@ -32,9 +32,12 @@ from orchestrator.identity import refuse_mismatch
 from orchestrator.ledger import JobStatus
 from orchestrator.model import ClusterConfig, Plan
 from orchestrator.plans import plan_text, read_plan
+from orchestrator.sightings import Sighting
 
 #: Seconds between two looks at jobs that another client runs.
 FOLLOW_EVERY = 1.0
+#: Seconds between two questions to a scheduler in the long run.
+FOLLOW_SCHEDULER_EVERY = 20.0
 #: Seconds that a worker takes at most to notice that its client was killed.
 ORPHANS_DIE_WITHIN = 6.0
 
@@ -98,7 +101,7 @@ def preview(plan: Plan, run: RunPaths, backend: Backend, request: Request | None
     request = _with_pruned(plan, run, request or Request(), prune=prune)
     known = _states(plan, run, backend, request)
     actions = decide(plan, known, request)
-    return Preview(actions=actions, states=known, submission=backend.render(plan.sweep, _queued(plan, actions)))
+    return Preview(actions=actions, states=known, submission=backend.render(plan.sweep, _queued(plan, run, known, actions)))
 
 
 def submit(
@@ -125,25 +128,28 @@ def submit(
     halt = halt or Halt()
     request = _with_pruned(plan, run, request or Request(), prune=prune)
     asked, handed, cancelled = request, 0, []
+    stays = wait or not backend.capabilities.detaches
+    starts: Counter[str] = Counter()
     with _halting(halt):
         _let_orphans_die(plan, run, halt)
         _look_at_what_is_done(plan, run)
         while True:
-            decided, intent = _decide_and_record(plan, run, cluster, backend, machine, request)
+            decided, recorded = _decide_and_record(plan, run, cluster, backend, machine, request)
             cancelled += [action.job_id for action in decided.actions if isinstance(action, Cancel)]
             notify(Notice(kind="round", message=_round_message(decided)))
             request = replace(request, cancel=frozenset())
-            if intent is not None:
+            if recorded:
                 handed += len(decided.submission.jobs)
-                gave_up = _run(
-                    plan, run, backend, decided.submission, Session(run=run, intent=intent, notify=notify, halt=halt, runner=runner)
-                )
+                session = Session(run=run, intent=recorded[0], intents=recorded, notify=notify, halt=halt, runner=runner)
+                gave_up = _run(backend, decided.submission, session)
                 # What failed in this very command is not tried again by it, whatever was asked for at first.
                 tried = request.tried.union(job.spec.job_id for job in decided.submission.jobs)
+                starts.update(job.spec.job_id for job in decided.submission.jobs)
+                gave_up |= {job for job, number in starts.items() if number >= base.DEATHS_ALLOWED}
                 request = replace(request, resume=False, gave_up=request.gave_up | gave_up, tried=tried)
-            elif backend.capabilities.detaches or not wait or not _wait_for_others(plan, run, decided.states, notify, halt):
+            elif not wait or not _wait_for_others(plan, run, backend, decided.states, notify, halt):
                 break
-            if halt.wanted or backend.capabilities.detaches:
+            if halt.wanted or not stays:
                 break
     final = _states(plan, run, backend, Request())
     settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up, tried=request.tried)
@@ -165,7 +171,8 @@ def cancel(run: RunPaths, cluster: ClusterConfig, jobs: Iterable[str]) -> tuple[
     """
     wanted = list(dict.fromkeys(jobs))
     with intents.locked(run):
-        known = ledger.states(run, wanted)
+        backend = base.load(cluster)
+        known = ledger.states(run, wanted, polled=_poll(run, backend))
         return _cancel(run, cluster, [known[job] for job in wanted if known[job].is_live])
 
 
@@ -174,13 +181,19 @@ def cancel(run: RunPaths, cluster: ClusterConfig, jobs: Iterable[str]) -> tuple[
 
 def _decide_and_record(
     plan: Plan, run: RunPaths, cluster: ClusterConfig, backend: Backend, machine: Mapping[str, Json], request: Request
-) -> tuple[Preview, intents.Intent | None]:
-    """Decide under the lock; write the plan and, when there is something to start, the intent. Then write the job files."""
+) -> tuple[Preview, tuple[intents.Intent, ...]]:
+    """Decide under the lock; write the plan and, when there is something to start, the intents. Then write the job files.
+
+    The scheduler is asked before: its answer may be old by then, which at worst leaves a job to the next round.
+    """
+    if backend.capabilities.detaches:
+        backend.recover(run, [held.intent for held in intents.open_intents(run) if not held.live])
+    polled = _poll(run, backend)
     with intents.locked(run):
-        _tidy(run)
-        known = _states(plan, run, backend, request)
+        _tidy(run, polled)
+        known = _fold(plan, run, polled, request)
         actions = decide(plan, known, request)
-        queued = _queued(plan, actions)
+        queued = _queued(plan, run, known, actions)
         submission = backend.render(plan.sweep, queued)
         for job in queued:
             _is_described(run, job.spec)
@@ -188,39 +201,65 @@ def _decide_and_record(
         _write_if_new(run.machine, pretty_json(dict(machine)))
         _cancel(run, cluster, [known[action.job_id] for action in actions if isinstance(action, Cancel)])
         decided = Preview(actions=actions, states=known, submission=submission)
-        if not queued:
-            return decided, None
-        intent = intents.new_intent(
-            backend=backend.name,
-            sweep=plan.sweep,
-            jobs={job.spec.job_id: job.attempt for job in queued},
-            detaches=backend.capabilities.detaches,
-        )
-        intents.record(run, intent)
+        recorded = tuple(_intents(plan, backend, submission)) if queued else ()
+        for intent in recorded:
+            intents.record(run, intent)
     _write_job_files(run, (job.spec for job in queued))
-    return decided, intent
+    return decided, recorded
 
 
-def _run(plan: Plan, run: RunPaths, backend: Backend, submission: Submission, session: Session) -> frozenset[str]:
+def _intents(plan: Plan, backend: Backend, submission: Submission) -> Iterator[intents.Intent]:
+    """Make one intent for each call of the scheduler, or one for all where jobs run in this process."""
+    attempts = {job.spec.job_id: job.attempt for job in submission.jobs}
+    detaches = backend.capabilities.detaches
+    if not submission.parts:
+        yield intents.new_intent(backend=backend.name, sweep=plan.sweep, jobs=attempts, detaches=detaches)
+    for part in submission.parts:
+        jobs = {job: attempts[job] for job in part.jobs}
+        yield intents.new_intent(backend=backend.name, sweep=plan.sweep, jobs=jobs, detaches=detaches, elements=part.elements)
+
+
+def _run(backend: Backend, submission: Submission, session: Session) -> frozenset[str]:
     try:
         return backend.submit(submission, session)
     finally:
         if not backend.capabilities.detaches:
-            intents.end(run, session.intent.sid)
+            intents.end(session.run, session.intent.sid)
+
+
+def _poll(run: RunPaths, backend: Backend) -> Mapping[str, Sighting] | None:
+    if not backend.capabilities.detaches:
+        return None
+    return backend.poll(run, [held.intent for held in intents.open_intents(run) if held.intent.native is not None])
 
 
 def _states(plan: Plan, run: RunPaths, backend: Backend, request: Request) -> dict[str, JobStatus]:
+    return _fold(plan, run, _poll(run, backend), request)
+
+
+def _fold(plan: Plan, run: RunPaths, polled: Mapping[str, Sighting] | None, request: Request) -> dict[str, JobStatus]:
     ids = dict.fromkeys([*(job.job_id for job in plan.jobs), *sorted(request.cancel)])
-    polled = backend.poll([held.intent for held in intents.open_intents(run)]) if backend.capabilities.detaches else None
     return ledger.states(run, ids, polled=polled)
 
 
-def _queued(plan: Plan, actions: Sequence[Action]) -> list[Queued]:
+def _queued(plan: Plan, run: RunPaths, known: Mapping[str, JobStatus], actions: Sequence[Action]) -> list[Queued]:
     specs = plan.by_id()
-    return [
-        Queued(spec=replace(specs[action.job_id], resources=action.resources), attempt=action.attempt, resources=action.resources)
-        for action in submitted(actions)
-    ]
+    places = {job: place for held in intents.open_intents(run) for job, place in held.intent.places().items()}
+    live = {job: place for job, place in places.items() if job in known and known[job].is_live}
+    proven = {(spec.phase, spec.stage) for spec in plan.jobs if known[spec.job_id].state is State.SUCCEEDED}
+    queued: list[Queued] = []
+    for action in submitted(actions):
+        spec = specs[action.job_id]
+        queued.append(
+            Queued(
+                spec=replace(spec, resources=action.resources),
+                attempt=action.attempt,
+                resources=action.resources,
+                waits_for=tuple(dict.fromkeys(live[item.job] for item in spec.inputs if item.job in live)),
+                proven=(spec.phase, spec.stage) in proven,
+            )
+        )
+    return queued
 
 
 def _look_at_what_is_done(plan: Plan, run: RunPaths) -> None:
@@ -265,14 +304,30 @@ def _write_if_new(path: Path, text: str) -> None:
     write_atomically(path, content)
 
 
-def _tidy(run: RunPaths) -> None:
-    """Put away intents of dead owners whose jobs have all ended."""
+def _tidy(run: RunPaths, polled: Mapping[str, Sighting] | None) -> None:
+    """Put away intents whose jobs have all ended: those of dead owners, and those of which a scheduler has nothing left."""
     for held in intents.open_intents(run):
-        if held.live or held.intent.detaches:
+        if held.intent.detaches:
+            _tidy_detached(run, held.intent, polled)
+            continue
+        if held.live:
             continue
         known = ledger.states(run, held.intent.jobs, ignoring=held.intent.sid)
         if all(status.state is not State.UNKNOWN for status in known.values()):
             intents.end(run, held.intent.sid)
+
+
+def _tidy_detached(run: RunPaths, intent: intents.Intent, polled: Mapping[str, Sighting] | None) -> None:
+    """Put an intent away when the scheduler has ended all of it; what it ended without a word is ended in the files first."""
+    if intent.native is None or polled is None:
+        return
+    seen = [polled.get(job) for job in intent.jobs]
+    if any(one is None or one.is_live or one.state is State.UNKNOWN for one in seen):
+        return
+    for job, status in ledger.states(run, intent.jobs, polled=polled).items():
+        if status.submission is None and status.owner and status.failure is not None:
+            ledger.write_loss(run.job(job).attempt(status.attempt), status.message, status.failure)
+    intents.end(run, intent.sid)
 
 
 def _with_pruned(plan: Plan, run: RunPaths, request: Request, *, prune: bool) -> Request:
@@ -290,7 +345,9 @@ def _with_pruned(plan: Plan, run: RunPaths, request: Request, *, prune: bool) ->
 def _cancel(run: RunPaths, cluster: ClusterConfig, live: Sequence[JobStatus]) -> tuple[str, ...]:
     by_submission: defaultdict[str | None, list[str]] = defaultdict(list)
     for status in live:
-        if status.state is State.RUNNING or not ledger.write_tombstone(run, status.job_id, "cancelled before it started"):
+        buried = status.state is not State.RUNNING and ledger.write_tombstone(run, status.job_id, "cancelled before it started")
+        # A scheduler is told of every one: what never starts still stands in its queue.
+        if not buried or status.sighting is not None:
             by_submission[status.submission].append(status.job_id)
     for held in intents.open_intents(run) if by_submission else ():
         jobs = by_submission.pop(held.intent.sid, None)
@@ -302,21 +359,29 @@ def _cancel(run: RunPaths, cluster: ClusterConfig, live: Sequence[JobStatus]) ->
 # --- staying -----------------------------------------------------------------------------------------------------------------------------
 
 
-def _wait_for_others(plan: Plan, run: RunPaths, known: Mapping[str, JobStatus], notify: Notify, halt: Halt) -> bool:
-    """Follow jobs of the plan that another client runs until one of them ends. Returns False when there is none, or a person halts."""
+def _wait_for_others(plan: Plan, run: RunPaths, backend: Backend, known: Mapping[str, JobStatus], notify: Notify, halt: Halt) -> bool:
+    """Follow jobs of the plan that others run until one of them ends. Returns False when there is none, or a person halts."""
     live = [job.job_id for job in plan.jobs if known[job.job_id].is_live]
     if not live:
         return False
+    pause = FOLLOW_EVERY
     while not halt.wanted:
         begun = time.monotonic()
-        found = ledger.states(run, live)
+        found = ledger.states(run, live, polled=_poll(run, backend))
         ended = [status for status in found.values() if not status.is_live]
         for status in ended:
             notify(Notice(kind="ended", job_id=status.job_id, state=status.state, message=status.message))
         if ended:
             return True
-        time.sleep(max(FOLLOW_EVERY, 5 * (time.monotonic() - begun)))
+        _sleep(max(pause, 5 * (time.monotonic() - begun)), halt)
+        pause = min(2 * pause, FOLLOW_SCHEDULER_EVERY) if backend.capabilities.detaches else pause
     return False
+
+
+def _sleep(seconds: float, halt: Halt) -> None:
+    until = time.monotonic() + seconds
+    while not halt.wanted and time.monotonic() < until:
+        time.sleep(min(0.2, seconds))
 
 
 def _let_orphans_die(plan: Plan, run: RunPaths, halt: Halt) -> None:

@@ -13,13 +13,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from jobs.paths import RunPaths
-from jobs.spec import SHORT_ID, JobSpec, Resources, State
+from jobs.spec import SHORT_ID, JobSpec, Json, Resources, State
 from orchestrator.errors import BackendError
-from orchestrator.intents import Intent
+from orchestrator.intents import Intent, Place
 from orchestrator.model import ClusterConfig
+from orchestrator.sightings import Sighting
 
 #: Runs one job; every backend reaches it by this name, so that other processes can import it.
 RUNNER = "jobs.main:run"
@@ -50,6 +51,42 @@ class Queued:
     spec: JobSpec
     attempt: int
     resources: Resources
+    #: Where inputs stand that an earlier submission has in a scheduler's queue.
+    waits_for: tuple[Place, ...] = ()
+    #: A job of its phase and stage has succeeded here before.
+    proven: bool = False
+
+
+#: What one start of an allocation runs: lanes side by side, each of job ids one after the other.
+Element: TypeAlias = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a part waits for: an earlier part of the same submission, or an element that the scheduler already has."""
+
+    #: `aftercorr` (element i on element i), `afterok`, `afterany`.
+    kind: str
+    #: Index of an earlier part; None for what was submitted before.
+    part: int | None = None
+    native: str = ""
+    #: One element of it; None is all of them.
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a scheduler is given in one call: elements that ask for the same."""
+
+    elements: tuple[Element, ...]
+    needs: tuple[Need, ...] = ()
+    #: What the scheduler is asked for, in its own words.
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """Return its job ids."""
+        return tuple(job for element in self.elements for lane in element for job in lane)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +97,8 @@ class Submission:
     sweep: str
     jobs: tuple[Queued, ...]
     text: str
+    #: One for each call of the scheduler, parents first; none where jobs run in this process or its children.
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +132,8 @@ class Session:
     run: RunPaths
     intent: Intent
     notify: Notify
+    #: The intents of a submission in parts, one each.
+    intents: tuple[Intent, ...] = ()
     halt: Halt = field(default_factory=Halt)
     runner: str = RUNNER
 
@@ -118,8 +159,12 @@ class Backend(Protocol):
         """Run a submission to its end, or hand it over when the backend detaches. Returns the jobs it gave up on."""
         ...
 
-    def poll(self, intents: Sequence[Intent]) -> Mapping[str, State] | None:
-        """Ask the scheduler where jobs stand, in one call for all; None when the files say it all."""
+    def poll(self, run: RunPaths, intents: Sequence[Intent]) -> Mapping[str, Sighting] | None:
+        """Ask the scheduler where jobs stand, in one call for all; None when the files say it all, or nobody answers."""
+        ...
+
+    def recover(self, run: RunPaths, intents: Sequence[Intent]) -> None:
+        """Find out what became of submissions whose client died before it noted what the scheduler calls them."""
         ...
 
     def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from jobs.paths import RunPaths
 from jobs.signals import EXIT_STOPPED
-from jobs.spec import State
 from orchestrator.backends import base
 from orchestrator.backends.base import Capabilities, Notice, Queued, Session, Submission
 from orchestrator.execution.attempt import run_attempt
@@ -15,6 +14,7 @@ from orchestrator.execution.board import LOOK_EVERY, board_of
 from orchestrator.execution.watch import Watch
 from orchestrator.intents import Intent, ask_to_cancel
 from orchestrator.model import ClusterConfig
+from orchestrator.sightings import Sighting
 
 
 def make(cluster: ClusterConfig) -> Inline:
@@ -67,9 +67,12 @@ class Inline:
             # The signal was for this process, and the job's handler got it first.
             session.halt.want()
 
-    def poll(self, intents: Sequence[Intent]) -> Mapping[str, State] | None:
+    def poll(self, run: RunPaths, intents: Sequence[Intent]) -> Mapping[str, Sighting] | None:
         """Return None: the files say it all."""
         return None
+
+    def recover(self, run: RunPaths, intents: Sequence[Intent]) -> None:
+        """Do nothing: what died with its client is seen by its process."""
 
     def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:
         """Ask the process that runs a submission to cancel jobs of it."""

@@ -30,7 +30,7 @@ from typing import Any
 
 from jobs.events import is_alive, process_identity
 from jobs.paths import RunPaths
-from jobs.spec import State, canonical_json
+from jobs.spec import canonical_json
 from orchestrator.backends import base
 from orchestrator.backends.base import Capabilities, Notice, Queued, Session, Submission
 from orchestrator.errors import BackendError, Error
@@ -39,6 +39,7 @@ from orchestrator.execution.board import Board, Shape, board_of, shape_of
 from orchestrator.execution.watch import Watch
 from orchestrator.intents import Intent, ask_to_cancel, halt_file, log_file
 from orchestrator.model import ClusterConfig
+from orchestrator.sightings import Sighting
 
 _FOLDER_PREFIX = "orch-ray-"
 #: Nothing goes through Ray's object store; this is near the least it accepts.
@@ -89,9 +90,12 @@ class RayTune:
                 transient=True,
             ) from error
 
-    def poll(self, intents: Sequence[Intent]) -> Mapping[str, State] | None:
+    def poll(self, run: RunPaths, intents: Sequence[Intent]) -> Mapping[str, Sighting] | None:
         """Return None: the files say it all."""
         return None
+
+    def recover(self, run: RunPaths, intents: Sequence[Intent]) -> None:
+        """Do nothing: what died with its client is seen by its process."""
 
     def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:
         """Ask the process that runs a submission to cancel jobs of it."""

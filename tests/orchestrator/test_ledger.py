@@ -20,6 +20,7 @@ from orchestrator import intents, ledger
 from orchestrator.errors import LedgerError
 from orchestrator.intents import Intent
 from orchestrator.ledger import JobStatus
+from orchestrator.sightings import Sighting
 
 JOB = "ab" + "0" * 62
 
@@ -209,19 +210,28 @@ def test_a_job_on_another_host_that_nobody_answers_for_is_unknown(run: RunPaths)
     ("polled", "queued", "started"),
     [
         (None, State.UNKNOWN, State.UNKNOWN),
-        ({}, State.NEW, State.INTERRUPTED),
-        ({JOB: State.SUBMITTED}, State.SUBMITTED, State.RUNNING),
-        ({JOB: State.RUNNING}, State.RUNNING, State.RUNNING),
-        ({JOB: State.UNKNOWN}, State.UNKNOWN, State.UNKNOWN),
+        ({}, State.UNKNOWN, State.UNKNOWN),
+        ({JOB: Sighting(state=State.SUBMITTED)}, State.SUBMITTED, State.SUBMITTED),
+        ({JOB: Sighting(state=State.RUNNING)}, State.SUBMITTED, State.RUNNING),
+        ({JOB: Sighting(state=State.UNKNOWN)}, State.UNKNOWN, State.UNKNOWN),
+        ({JOB: Sighting(state=State.CANCELLED, word="CANCELLED")}, State.NEW, State.INTERRUPTED),
+        ({JOB: Sighting(state=State.FAILED, failure=FailureKind.NODE_FAIL, word="NODE_FAIL")}, State.NEW, State.INTERRUPTED),
+        ({JOB: Sighting(state=State.FAILED, failure=FailureKind.TIMEOUT, word="TIMEOUT")}, State.NEW, State.FAILED),
+        ({JOB: Sighting(state=State.FAILED, failure=FailureKind.HOST_OOM, word="OUT_OF_MEMORY")}, State.NEW, State.FAILED),
     ],
 )
 def test_where_jobs_outlive_the_client_the_scheduler_is_asked(
-    run: RunPaths, dead: dict[str, Json], polled: dict[str, State] | None, queued: State, started: State
+    run: RunPaths, dead: dict[str, Json], polled: dict[str, Sighting] | None, queued: State, started: State
 ) -> None:
     intend(run, dead, detaches=True, native=True)
     assert state(run, polled=polled).state is queued
     attempt(run, 1, STARTED, owner={**process_identity(), "host": "node7"})
-    assert state(run, polled=polled).state is started
+    found = state(run, polled=polled)
+    assert found.state is started
+    sighting = (polled or {}).get(JOB)
+    assert found.failure is (
+        None if sighting is None or started not in (State.INTERRUPTED, State.FAILED) else sighting.failure or FailureKind.LOST
+    )
 
 
 def test_an_intent_that_has_no_native_id_yet_is_in_flight_for_two_minutes(run: RunPaths, dead: dict[str, Json]) -> None:

@@ -1,0 +1,32 @@
+"""What a scheduler says of a job: live, ended how, or nothing that can be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobs.spec import FailureKind, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """One element of a scheduler's queue or records, as it concerns each of its jobs.
+
+    `state` is SUBMITTED (queued, held, requeued), RUNNING, SUCCEEDED (it ended with exit code 0), FAILED, CANCELLED, or UNKNOWN (it was
+    asked, and the answer says nothing that can be relied on).
+    """
+
+    state: State
+    #: How the scheduler ended it, where it did.
+    failure: FailureKind | None = None
+    #: The scheduler's own word for where it stands.
+    word: str = ""
+    #: Why it waits, or on which node it runs or ran.
+    reason: str = ""
+    node: str = ""
+    #: What the scheduler calls it.
+    native: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether the scheduler still answers for it."""
+        return self.state in (State.SUBMITTED, State.RUNNING)
