@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from tests.slurm.service import Service
 SEARCH = os.pathsep.join(("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
 #: The longest path that a unix socket may have is 107 characters, and a job's socket takes up to 40 below the folder.
 LONGEST_FOLDER = 64
+#: A node refuses a job whose new credential is not younger than the revocation of the last one, in whole seconds. Two minutes of BeginTime
+#: are Slurm's margin for that; on one machine with one clock two seconds after the requeue (which counts as a new submission) are enough.
+REVOKED = 2
 
 
 class ClusterFailed(RuntimeError):
@@ -88,11 +92,11 @@ class Cluster:
         listing = self.run("squeue", "--noheader", "--array", "--format=%i %T", *options).stdout
         return dict(line.split(maxsplit=1) for line in listing.splitlines())
 
-    def sacct(self, *options: str, fields: str = "JobID,State,ExitCode,NodeList") -> list[dict[str, str]]:
-        """Return what accounting knows, one mapping a line: allocations only, unless the options say otherwise."""
+    def sacct(self, *options: str, fields: str = "JobID,State,ExitCode,NodeList", steps: bool = False) -> list[dict[str, str]]:
+        """Return what accounting knows, one mapping a line; it is seconds behind the controller, and its first answer may be empty."""
         names = fields.split(",")
-        options = options or ("--allocations",)
-        listing = self.run("sacct", "--noheader", "--parsable2", f"--format={fields}", *options).stdout
+        scope = () if steps else ("--allocations",)
+        listing = self.run("sacct", "--noheader", "--parsable2", f"--format={fields}", *scope, *options).stdout
         return [dict(zip(names, line.split("|"), strict=True)) for line in listing.splitlines()]
 
     def job(self, job_id: str) -> dict[str, str]:
@@ -121,6 +125,7 @@ class Cluster:
         service = self.services[name]
         if spare_tasks:
             service.signal(signal.SIGKILL)
+            self.wait_until(lambda: not service.alive, what=f"for slurmd of {name} to die")
         else:
             service.end()
         self.run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=test")
@@ -147,13 +152,18 @@ class Cluster:
         """Requeue a running job; `release` lets it start again at once instead of two minutes later."""
         self.run("scontrol", "requeue", job_id)
         if release:
-            self.wait_until(lambda: job_id in self.release_requeued(), what=f"for {job_id} to be pending again")
+            self.wait_until(
+                lambda: any(job_id in (found, found.split("_")[0]) for found in self.release_requeued()),
+                what=f"for {job_id} to be pending again",
+            )
 
     def release_requeued(self) -> list[str]:
         """Let every job that waits in BeginTime after a requeue start now, and return their ids."""
-        listing = self.run("squeue", "--noheader", "--array", "--states=PENDING", "--Format=JobArrayID:40,RestartCnt:12,Reason:60").stdout
-        rows = [line.split() for line in listing.splitlines()]
-        waiting = [row[0] for row in rows if len(row) == 3 and row[1] != "0" and row[2] == "BeginTime"]
+        form = "--Format=JobArrayID:40,RestartCnt:12,SubmitTime:24,Reason:60"
+        rows = [line.split() for line in self.run("squeue", "--noheader", "--array", "--states=PENDING", form).stdout.splitlines()]
+        waiting = [
+            row[0] for row in rows if len(row) == 4 and row[1] != "0" and row[3] == "BeginTime" and _seconds_since(row[2]) >= REVOKED
+        ]
         for job_id in waiting:
             self.run("scontrol", "update", f"JobId={job_id}", "StartTime=now", check=False)
         return waiting
@@ -169,6 +179,9 @@ class Cluster:
         """Start slurmctld (again) and wait until it answers."""
         self.services["slurmctld"].start()
         self._wait_for_controller()
+        # A controller that has just started knows no node until it has asked.
+        living = [name for name in NODES if self.services[name].alive]
+        self.wait_until(lambda: all(self.node_states()[name] != "unknown" for name in living), what="for the nodes to be known")
 
     @contextmanager
     def frozen_controller(self) -> Iterator[None]:
@@ -191,14 +204,17 @@ class Cluster:
         for name, state in self.node_states().items():
             if state.startswith(("down", "drain")):
                 self.run("scontrol", "update", f"NodeName={name}", "State=RESUME", check=False)
-        if self.squeue():
+        if self._queued():
             self.run("scancel", "--user=root", check=False)
-            self.wait_until(lambda: not self.squeue(), what="for the queue to be empty")
+            self.wait_until(lambda: not self._queued(), what="for the queue to be empty")
 
     def log_tails(self, lines: int = 8) -> str:
         """Return the last lines of every daemon's log, for the message of a failure."""
-        logs = sorted((self.layout.folder / "log").glob("*.log"))
+        logs = sorted(log for log in (self.layout.folder / "log").glob("*.log") if log.stat().st_size)
         return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) for log in logs)
+
+    def _queued(self) -> str:
+        return self.run("squeue", "--noheader", "--format=%i").stdout
 
     def _define_services(self) -> None:
         layout, conf = self.layout, str(self.layout.slurm_conf)
@@ -218,7 +234,7 @@ class Cluster:
         commands |= {name: ("slurmd", "-D", "-N", name, "-f", conf) for name in NODES}
         # The daemons get an environment of their own: what a job sees must come from the one who submitted it.
         env = {"PATH": SEARCH, "HOME": "/root", "LANG": "C.UTF-8", "SLURM_CONF": conf}
-        self.services = {name: Service(command, log=layout.log(f"{name}.out"), env=env) for name, command in commands.items()}
+        self.services = {name: Service(command, log=layout.log(name), env=env) for name, command in commands.items()}
 
     def _start_daemons(self) -> None:
         self._start_and_wait("munged", socket.AF_UNIX, str(self.layout.munge_socket))
@@ -253,6 +269,10 @@ class Cluster:
             return "UP" in self.run("scontrol", "ping", check=False).stdout
 
         self.wait_until(answers, what="for slurmctld to answer")
+
+
+def _seconds_since(moment: str) -> float:
+    return time.time() - datetime.fromisoformat(moment).timestamp()
 
 
 @contextmanager

@@ -94,7 +94,8 @@ class Layout:
         return self.folder / "database"
 
     def log(self, daemon: str) -> Path:
-        return self.folder / "log" / f"{daemon}.log"
+        """Return where a daemon's output goes; a slurmd writes a log of its own, because its steps have to write there too."""
+        return self.folder / "log" / (f"{daemon}.out" if daemon in NODES else f"{daemon}.log")
 
 
 def write_configuration(layout: Layout) -> None:
@@ -181,7 +182,6 @@ AuthType=auth/munge
 AuthInfo=socket={layout.munge_socket}
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmctldLogFile={layout.log("slurmctld")}
 SlurmdSpoolDir={folder}/%n
 SlurmdPidFile={folder}/%n.pid
 SlurmdLogFile={folder}/log/%n.log
@@ -207,7 +207,6 @@ AuthType=auth/munge
 AuthInfo=socket={layout.munge_socket}
 CommunicationParameters=NoInAddrAny
 PidFile={layout.folder}/slurmdbd.pid
-LogFile={layout.log("slurmdbd")}
 StorageType=accounting_storage/mysql
 StorageHost=127.0.0.1
 StoragePort={layout.ports.database}
