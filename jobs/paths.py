@@ -3,10 +3,13 @@
 RUN_ROOT/
   lock                                  held for milliseconds by a client that decides and records
   machine.json                          where data, weights and user code are on this machine: what a node needs besides job.json
-  sweeps/<sweep>/                       plan.json, report/, STOP
+  sweeps/<sweep>/                       plan.json, report/, STOP, failures/, usage/
+  code/<digest>/                        the code of a submission that outlives its client
   submissions/<sid>.json                one intent a submission
   jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/
-    attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt, stop
+    attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt, stop; where several
+                                        processes run the job, stdout.<rank> and traceback.<rank>.txt of each but the first
+    meetings/<key>.json                 where the first of several processes awaits the others
   cache/                                decoded images and digests; deletable
   mlflow/                               mlflow.db and artifacts; deletable, rebuilt by `orchestrate sync`
 """
@@ -54,6 +57,14 @@ class AttemptPaths:
     def traceback(self) -> Path:
         return self.folder / "traceback.txt"
 
+    def stdout_of(self, rank: int) -> Path:
+        """Return where a process that is not the first of its job writes what it prints."""
+        return self.folder / f"stdout.{rank}"
+
+    def traceback_of(self, rank: int) -> Path:
+        """Return where a process that is not the first of its job writes why it failed."""
+        return self.folder / f"traceback.{rank}.txt"
+
     @property
     def stop(self) -> Path:
         return self.folder / "stop"
@@ -93,6 +104,10 @@ class JobPaths:
         """Return the paths of attempt `number`, counted from 1."""
         return AttemptPaths(self.attempts_folder / str(number))
 
+    def meeting(self, key: str) -> Path:
+        """Return where the processes of one start of this job find each other."""
+        return self.folder / "meetings" / f"{key}.json"
+
     def attempts(self) -> list[AttemptPaths]:
         """List the attempts on disk, oldest first."""
         try:
@@ -119,6 +134,14 @@ class SweepPaths:
     @property
     def stop(self) -> Path:
         return self.folder / "STOP"
+
+    @property
+    def failures(self) -> Path:
+        return self.folder / "failures"
+
+    @property
+    def usage(self) -> Path:
+        return self.folder / "usage"
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ _FINAL = frozenset({State.SUCCEEDED, State.STOPPED, State.FAILED, State.CANCELLE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one job asks of a machine. Never part of a job's identity."""
+    """What one job asks of a machine; GPUs, CPUs and memory are those of one node. Never part of a job's identity."""
 
     gpus: int = 0
     cpus: int = 1
@@ -115,6 +115,8 @@ class Resources:
     time_minutes: int = 60
     nodes: int = 1
     pack: int = 1
+    #: Whether train, pick and evaluate of one point share an allocation.
+    fuse: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

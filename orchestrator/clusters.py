@@ -13,8 +13,8 @@ from orchestrator.errors import ClusterError
 from orchestrator.grammar.faults import Faults, suggest
 from orchestrator.grammar.keys import CARD, FILE, NAME
 from orchestrator.grammar.quantities import Memory, Time, memory_mb, time_minutes
-from orchestrator.grammar.shapes import Choice, Key, ListOf, MapOf, Number, Record, Text, Whole
-from orchestrator.model import ClusterConfig, Limits, Partition
+from orchestrator.grammar.shapes import Choice, Flag, Key, ListOf, MapOf, Number, Record, Text, Whole
+from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite
 
 FOLDER = Path("cluster_configs")
 SHIPPED = Path(__file__).parent.parent / FOLDER
@@ -35,6 +35,34 @@ LIMITS = Record(
         "gpu_hours": Key(about="Most GPU-hours that a sweep may take.", shape=Number(above=0)),
     }
 )
+SLURM = Record(
+    keys={
+        "qos": Key(about="The quality of service that jobs ask for.", shape=Text()),
+        "constraint": Key(about="Features that a node must have.", shape=Text()),
+        "gres": Key(
+            about="How GPUs are asked for by type, such as gpu:a100; by --gpus-per-node when left out.",
+            shape=Text(pattern=r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?", words="a resource and its type, such as gpu:a100"),
+        ),
+        "exclude": Key(about="Nodes that are never asked for.", shape=ListOf(item=Text())),
+        "accounting": Key(about="Whether sacct answers here; true by default.", shape=Flag()),
+        "array_size": Key(about="Longest array: MaxArraySize of the site less one; 1000 by default.", shape=Whole(low=1, high=4_000_000)),
+        "parallel": Key(about="Most elements of a sweep that run at once.", shape=Whole(low=1)),
+        "signal_lead": Key(about="Seconds before the time limit at which a job is asked to save; 120 by default.", shape=Whole(low=30)),
+        "canary": Key(
+            about="An array at least this long waits for the shortest of its jobs to succeed; 10 by default, 0 for never.",
+            shape=Whole(low=0),
+        ),
+        "stop_after": Key(
+            about="So many jobs that fail with the same traceback stop the sweep; 3 by default, 0 for never.", shape=Whole(low=0)
+        ),
+        "keeper": Key(about="Whether a small job goes on with what Slurm itself does not do again.", shape=Flag()),
+        "python": Key(about="The command that starts Python on a node.", shape=Text()),
+        "extra": Key(
+            about="Further options of sbatch, by name.",
+            shape=MapOf(item=Text(), pattern=r"[a-z][a-z0-9-]*", key_words="an option of sbatch without its dashes"),
+        ),
+    }
+)
 CLUSTER = Record(
     keys={
         "about": Key(about="What this machine is.", shape=Text()),
@@ -50,6 +78,7 @@ CLUSTER = Record(
         "setup": Key(about="Shell lines that run before a job.", shape=ListOf(item=Text())),
         "container": Key(about="The container image that jobs run in.", shape=Text()),
         "limits": Key(about="What a sweep may take.", shape=LIMITS),
+        "slurm": Key(about="How this site's Slurm wants to be asked.", shape=SLURM),
         "trainer_paths": Key(about="Folders with further trainers.", shape=ListOf(item=FILE)),
         "card_paths": Key(about="Folders with further data set cards.", shape=ListOf(item=FILE)),
         "cpus": Key(about="CPU cores for ray and inline; all of the machine by default.", shape=Whole(low=1)),
@@ -119,11 +148,17 @@ def _read(name: str, tree: Node, faults: Faults) -> ClusterConfig:
         setup=tuple(plain("setup", ())),
         container=plain("container", None),
         limits=Limits(**plain("limits", {})),
+        slurm=_slurm(plain("slurm", {})),
         trainer_paths=paths("trainer_paths"),
         card_paths=paths("card_paths"),
         cpus=plain("cpus", None),
         gpus=plain("gpus", None),
     )
+
+
+def _slurm(spec: Mapping[str, Any]) -> SlurmSite:
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
+    return SlurmSite(**given)
 
 
 def _partition(name: str, spec: Mapping[str, Any]) -> Partition:

@@ -64,6 +64,8 @@ class Intent:
     detaches: bool = False
     #: What each element of the scheduler's array runs: lanes side by side, each of job ids one after the other.
     elements: tuple[tuple[tuple[str, ...], ...], ...] = ()
+    #: What a start on a node must know besides: numbers and words of the cluster config.
+    terms: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -108,7 +110,13 @@ def locked(run: RunPaths) -> Iterator[None]:
 
 
 def new_intent(
-    *, backend: str, sweep: str, jobs: Mapping[str, int], detaches: bool = False, elements: tuple[tuple[tuple[str, ...], ...], ...] = ()
+    *,
+    backend: str,
+    sweep: str,
+    jobs: Mapping[str, int],
+    detaches: bool = False,
+    elements: tuple[tuple[tuple[str, ...], ...], ...] = (),
+    terms: Mapping[str, Json] | None = None,
 ) -> Intent:
     """Make an intent of this process."""
     return Intent(
@@ -120,6 +128,7 @@ def new_intent(
         jobs=dict(jobs),
         detaches=detaches,
         elements=elements,
+        terms=dict(terms or {}),
     )
 
 
@@ -137,6 +146,7 @@ def record(run: RunPaths, intent: Intent) -> None:
         "detaches": intent.detaches,
         # By their places in the list of jobs: ids are long, and there may be thousands.
         "elements": [[[numbers[job] for job in lane] for lane in element] for element in intent.elements],
+        "terms": dict(intent.terms),
     }
     write_atomically(_file(run, intent.sid), pretty_json(content).encode())
     beat(run, intent.sid)
@@ -258,6 +268,7 @@ def _read_once(file: Path, _changed: int, _inode: int) -> Intent | None:
             native=content["native"],
             detaches=content["detaches"],
             elements=tuple(tuple(tuple(ids[number] for number in lane) for lane in element) for element in content.get("elements", ())),
+            terms=content.get("terms", {}),
         )
     except FileNotFoundError:
         return None

@@ -264,6 +264,36 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmSite:
+    """How a site's Slurm wants to be asked."""
+
+    qos: str | None = None
+    constraint: str | None = None
+    #: Asks for GPUs by type, `--gres=<gres>:<number>`, such as `gpu:a100`; None asks by `--gpus-per-node=<number>`.
+    gres: str | None = None
+    #: Nodes that are never asked for.
+    exclude: tuple[str, ...] = ()
+    #: Whether `sacct` answers here.
+    accounting: bool = True
+    #: Longest array; an index never reaches it. Slurm's own default of MaxArraySize is 1001.
+    array_size: int = 1000
+    #: Most elements of a sweep that run at once; None is as many as there is room for.
+    parallel: int | None = None
+    #: Seconds before the time limit at which a job is asked to save.
+    signal_lead: int = 120
+    #: An array at least this long waits for the shortest of its jobs to succeed; 0 waits for nothing.
+    canary: int = 10
+    #: So many jobs that fail with the same traceback stop the sweep; 0 stops for nothing.
+    stop_after: int = 3
+    #: Submit one small job that takes up what the scheduler itself does not do again.
+    keeper: bool = False
+    #: The command that starts Python on a node; None is the Python that submits, in the container where there is one.
+    python: str | None = None
+    #: Options of sbatch that have no key here, such as `reservation: mine`.
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     """One machine's facts: which backend, and where data, runs and MLflow live."""
 
@@ -283,6 +313,7 @@ class ClusterConfig:
     setup: tuple[str, ...] = ()
     container: str | None = None
     limits: Limits = field(default_factory=Limits)
+    slurm: SlurmSite = field(default_factory=SlurmSite)
     trainer_paths: tuple[Path, ...] = ()
     card_paths: tuple[Path, ...] = ()
     #: What this machine gives to `inline` and `ray`; None asks the machine.

@@ -216,7 +216,9 @@ def _intents(plan: Plan, backend: Backend, submission: Submission) -> Iterator[i
         yield intents.new_intent(backend=backend.name, sweep=plan.sweep, jobs=attempts, detaches=detaches)
     for part in submission.parts:
         jobs = {job: attempts[job] for job in part.jobs}
-        yield intents.new_intent(backend=backend.name, sweep=plan.sweep, jobs=jobs, detaches=detaches, elements=part.elements)
+        yield intents.new_intent(
+            backend=backend.name, sweep=plan.sweep, jobs=jobs, detaches=detaches, elements=part.elements, terms=part.terms
+        )
 
 
 def _run(backend: Backend, submission: Submission, session: Session) -> frozenset[str]:

@@ -82,6 +82,8 @@ class Part:
     needs: tuple[Need, ...] = ()
     #: What the scheduler is asked for, in its own words.
     options: Mapping[str, Json] = field(default_factory=dict)
+    #: What a start of it on a node must know.
+    terms: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def jobs(self) -> tuple[str, ...]:

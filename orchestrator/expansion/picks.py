@@ -171,6 +171,7 @@ class Picker:
                 Resources(),
                 memory_mb=min(ask.memory_mb, _PICK_MEMORY_MB),
                 time_minutes=min(ask.time_minutes, _PICK_MINUTES),
+                fuse=ask.fuse,
             ),
             resolved=all(one.spec.resolved for one in members),
         )

@@ -155,9 +155,9 @@ WHEN = Record(
 )
 RESOURCES = Record(
     keys={
-        "gpus": Key(about="GPUs of a job.", shape=Whole(low=0)),
-        "cpus": Key(about="CPU cores of a job; also its number of threads.", shape=Whole(low=1)),
-        "memory": Key(about="Memory of a job, such as 32G.", shape=Memory()),
+        "gpus": Key(about="GPUs of a job on each of its nodes; one process a GPU.", shape=Whole(low=0)),
+        "cpus": Key(about="CPU cores of a job on each of its nodes; also its number of threads.", shape=Whole(low=1)),
+        "memory": Key(about="Memory of a job on each of its nodes, such as 32G.", shape=Memory()),
         "time": Key(about="Time limit of a job, such as 12h.", shape=Time()),
         "nodes": Key(about="Nodes of a job.", shape=Whole(low=1)),
         "pack": Key(about="Jobs that share one allocation side by side.", shape=Whole(low=1)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.catalog import Declaration
@@ -91,7 +91,7 @@ def read_phase(name: str, node: Node, context: Context) -> Phase | None:
         evaluate=read_targets(node.get("evaluate"), context, same=not node.get("sources")),
         hand_on=_read_hand_on(node, faults),
         search=search,
-        resources=read_resources(node.get("resources")),
+        resources=replace(read_resources(node.get("resources")), fuse=_value(node, "fuse", True)),
         fuse=_value(node, "fuse", True),
         sweep_seed=context.seed,
         **_read_data(node, axes, context),

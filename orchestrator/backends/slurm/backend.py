@@ -1,0 +1,127 @@
+"""The verbs of the Slurm backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from jobs.paths import RunPaths
+from jobs.spec import Json, Resources
+from orchestrator import intents
+from orchestrator.backends.base import Capabilities, Notice, Part, Queued, Session, Submission
+from orchestrator.backends.slurm import commands, launch, snapshot
+from orchestrator.backends.slurm.layout import Unit, lay_out
+from orchestrator.backends.slurm.poll import poll
+from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible
+from orchestrator.backends.slurm.scripts import script
+from orchestrator.errors import BackendError
+from orchestrator.intents import Intent
+from orchestrator.ledger import states
+from orchestrator.model import ClusterConfig
+from orchestrator.sightings import Sighting
+
+#: scancel takes that many elements in one call.
+_CANCELLED_AT_ONCE = 500
+
+
+class Slurm:
+    """Arrays on a cluster, which run on when the client has gone."""
+
+    name = "slurm"
+    capabilities = Capabilities(detaches=True, parallel=True, needs_shared_fs=True, enforces_limits=True)
+
+    def __init__(self, cluster: ClusterConfig) -> None:
+        self._cluster = cluster
+        self._run = RunPaths(cluster.run_root)
+
+    def render(self, sweep: str, jobs: Sequence[Queued]) -> Submission:
+        """Arrange jobs in arrays and write their scripts. Raises BackendError for a job that no partition can hold."""
+        refuse_impossible(jobs, self._cluster)
+        site = self._cluster.slurm
+        layout = lay_out(jobs, array_size=site.array_size, canary=site.canary)
+        parallel = None if site.parallel is None else max(1, site.parallel // max(1, _widest(layout.parts)))
+        parts: list[Part] = []
+        for part, asked, units in zip(layout.parts, layout.resources, layout.units, strict=True):
+            lanes = max(len(element) for element in part.elements)
+            wanted = packed(asked, lanes)
+            options = options_of(wanted, _about(sweep, units), self._cluster, parallel=parallel)
+            parts.append(replace(part, options=options, terms=self._terms(wanted)))
+        return Submission(backend=self.name, sweep=sweep, jobs=tuple(jobs), text=self._text(sweep, parts), parts=tuple(parts))
+
+    def _terms(self, asked: Resources) -> dict[str, Json]:
+        site = self._cluster.slurm
+        return {
+            "signal_lead": site.signal_lead,
+            "stop_after": site.stop_after,
+            "gpu_hours": self._cluster.limits.gpu_hours,
+            "gpus": asked.gpus * asked.nodes,
+        }
+
+    def _text(self, sweep: str, parts: Sequence[Part]) -> str:
+        """Return the scripts, one after the other; what only sbatch can tell stands as PART-1, PART-2, ..."""
+        code = snapshot.code_folder(self._run)
+        natives = [f"PART-{number}" for number in range(1, len(parts) + 1)]
+        pieces = [f"# {sweep}: {len(parts)} {'array' if len(parts) == 1 else 'arrays'} for sbatch\n"]
+        for number, part in enumerate(parts, 1):
+            jobs = f"{len(part.jobs)} {'job' if len(part.jobs) == 1 else 'jobs'}"
+            head = f"\n# --- {natives[number - 1]}: {len(part.elements)} elements, {jobs}\n"
+            pieces.append(head + script(self._run, self._cluster, part, natives, code))
+        return "".join(pieces)
+
+    def submit(self, submission: Submission, session: Session) -> frozenset[str]:
+        """Hand every part to sbatch, parents first; what cannot be handed over is put away. Gives up on nothing.
+
+        Raises BackendError when sbatch refuses; what was submitted before it runs on.
+        """
+        code = snapshot.take(session.run)
+        natives: list[str] = []
+        for number, (part, intent) in enumerate(zip(submission.parts, session.intents, strict=True)):
+            try:
+                sent = launch.send(session.run, intent, part, natives, self._cluster, code)
+            except BackendError:
+                for later in session.intents[number + 1 :]:
+                    intents.end(session.run, later.sid)
+                raise
+            assert sent.native is not None
+            natives.append(str(sent.native["id"]))
+            session.notify(Notice(kind="note", message=f"{natives[-1]}: {len(part.elements)} elements ({part.options['comment']})"))
+            if session.halt.wanted:
+                for later in session.intents[number + 1 :]:
+                    intents.end(session.run, later.sid)
+                break
+        return frozenset()
+
+    def poll(self, run: RunPaths, found: Sequence[Intent]) -> Mapping[str, Sighting] | None:
+        """Ask the queue and the records, once each, where every job of these submissions stands; None when they do not answer."""
+        return poll(run, [one for one in found if one.backend == self.name], accounting=self._cluster.slurm.accounting)
+
+    def recover(self, run: RunPaths, found: Sequence[Intent]) -> None:
+        """Adopt submissions whose client died before it noted their number, or put them away when the scheduler does not know them."""
+        launch.recover(run, [one for one in found if one.backend == self.name], self._cluster)
+
+    def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:
+        """Take elements of which nothing is left to do out of the queue; ask the rest's supervisors to stop single jobs."""
+        intents.ask_to_cancel(run, intent.sid, jobs)
+        if intent.native is None:
+            return
+        known = states(run, intent.jobs)
+        gone = {job for job, status in known.items() if status.state.is_final}
+        idle = [index for index, element in enumerate(intent.elements) if all(job in gone for lane in element for job in lane)]
+        native = str(intent.native["id"])
+        if not intent.native["array"]:
+            if idle:
+                commands.run("scancel", native)
+            return
+        for start in range(0, len(idle), _CANCELLED_AT_ONCE):
+            listed = ",".join(map(str, idle[start : start + _CANCELLED_AT_ONCE]))
+            commands.run("scancel", f"{native}_[{listed}]")
+
+
+def _widest(parts: Sequence[Part]) -> int:
+    """Return how many arrays may run at the same time: those that wait for nothing."""
+    return sum(not part.needs for part in parts)
+
+
+def _about(sweep: str, units: Sequence[Unit]) -> str:
+    phase, stages = units[0].kind
+    return f"{sweep} {phase} {'+'.join(dict.fromkeys(stages))}"

@@ -1,0 +1,49 @@
+"""Slurm's commands: one place that runs them, with what they say when they cannot."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+from orchestrator.errors import BackendError
+
+#: Seconds that a command may take; Slurm's own time-outs are shorter.
+PATIENCE = 120.0
+#: What a controller says that is busy and not wrong. The command may have done its work all the same.
+_BUSY = (
+    "Socket timed out",
+    "Unable to contact slurm controller",
+    "Resource temporarily unavailable",
+    "Slurm temporarily unable to accept job",
+    "Zero Bytes were transmitted or received",
+    "Connection refused",
+)
+
+
+def run(*command: str) -> str:
+    """Run one of Slurm's commands and return what it prints.
+
+    Raises BackendError when it is not installed or fails; `transient` when the controller did not answer in time.
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except FileNotFoundError:
+        raise BackendError(
+            f"backend 'slurm': there is no `{command[0]}` here; type this on a login node of the cluster, or choose `--cluster local`"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise BackendError(f"`{command[0]}` did not answer within {PATIENCE:.0f} s; try again", transient=True) from None
+    if done.returncode != 0:
+        raise refusal(command, done.stderr or done.stdout)
+    return done.stdout
+
+
+def refusal(command: Sequence[str], said: str) -> BackendError:
+    """Make the error for a command that failed, out of what it said."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return BackendError(f"`{command[0]}` failed: {' '.join(lines[-3:]) or 'it said nothing'}", transient=is_busy(said))
+
+
+def is_busy(said: str) -> bool:
+    """Tell whether a command failed because the controller was too busy to answer, so that it may have done its work."""
+    return any(words in said for words in _BUSY)

@@ -1,0 +1,147 @@
+"""Where jobs stand, by one squeue and one sacct whatever their number.
+
+The queue is believed first: it is what the controller has now. Accounting tells how what left the queue has ended. An element that neither
+knows is UNKNOWN until it was not found in several looks: a busy controller, a gap in the records and a purged job look the same at first.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from jobs.paths import RunPaths
+from jobs.spec import FailureKind, State
+from orchestrator.backends.slurm import commands
+from orchestrator.backends.slurm.launch import CLOCKS_DIFFER, LOOK_AGAIN_AFTER, note_missing
+from orchestrator.errors import BackendError
+from orchestrator.intents import Intent
+from orchestrator.sightings import Sighting
+
+#: Every state of the manual (squeue and sacct, JOB STATE CODES), and what it means here. Any other word is UNKNOWN.
+STATES: Mapping[str, tuple[State, FailureKind | None]] = {
+    "PENDING": (State.SUBMITTED, None),
+    "CONFIGURING": (State.SUBMITTED, None),
+    "REQUEUED": (State.SUBMITTED, None),
+    "REQUEUE_FED": (State.SUBMITTED, None),
+    "REQUEUE_HOLD": (State.SUBMITTED, None),
+    "RESV_DEL_HOLD": (State.SUBMITTED, None),
+    "SPECIAL_EXIT": (State.SUBMITTED, None),
+    "POWER_UP_NODE": (State.SUBMITTED, None),
+    "RUNNING": (State.RUNNING, None),
+    "COMPLETING": (State.RUNNING, None),
+    "RESIZING": (State.RUNNING, None),
+    "SIGNALING": (State.RUNNING, None),
+    "STAGE_OUT": (State.RUNNING, None),
+    "STOPPED": (State.RUNNING, None),
+    "SUSPENDED": (State.RUNNING, None),
+    "UPDATE_DB": (State.RUNNING, None),
+    "EXPEDITING": (State.RUNNING, None),
+    "COMPLETED": (State.SUCCEEDED, None),
+    "FAILED": (State.FAILED, None),
+    "CANCELLED": (State.CANCELLED, None),
+    "REVOKED": (State.CANCELLED, None),
+    "DEADLINE": (State.FAILED, FailureKind.TIMEOUT),
+    "TIMEOUT": (State.FAILED, FailureKind.TIMEOUT),
+    "OUT_OF_MEMORY": (State.FAILED, FailureKind.HOST_OOM),
+    "PREEMPTED": (State.FAILED, FailureKind.PREEMPTED),
+    "BOOT_FAIL": (State.FAILED, FailureKind.NODE_FAIL),
+    "LAUNCH_FAILED": (State.FAILED, FailureKind.NODE_FAIL),
+    "RECONFIG_FAIL": (State.FAILED, FailureKind.NODE_FAIL),
+    "NODE_FAIL": (State.FAILED, FailureKind.NODE_FAIL),
+}
+_ARRAY = re.compile(r"(?P<id>\d+)(?:_(?:(?P<index>\d+)|\[(?P<ranges>[^\]%]*)(?:%\d+)?\]))?")
+#: What squeue is asked for: number or array_index, name, state, reason, nodes.
+_SQUEUE_FORMAT = "%i|%j|%T|%r|%N"
+_SACCT_FORMAT = "JobID,JobName,State,NodeList"
+
+
+def poll(run: RunPaths, found: Sequence[Intent], *, accounting: bool, now: Callable[[], float] = time.time) -> dict[str, Sighting] | None:
+    """Return what the scheduler says of every job of these submissions; None when it does not answer.
+
+    Asks nothing when there is nothing to ask for.
+    """
+    if not found:
+        return {}
+    answers = _ask(found, accounting=accounting)
+    if answers is None:
+        return None
+    seen: dict[str, Sighting] = {}
+    for intent in found:
+        seen |= _of_intent(run, intent, answers, now)
+    return seen
+
+
+def _ask(found: Sequence[Intent], *, accounting: bool) -> dict[tuple[str, str], Sighting] | None:
+    """Ask the queue and the records, and return their answers by (name, element)."""
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(intent.created for intent in found) - CLOCKS_DIFFER))
+    names = f"--name={','.join(intent.name for intent in found)}"
+    answers: dict[tuple[str, str], Sighting] = {}
+    try:
+        if accounting:
+            told = commands.run("sacct", "-X", "-n", "-P", names, f"--starttime={start}", f"--format={_SACCT_FORMAT}")
+            answers |= dict(_sightings(line.split("|") for line in told.splitlines()))
+        queued = commands.run("squeue", "--noheader", "--array", "--states=all", names, f"--format={_SQUEUE_FORMAT}")
+    except BackendError as error:
+        if error.transient:
+            return None
+        raise
+    # What the controller has now is newer than the records; an ended element it still lists may lack the cause that the records have.
+    for key, sighting in _sightings((line.split("|") for line in queued.splitlines()), with_reason=True):
+        known = answers.get(key)
+        if known is None or sighting.is_live or known.is_live:
+            answers[key] = sighting
+    return answers
+
+
+def _sightings(rows: Iterator[list[str]], *, with_reason: bool = False) -> Iterator[tuple[tuple[str, str], Sighting]]:
+    for row in rows:
+        if len(row) < 4:
+            continue
+        number, name, word = row[0], row[1], row[2].split(" ")[0].rstrip("+")
+        reason, node = (row[3], row[4]) if with_reason else ("", row[3])
+        for index in indices(number):
+            native = number.split("_")[0] + (f"_{index}" if index else "")
+            yield (name, index), sighting_of(word, reason=reason, node=node, native=native)
+
+
+def sighting_of(word: str, *, reason: str = "", node: str = "", native: str = "") -> Sighting:
+    """Return what a word of Slurm means; one that is not in its manual is UNKNOWN and never done."""
+    state, failure = STATES.get(word, (State.UNKNOWN, None))
+    clean = "" if node in ("None assigned", "(null)") else node
+    return Sighting(state=state, failure=failure, word=word, reason="" if reason == "None" else reason, node=clean, native=native)
+
+
+def indices(number: str) -> list[str]:
+    """Return the indices that a job number stands for: `7` gives one that is empty, `7_3` gives 3, `7_[1-2,5%4]` gives 1, 2, 5."""
+    match = _ARRAY.fullmatch(number)
+    if match is None:
+        return []
+    if match["ranges"] is None:
+        return [match["index"] or ""]
+    listed: list[str] = []
+    for piece in match["ranges"].split(","):
+        low, _, high = piece.partition("-")
+        high, _, step = high.partition(":")
+        if low.isdigit():
+            listed += [str(index) for index in range(int(low), int(high or low) + 1, int(step or 1))]
+    return listed
+
+
+def _of_intent(run: RunPaths, intent: Intent, answers: Mapping[tuple[str, str], Sighting], now: Callable[[], float]) -> dict[str, Sighting]:
+    array = bool(intent.native and intent.native["array"])
+    by_index = [answers.get((intent.name, str(index) if array else "")) for index in range(len(intent.elements))]
+    missing = [str(index) for index, sighting in enumerate(by_index) if sighting is None]
+    since = note_missing(run, intent.sid, missing, now=now)
+    native = str(intent.native["id"]) if intent.native else ""
+    seen: dict[str, Sighting] = {}
+    for index, element in enumerate(intent.elements):
+        sighting = by_index[index]
+        if sighting is None:
+            gone = now() - since[str(index)] >= LOOK_AGAIN_AFTER
+            state = State.FAILED if gone else State.UNKNOWN
+            word = "NOT_FOUND"
+            sighting = Sighting(state=state, word=word, native=f"{native}_{index}" if array else native)
+        for lane in element:
+            seen.update((job, sighting) for job in lane)
+    return seen
