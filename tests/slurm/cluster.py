@@ -33,7 +33,7 @@ REVOKED = 2
 
 
 class ClusterFailed(RuntimeError):
-    """The cluster did not do what it was told in time; the message ends with the last lines of every daemon's log."""
+    """A command failed, or the cluster did not do something in time; then the message ends with the last lines of every daemon's log."""
 
 
 class Cluster:
@@ -52,16 +52,13 @@ class Cluster:
         return NODES
 
     def start(self) -> None:
-        """Start every daemon and wait until all nodes are idle. Raises ClusterFailed, and then nothing is left running."""
+        """Start every daemon and wait until all nodes are idle. Raises ClusterFailed; after any error nothing is left running."""
         try:
             write_configuration(self.layout)
             self._define_services()
             self._start_daemons()
-        except BaseException as error:
-            tails = self.log_tails()
+        except BaseException:
             self.stop()
-            if isinstance(error, Exception):
-                raise ClusterFailed(f"{error}\n{tails}") from error
             raise
 
     def stop(self) -> None:
@@ -100,9 +97,11 @@ class Cluster:
         return [dict(zip(names, line.split("|"), strict=True)) for line in listing.splitlines()]
 
     def job(self, job_id: str) -> dict[str, str]:
-        """Return what the controller knows of one job, empty when it knows none of that id."""
-        shown = self.run("scontrol", "--oneliner", "show", "job", job_id, check=False).stdout
-        return dict(re.findall(r"(?:^|\s)([\w:/]+)=(\S*)", shown))
+        """Return what the controller knows of one job (of an array, its first line), empty when it knows none of that id."""
+        answer = self.run("scontrol", "--oneliner", "show", "job", job_id, check=False)
+        if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
+            raise ClusterFailed(f"scontrol show job {job_id}: {answer.stderr.strip()}")
+        return dict(re.findall(r"(?:^|\s)([\w:/]+)=(\S*)", answer.stdout.partition("\n")[0]))
 
     def state(self, job_id: str) -> str:
         """Return the state that the controller gives for a job, empty when it is purged."""
@@ -117,7 +116,7 @@ class Cluster:
             if value := condition():
                 return value
             if time.monotonic() > deadline:
-                raise ClusterFailed(f"waited {timeout:g} s in vain {what}\n{self.log_tails()}")
+                raise self._failure(f"waited {timeout:g} s in vain {what}")
             time.sleep(0.1)
 
     def kill_node(self, name: str, *, spare_tasks: bool = False) -> None:
@@ -208,10 +207,10 @@ class Cluster:
             self.run("scancel", "--user=root", check=False)
             self.wait_until(lambda: not self._queued(), what="for the queue to be empty")
 
-    def log_tails(self, lines: int = 8) -> str:
-        """Return the last lines of every daemon's log, for the message of a failure."""
+    def _failure(self, what: str, lines: int = 8) -> ClusterFailed:
         logs = sorted(log for log in (self.layout.folder / "log").glob("*.log") if log.stat().st_size)
-        return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) for log in logs)
+        tails = (f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) for log in logs)
+        return ClusterFailed("\n".join((what, *tails)))
 
     def _queued(self) -> str:
         return self.run("squeue", "--noheader", "--format=%i").stdout
@@ -255,7 +254,7 @@ class Cluster:
     def _start_and_wait(self, name: str, family: socket.AddressFamily, address: tuple[str, int] | str) -> None:
         def answers() -> bool:
             if not self.services[name].alive:
-                raise ClusterFailed(f"{name} ended at once")
+                raise self._failure(f"{name} ended at once")
             with socket.socket(family) as probe:
                 return probe.connect_ex(address) == 0
 
@@ -265,7 +264,7 @@ class Cluster:
     def _wait_for_controller(self) -> None:
         def answers() -> bool:
             if not self.services["slurmctld"].alive:
-                raise ClusterFailed("slurmctld ended")
+                raise self._failure("slurmctld ended")
             return "UP" in self.run("scontrol", "ping", check=False).stdout
 
         self.wait_until(answers, what="for slurmctld to answer")

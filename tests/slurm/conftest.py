@@ -27,6 +27,7 @@ def slurm() -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def _cleared(request: pytest.FixtureRequest) -> Iterator[None]:
+    cluster: Cluster | None = request.getfixturevalue("slurm") if "slurm" in request.fixturenames else None
     yield
-    if "slurm" in request.fixturenames:
-        request.getfixturevalue("slurm").clear()
+    if cluster is not None:
+        cluster.clear()
