@@ -2,7 +2,8 @@
 
 A job that was never started, or that was interrupted, is submitted once every input is done or is submitted with it. A failed or
 cancelled one waits for a person (`resume`), and what is downstream of it is not submitted; only what failed for want of space goes on
-with the next submission. A pick goes on without candidates that lost.
+with the next submission. A pick goes on without candidates that lost, and without those that its own search stopped. These stay stopped
+for as long as the plan holds that search; without it, or under another rule, they go on from their checkpoint.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from jobs.spec import LOSING_FAILURES, FailureKind, JobSpec, Resources, Stage, State
+from jobs.spec import LOSING_FAILURES, FailureKind, JobSpec, Json, Resources, Stage, State
 from orchestrator import policy
 from orchestrator.ledger import JobStatus
 from orchestrator.model import Plan
+from orchestrator.searches import SEARCH, contests_of
 
 
 class Why(StrEnum):
@@ -91,6 +93,8 @@ class _Tally:
     coming: set[str] = field(default_factory=set)
     going: frozenset[str] = frozenset()
     queued: int = 0
+    #: Train job -> the rule of the search that it takes part in.
+    rules: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
 def decide(plan: Plan, states: Mapping[str, JobStatus], request: Request | None = None) -> tuple[Action, ...]:
@@ -100,7 +104,9 @@ def decide(plan: Plan, states: Mapping[str, JobStatus], request: Request | None 
     """
     request = request or Request()
     known = plan.by_id()
-    tally = _Tally(going=request.cancel, queued=sum(states[job].is_live for job in known if job not in request.cancel))
+    queued = sum(states[job].is_live for job in known if job not in request.cancel)
+    rules = {job: contest.rule for job, contest in contests_of(plan.jobs).items()}
+    tally = _Tally(going=request.cancel, queued=queued, rules=rules)
     actions: list[Action] = [_decide_one(spec, known, states, request, tally) for spec in plan.jobs]
     outside = sorted(request.cancel - known.keys())
     actions += [Cancel(job_id=job, submission=states[job].submission) for job in outside if states[job].is_live]
@@ -117,13 +123,26 @@ def has_lost(status: JobStatus) -> bool:
     return status.state is State.FAILED and status.failure in LOSING_FAILURES
 
 
+def stays_stopped(status: JobStatus, rule: Mapping[str, Json] | None) -> bool:
+    """Tell whether a job that a search stopped is over, given the rule of the search that its plan holds for it now."""
+    return status.state is State.STOPPED and status.stopped_by in (None, rule)
+
+
+def passes_over(pick: JobSpec, status: JobStatus) -> bool:
+    """Tell whether a pick goes on without a candidate: it lost, or the search that the pick chooses from stopped it."""
+    if pick.stage is not Stage.PICK:
+        return False
+    rule = pick.config.get(SEARCH)
+    return has_lost(status) or (status.state is State.STOPPED and rule is not None and status.stopped_by == rule)
+
+
 def _decide_one(spec: JobSpec, known: Mapping[str, JobSpec], states: Mapping[str, JobStatus], request: Request, tally: _Tally) -> Action:
     status = states[spec.job_id]
     if spec.job_id in request.cancel:
         if status.is_live:
             return Cancel(job_id=spec.job_id, submission=status.submission)
-        return Keep(job_id=spec.job_id, why=_why_not(status, request) or Why.NOT_ASKED)
-    why = _why_not(status, request)
+        return Keep(job_id=spec.job_id, why=_why_not(status, request, tally) or Why.NOT_ASKED)
+    why = _why_not(status, request, tally)
     if why is None and request.only is not None and spec.job_id not in request.only:
         why = Why.NOT_ASKED
     if why is None and not spec.resolved:
@@ -144,14 +163,14 @@ def _decide_one(spec: JobSpec, known: Mapping[str, JobSpec], states: Mapping[str
     )
 
 
-def _why_not(status: JobStatus, request: Request) -> Why | None:
+def _why_not(status: JobStatus, request: Request, tally: _Tally) -> Why | None:
     """Say why a job's own state keeps it from being submitted; None when it does not."""
     match status.state:
         case State.SUCCEEDED:
             return Why.DONE
         case State.SUBMITTED | State.RUNNING:
             return Why.IN_FLIGHT
-        case State.STOPPED:
+        case State.STOPPED if stays_stopped(status, tally.rules.get(status.job_id)):
             return Why.STOPPED
         case State.UNKNOWN:
             return Why.UNKNOWN
@@ -159,7 +178,7 @@ def _why_not(status: JobStatus, request: Request) -> Why | None:
             return _why_failed_stays(status, request)
         case State.CANCELLED:
             return None if request.resume and not request.failures else Why.CANCELLED
-        case State.INTERRUPTED | State.NEW:
+        case State.INTERRUPTED | State.NEW | State.STOPPED:
             return Why.GAVE_UP if status.job_id in request.gave_up else None
 
 
@@ -184,6 +203,6 @@ def _will_be_there(spec: JobSpec, upstream: str, known: Mapping[str, JobSpec], s
     status = states.get(upstream)
     if status is None or upstream not in known:
         raise KeyError(f"{spec.short_id} {spec.trial}: its input {upstream} is not in the plan")
-    if spec.stage is Stage.PICK and has_lost(status):
+    if passes_over(spec, status):
         return True
     return status.state is State.SUCCEEDED or (status.is_live and upstream not in tally.going)

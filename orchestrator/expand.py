@@ -21,6 +21,7 @@ from orchestrator.expansion.references import Remembering, Resolver
 from orchestrator.expansion.specs import Fragments, SpecWriter
 from orchestrator.expansion.trains import Trained, TrainWriter
 from orchestrator.model import AxisInfo, Phase, Plan, Sweep
+from orchestrator.searches import search_notes
 
 #: A tuning budget this much larger than another arm's is said in the plan and in the report.
 UNEQUAL_BUDGETS = 2
@@ -117,7 +118,7 @@ class _Work:
         self._close(phase, expanded)
         self.known[phase.name] = Known(handed=handed, axes=expanded.axes, origins=expanded.origins, shared=expanded.shared)
         if phase.search is not None:
-            self.notes.append(f"{phase.name}: without a backend that searches, all {phase.search.samples} samples run in full")
+            self.notes += search_notes(phase.name, phase.search, (job for job in self.jobs if job.phase == phase.name))
 
     def _is_followed(self, phase: Phase) -> bool:
         return any(phase.name in parents.roles.values() for other in self.sweep.phases for parents in other.after)

@@ -55,6 +55,8 @@ class JobStatus:
     submission: str | None = None
     #: What the scheduler says, on backends that have one.
     sighting: Sighting | None = None
+    #: The rule of the search that stopped it for good, as its pick's config holds it.
+    stopped_by: Mapping[str, Json] | None = None
 
     @property
     def next_attempt(self) -> int:
@@ -235,7 +237,10 @@ def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: M
         state = State.INTERRUPTED
     if state is State.INTERRUPTED and answered:
         state = State.SUBMITTED
-    return JobStatus(state=state, failure=failure, message=message, for_people=last.get("for_people") is True, **about)
+    stopped_by = last.get("search") if state is State.STOPPED else None
+    return JobStatus(
+        state=state, failure=failure, message=message, for_people=last.get("for_people") is True, stopped_by=stopped_by, **about
+    )
 
 
 def _of_open_attempt(attempt: AttemptPaths, cover: _Cover | None, about: dict[str, Any]) -> JobStatus:

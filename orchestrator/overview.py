@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from jobs.paths import JobPaths
 from jobs.spec import SHORT_ID, JobSpec, Json, Stage, State
 from orchestrator.console import clock, count_table, out, without_ids
+from orchestrator.decide import stays_stopped
 from orchestrator.errors import Error
 from orchestrator.identity import PlanChanges, code_version, diff_specs, plan_changes
 from orchestrator.ledger import JobStatus, state_of, states
 from orchestrator.model import MANY_JOBS, Plan
 from orchestrator.plans import read_plan
+from orchestrator.searches import contests_of
 from orchestrator.status import JobRow, Status
 from orchestrator.status import explain as in_words
 from orchestrator.workspace import Workspace
@@ -53,9 +55,13 @@ def overview(plan: Plan, workspace: Workspace) -> Overview:
     stored = read_plan(path) if path.exists() else None
     known = states(run, [job.job_id for job in plan.jobs], details=True)
     unresolved = "" if all(job.resolved for job in plan.jobs) else workspace.resolver.first_unresolved()
+    rules = {job: contest.rule for job, contest in contests_of(plan.jobs).items()}
+    # What another search stopped goes on here.
+    goes_on = {job for job, status in known.items() if status.state is State.STOPPED and not stays_stopped(status, rules.get(job))}
+    stand = {job: State.INTERRUPTED if job in goes_on else status.state for job, status in known.items()}
     return Overview(
         plan=plan,
-        changes=plan_changes(plan, stored, {job: status.state for job, status in known.items()}),
+        changes=plan_changes(plan, stored, stand),
         cluster=workspace.cluster.name,
         backend=workspace.cluster.backend,
         seconds=_history(workspace, known, plan),

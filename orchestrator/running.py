@@ -20,11 +20,12 @@ from orchestrator.backends.base import Notice
 from orchestrator.console import Following, clock, out
 from orchestrator.datasets import make_data
 from orchestrator.decide import Request, Why
-from orchestrator.errors import BackendError, Error, ReportError, TrackingError
+from orchestrator.errors import Error, ReportError, TrackingError
 from orchestrator.identity import code_version
 from orchestrator.ledger import states
 from orchestrator.model import Plan
 from orchestrator.overview import troubles
+from orchestrator.searches import contests_of
 from orchestrator.status import status_of
 from orchestrator.submit import Summary, preview, submit
 from orchestrator.workspace import Workspace
@@ -52,11 +53,11 @@ def run_plan(
 ) -> int:
     """Submit a plan, follow it, mirror it and report on it. Returns the exit code."""
     backend = base.load(workspace.cluster)
-    if not backend.capabilities.searches:
-        _refuse_search(workspace, sweep)
     _refuse_unresolved(plan, workspace)
     console = out(quiet=as_json)
     _announce(plan, workspace, console)
+    if not backend.capabilities.searches:
+        _say_in_full(plan, workspace, console)
     make_data(plan, workspace, say=lambda text: console.print(text, markup=False))
     _prepare_mirror(plan, workspace, console)
     before = states(workspace.run, [job.job_id for job in plan.jobs])
@@ -123,13 +124,11 @@ def _announce(plan: Plan, workspace: Workspace, console: Console) -> None:
         console.print("made data: the numbers say nothing about patients", style="bold")
 
 
-def _refuse_search(workspace: Workspace, sweep: Path) -> None:
-    searching = [phase.name for phase in workspace.load(sweep).phases if phase.search is not None]
-    if searching:
-        raise BackendError(
-            f"{sweep}: phase '{searching[0]}' has a `search`, and backend '{workspace.cluster.backend}' cannot stop what loses yet; "
-            "write its space under `tune:` to run every sample in full"
-        )
+def _say_in_full(plan: Plan, workspace: Workspace, console: Console) -> None:
+    """Say which searches run every sample, because this backend stops none."""
+    for phase in dict.fromkeys(contest.phase for contest in contests_of(plan.jobs).values()):
+        said = f"{phase}: backend '{workspace.cluster.backend}' stops nothing, so every sample of its search runs in full"
+        console.print(said, markup=False)
 
 
 def _refuse_unresolved(plan: Plan, workspace: Workspace) -> None:

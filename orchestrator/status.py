@@ -31,8 +31,8 @@ class GroupRow:
 
     @property
     def done(self) -> int:
-        """Return how many need nothing more: succeeded, or lost."""
-        return self.counts.get(State.SUCCEEDED, 0) + self.lost
+        """Return how many need nothing more: succeeded, lost, or stopped by their search."""
+        return self.counts.get(State.SUCCEEDED, 0) + self.counts.get(State.STOPPED, 0) + self.lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

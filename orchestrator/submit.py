@@ -77,8 +77,8 @@ class Summary:
 
     @property
     def unfinished(self) -> tuple[JobStatus, ...]:
-        """Return the jobs that are neither done nor lost nor still on their way."""
-        return tuple(s for s in self.states.values() if not (s.state is State.SUCCEEDED or has_lost(s) or s.is_live))
+        """Return the jobs that are neither done, nor lost, nor stopped by their search, nor still on their way."""
+        return tuple(s for s in self.states.values() if not (s.state in (State.SUCCEEDED, State.STOPPED) or has_lost(s) or s.is_live))
 
     @property
     def exit_code(self) -> int:

@@ -24,6 +24,8 @@ from orchestrator.sightings import Sighting
 
 #: Runs one job; every backend reaches it by this name, so that other processes can import it.
 RUNNER = "jobs.main:run"
+#: Modules of this package that are no backend.
+_PARTS = frozenset({"base", "ray_search"})
 #: How often a job may die without a word in one submission before it is left alone.
 DEATHS_ALLOWED = 3
 
@@ -185,7 +187,7 @@ def load(cluster: ClusterConfig) -> Backend:
 def available() -> tuple[str, ...]:
     """Return the names of the backends that are there."""
     package = importlib.import_module(__package__ or "orchestrator.backends")
-    return tuple(sorted(item.name for item in pkgutil.iter_modules(package.__path__) if item.name != "base"))
+    return tuple(sorted(item.name for item in pkgutil.iter_modules(package.__path__) if item.name not in _PARTS))
 
 
 def machine_cpus(cluster: ClusterConfig) -> int:

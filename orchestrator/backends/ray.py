@@ -1,4 +1,4 @@
-"""Run the whole plan as one Ray Tune experiment on this machine. The only import of ray.
+"""Run the whole plan as one Ray Tune experiment on this machine. Ray is imported here and in `ray_search` alone.
 
 A `Searcher` suggests a job when its inputs are done and says nothing while none is ready, so phases overlap and nobody waits at a barrier.
 Workers are reused from job to job. Tune's own checkpoints, loggers and retries are off: the job's directory is the truth, and a job
@@ -33,12 +33,16 @@ from jobs.paths import RunPaths
 from jobs.spec import canonical_json
 from orchestrator.backends import base
 from orchestrator.backends.base import Capabilities, Notice, Queued, Session, Submission
+from orchestrator.backends.ray_search import EPOCH, TOLD, VALUE, Referee, stopping
 from orchestrator.errors import BackendError, Error
 from orchestrator.execution.attempt import run_attempt
+from orchestrator.execution.beside import Beside
 from orchestrator.execution.board import Board, Shape, board_of, shape_of
 from orchestrator.execution.watch import Watch
 from orchestrator.intents import Intent, ask_to_cancel, halt_file, log_file
 from orchestrator.model import ClusterConfig
+from orchestrator.plans import read_plan
+from orchestrator.searches import contests_of
 from orchestrator.sightings import Sighting
 
 _FOLDER_PREFIX = "orch-ray-"
@@ -58,7 +62,7 @@ class RayTune:
     """As many jobs at once as the machine has room for."""
 
     name = "ray"
-    capabilities = Capabilities(parallel=True)
+    capabilities = Capabilities(parallel=True, searches=True)
 
     def __init__(self, cluster: ClusterConfig) -> None:
         self._cluster = cluster
@@ -79,7 +83,7 @@ class RayTune:
         try:
             with _local_ray(self._cluster, log) as folder, Watch(session) as watch:
                 board = board_of(submission, session, watch)
-                _fit(board, session, watch, folder)
+                _fit(board, session, watch, _referee(submission, session), folder)
                 return frozenset(board.gave_up)
         except Error:
             raise
@@ -105,14 +109,21 @@ class RayTune:
 # --- Tune --------------------------------------------------------------------------------------------------------------------------------
 
 
-def _fit(board: Board, session: Session, watch: Watch, folder: Path) -> None:
+def _referee(submission: Submission, session: Session) -> Referee:
+    plan = read_plan(session.run.sweep(submission.sweep).plan)
+    running = [job.spec.job_id for job in submission.jobs]
+    return Referee(contests_of(plan.jobs), session.run, session.notify, running=running)
+
+
+def _fit(board: Board, session: Session, watch: Watch, referee: Referee, folder: Path) -> None:
     from ray import tune
 
     tuner = tune.Tuner(
         _trainable(tune),
-        param_space={"job": "", "job_file": "", "attempt": 0, "runner": session.runner, "halt": "", "cpus": 1, "gpus": 0},
+        param_space={"job": "", "job_file": "", "attempt": 0, "runner": session.runner, "metric": "", "halt": "", "cpus": 1, "gpus": 0},
         tune_config=tune.TuneConfig(
-            search_alg=_searcher(board, session, watch),
+            search_alg=_searcher(board, session, watch, referee),
+            scheduler=stopping(referee),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -135,7 +146,7 @@ def _trial_name(trial: Any) -> str:
 
 
 def _trainable(tune: ModuleType) -> type:
-    """Make the class whose one step is one job."""
+    """Make the class whose one step is one job, or, in a search, one epoch of it."""
 
     class RunJob(tune.Trainable):
         @classmethod
@@ -147,21 +158,37 @@ def _trainable(tune: ModuleType) -> type:
             # The word to stop may come before the job has its own handler, and must not kill the worker.
             signal.signal(signal.SIGUSR2, signal.SIG_IGN)
             self._job = config
+            self._beside: Beside | None = None
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.cleanup()
             self._job = new_config
             return True
 
+        def cleanup(self) -> None:
+            # A job that lost is no longer Tune's, and still saves: the worker is free when it has.
+            if self._beside is not None:
+                self._beside.stop()
+                self._beside = None
+
         def step(self) -> dict[str, Any]:
-            if Path(self._job["halt"]).exists():
+            job = self._job
+            if self._beside is None and Path(job["halt"]).exists():
                 return {"code": _EXIT_HALTED, "done": True}
-            code = run_attempt(Path(self._job["job_file"]), self._job["attempt"], self._job["runner"])
-            return {"code": code, "done": True}
+            if not job["metric"]:
+                return {"code": run_attempt(Path(job["job_file"]), job["attempt"], job["runner"]), "done": True}
+            if self._beside is None:
+                self._beside = Beside(Path(job["job_file"]), job["attempt"], job["runner"], job["metric"])
+            reading = self._beside.next()
+            if reading is not None:
+                return {EPOCH: reading.epoch, VALUE: reading.value}
+            beside, self._beside = self._beside, None
+            return {"code": beside.finish(), TOLD: beside.told, "done": True}
 
     return RunJob
 
 
-def _searcher(board: Board, session: Session, watch: Watch) -> Any:
+def _searcher(board: Board, session: Session, watch: Watch, referee: Referee) -> Any:
     """Make the searcher that hands a board's jobs to Tune."""
     from ray.tune.search import Searcher
 
@@ -185,6 +212,7 @@ def _searcher(board: Board, session: Session, watch: Watch) -> Any:
                 "job_file": str(session.run.job(job.spec.job_id).job),
                 "attempt": job.attempt,
                 "runner": session.runner,
+                "metric": referee.metric(job.spec.job_id),
                 "halt": str(halt_file(session.run, session.intent.sid)),
                 "cpus": slot[0],
                 "gpus": slot[1],

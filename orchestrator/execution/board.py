@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from jobs.spec import SHORT_ID, Stage, State
 from orchestrator.backends.base import DEATHS_ALLOWED, Notice, Notify, Queued, Session, Submission
-from orchestrator.decide import has_lost
+from orchestrator.decide import passes_over
 from orchestrator.execution.watch import Watch
 from orchestrator.ledger import JobStatus, states, write_tombstone
 
@@ -156,8 +156,7 @@ class Board:
         for child in self._children.get(status.job_id, ()):
             if child not in self._unmet:
                 continue
-            passes_over = self._jobs[child].spec.stage is Stage.PICK and has_lost(status)
-            if status.state is State.SUCCEEDED or passes_over:
+            if status.state is State.SUCCEEDED or passes_over(self._jobs[child].spec, status):
                 self._unmet[child].discard(status.job_id)
                 if not self._unmet[child]:
                     self._make_ready(child)

@@ -11,6 +11,7 @@ import time
 from types import TracebackType
 
 from jobs.events import is_alive
+from jobs.stopping import ask_to_stop
 from orchestrator import intents
 from orchestrator.backends.base import Session
 
@@ -22,7 +23,8 @@ ASK_AGAIN = 2.0
 class Watch:
     """Keep a submission's heart beating; ask its running jobs to save and stop when somebody cancels them or halts the session.
 
-    A job is asked by SIGUSR2 to the process that claimed it; it saves at its next step and ends as interrupted.
+    A job is asked by SIGUSR2 to the process that claimed it, and by a word in its attempt, for one that hears no signals because it runs
+    beside the main thread. It saves at its next step and ends as interrupted.
     """
 
     def __init__(self, session: Session) -> None:
@@ -72,9 +74,10 @@ class Watch:
         now = time.monotonic()
         if now - self._asked.get(job, -ASK_AGAIN) < ASK_AGAIN:
             return
-        claim = self._session.run.job(job).attempt(attempt).claim
+        paths = self._session.run.job(job).attempt(attempt)
         with contextlib.suppress(OSError, ValueError):
-            owner = json.loads(claim.read_text(encoding="utf-8"))
+            owner = json.loads(paths.claim.read_text(encoding="utf-8"))
             if is_alive(owner) and self._running.get(job) == attempt:
                 os.kill(owner["pid"], signal.SIGUSR2)
                 self._asked[job] = now
+                ask_to_stop(paths)

@@ -13,6 +13,7 @@ from orchestrator.expansion.replicates import SIZE_LABELS
 from orchestrator.expansion.specs import Content, Face, SpecWriter
 from orchestrator.expansion.trains import TUNED, Trained, TrainWriter, inputs_of
 from orchestrator.model import AxisInfo, AxisKind, Phase, Pick
+from orchestrator.searches import SEARCH, rule_of
 
 #: A pick reads numbers: no GPU, one core, little memory, minutes.
 _PICK_MEMORY_MB, _PICK_MINUTES = 2048, 10
@@ -157,6 +158,9 @@ class Picker:
             "scope": rule.scope,
             "candidates": [candidate.content() for candidate in candidates],
         }
+        if self.phase.search is not None and len(candidates) > 1:
+            self._require_one_run_each(candidates)
+            config[SEARCH] = rule_of(self.phase.search)
         inputs = [
             Input(role="candidate", job=candidate.runs[run].spec.job_id, take="result")
             for candidate in candidates
@@ -176,6 +180,16 @@ class Picker:
             resolved=all(one.spec.resolved for one in members),
         )
         return self.writer.write(Stage.PICK, face, config=Content.of(config), inputs=inputs)
+
+    def _require_one_run_each(self, candidates: Sequence[Candidate]) -> None:
+        """Refuse a search whose candidates have several runs: one that loses on one draw would be out on all of them."""
+        if any(len(candidate.runs) > 1 for candidate in candidates):
+            raise fault(
+                self.scene.sweep,
+                f"phases.{self.phase.name}.search",
+                f"stops runs one by one, and a candidate here is {max(len(one.runs) for one in candidates)} runs (pick.scope: "
+                f"{self.rule.scope}): use `scope: draw`, or name in `pick.on` the one replicate that is searched",
+            )
 
     def _winners(self, pick: JobSpec, candidates: Sequence[Candidate]) -> list[Winner]:
         runs: dict[str, Trained] = {}

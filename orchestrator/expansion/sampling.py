@@ -21,6 +21,8 @@ from orchestrator.expansion.replicates import DRAW, FRACTION, repeats_of
 from orchestrator.model import Axis, AxisKind, Draws, Parents, Phase, Sample, Search, Sweep, When
 
 COMPARED, TUNED, DRAWS, SIZES, SEEDS, FOLDS, TARGETS = 2, 2, 3, 2, 3, 3, 2
+#: Samples of a search: with fewer there is hardly anything to stop.
+SEARCHED = 4
 #: Config keys of which a sample has one value, of test size, however many a sweep compares.
 _BACKBONES = frozenset({"arch", "backbone"})
 #: Config keys that make a run long: where a sample sets all keys of a zip, another one stays.
@@ -187,10 +189,10 @@ def _after(phase: Phase, cut: _Cut) -> tuple[Parents, ...]:
 
 
 def _search(search: Search, cut: _Cut, phase: str) -> Search:
-    if search.samples > TUNED:
-        cut.note(f"{phase}: {TUNED} samples of {search.samples}")
-    space = tuple(replace(axis, points=axis.points[:TUNED]) for axis in search.space)
-    return replace(search, samples=min(search.samples, TUNED), space=space)
+    if search.samples > SEARCHED:
+        cut.note(f"{phase}: {SEARCHED} samples of {search.samples}")
+    space = tuple(replace(axis, points=axis.points[:SEARCHED]) for axis in search.space)
+    return replace(search, samples=min(search.samples, SEARCHED), space=space)
 
 
 # --- replicates and conditions

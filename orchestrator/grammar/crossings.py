@@ -29,6 +29,7 @@ def check_sweep(tree: Node, sweep: Sweep, catalog: Mapping[str, Declaration], fa
         phase = known[name]
         _check_data(node, phase, faults)
         _check_pick(node, phase, known, labels.by_phase[name], faults)
+        _check_search(node, phase, faults)
         _check_targets(node, phase, node.get("evaluate") or top, faults)
         _check_conditions(node, labels.by_phase[name], faults)
     check_report(tree.get("report"), labels.everywhere, tuple(known), _cards(sweep), faults)
@@ -87,6 +88,13 @@ def _check_pick(node: Node, phase: Phase, known: Mapping[str, Phase], labels: Ma
             if labels[key].kinds != {AxisKind.REPLICATE}:
                 said = "the tune grid runs on some values of fraction, count, draw, fold or seed"
                 faults.add(item, f"'{key}' is no replicate; {said}", at=item.key)
+
+
+def _check_search(node: Node, phase: Phase, faults: Faults) -> None:
+    written = node.get("search")
+    if written is not None and phase.pick is None:
+        said = "a search ends with the choice of a winner; add `pick: {metric: ...}` to this phase"
+        faults.add(written, said, at=written.key)
 
 
 def _check_targets(node: Node, phase: Phase, written: Node | None, faults: Faults) -> None:

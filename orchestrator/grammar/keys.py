@@ -163,9 +163,16 @@ RESOURCES = Record(
         "pack": Key(about="Jobs that share one allocation side by side.", shape=Whole(low=1)),
     }
 )
+_SCHEDULER = Choice(
+    options=("asha", "median"),
+    refused={
+        "pbt": "population based training changes a job's config while it runs, and a job here is its config; write asha or median",
+        "hyperband": "hyperband holds jobs until their whole bracket is there; write asha, its form that waits for nobody",
+    },
+)
 SEARCH = Record(
     keys={
-        "scheduler": Key(about="What stops a losing trial.", shape=Choice(options=("asha", "hyperband", "median")), required=True),
+        "scheduler": Key(about="What stops a losing trial.", shape=_SCHEDULER, required=True),
         "metric": Key(about="The validation metric that is watched; starts with `val/`.", shape=VALIDATION, required=True),
         "mode": Key(about="Whether larger or smaller is better.", shape=Choice(options=("max", "min"))),
         "samples": Key(about="How many points an arm tries.", shape=COUNT, required=True),

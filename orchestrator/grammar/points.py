@@ -126,6 +126,10 @@ def read_search(node: Node | None, reader: AxisReader) -> Search | None:
     columns = sampler.read(space, AxisKind.TUNE)
     rows = zip(*(axis.points for axis in columns), strict=False)
     points = tuple({key: value for point in row for key, value in point.items()} for row in rows)
+    twice = _twice(points)
+    if twice is not None and space is not None:
+        drawn = canonical_json(points[twice])
+        reader.faults.add(space, f"{samples.value} samples draw {drawn} twice; ask for fewer, or draw from a range", at=space.key)
     return Search(
         scheduler=str(node.entries["scheduler"].value),
         metric=name,

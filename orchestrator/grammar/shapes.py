@@ -154,6 +154,8 @@ class Choice:
     options: tuple[str, ...]
     #: What is expected, where the words are not all that may be written.
     said: str = ""
+    #: Words that people write and that are not offered, each with its sentence.
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -162,7 +164,9 @@ class Choice:
 
     def check(self, node: Node, faults: Faults) -> None:
         """Record a value that is none of them, with the nearest."""
-        if not isinstance(node.value, str) or node.value not in self.options:
+        if isinstance(node.value, str) and node.value in self.refused:
+            faults.add(node, self.refused[node.value])
+        elif not isinstance(node.value, str) or node.value not in self.options:
             near = suggest(node.value, self.options) if isinstance(node.value, str) else ""
             faults.add(node, expected(self, node) + (near if "did you mean" in near else ""))
 

@@ -1,7 +1,8 @@
 """A stage that needs no torch, behind the real seam: what a job does stands in its config. Imported by Ray workers too.
 
 `config`: `seconds` (how long it works, in steps of 10 ms, saving each), `fail` (a failure kind), `die` (attempts that kill themselves with
-SIGKILL half-way), `crash` (the runner raises before anything is claimed). Every body leaves a line in `body.log` of its job.
+SIGKILL half-way), `crash` (the runner raises before anything is claimed), `curve` (the value of `val/score` after each of its epochs,
+which share the seconds). Every body leaves a line in `body.log` of its job. A pick with candidates is the real one.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jobs import main
+from jobs import main, picking
 from jobs.spec import Input, JobSpec, Json, Resources, Stage, identity_payload, job_id
 from jobs.stages import Node, Stopped
 from orchestrator.model import Plan, ReportSpec
@@ -21,6 +22,8 @@ from trainers.errors import Collapsed, DataError, Diverged
 
 RUNNER = "tests.orchestrator.standin:run"
 STEP = 0.01
+SCORE = "val/score"
+ASHA = {"scheduler": "asha", "metric": SCORE, "mode": "max", "grace": 1}
 _ERRORS = {"DIVERGED": Diverged, "COLLAPSED": Collapsed, "BAD_DATA": DataError, "ERROR": ValueError}
 
 
@@ -38,13 +41,17 @@ def run(job_file: Path, *, attempt: int | None = None) -> int:
 def stage(node: Node) -> dict[str, Json]:
     """Work for a while, saving progress; go on from it on the next attempt."""
     config = node.spec.config
+    if node.spec.stage is Stage.PICK and "candidates" in config:
+        return picking.pick(node.spec, node.run)
     attempt = node.paths.attempts()[-1].number
     body = os.open(node.paths.folder / "body.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(body, f"{attempt} {os.getpid()}\n".encode())
     os.close(body)
     progress = node.paths.folder / "progress"
     done = int(progress.read_text()) if progress.exists() else 0
-    steps = round(float(config.get("seconds", 0)) / STEP)
+    curve = config.get("curve", ())
+    steps = max(round(float(config.get("seconds", 0)) / STEP), len(curve))
+    ends = {steps * (epoch + 1) // len(curve): epoch + 1 for epoch in range(len(curve))}
     for step in range(done, steps):
         if node.host.should_stop():
             raise Stopped
@@ -52,13 +59,20 @@ def stage(node: Node) -> dict[str, Json]:
         aside = progress.with_name(".progress")
         aside.write_text(str(step + 1))
         aside.replace(progress)
+        if step + 1 in ends:
+            node.host.log(step + 1, ends[step + 1], {SCORE: curve[ends[step + 1] - 1]})
         if attempt in config.get("die", ()) and step >= steps // 2:
             os.kill(os.getpid(), signal.SIGKILL)
     if attempt in config.get("die", ()):
         os.kill(os.getpid(), signal.SIGKILL)
     if "fail" in config:
         raise _ERRORS[config["fail"]]("as told")
-    return {"job_id": node.spec.job_id, "steps": steps, "threads": os.environ.get("OMP_NUM_THREADS") and node.spec.resources.cpus}
+    kept = [
+        {"name": f"epoch-{epoch:04d}", "epoch": epoch, "step": epoch, "metrics": {SCORE: value}, "files": {}}
+        for epoch, value in enumerate(curve, start=1)
+    ]
+    threads = os.environ.get("OMP_NUM_THREADS") and node.spec.resources.cpus
+    return {"job_id": node.spec.job_id, "steps": steps, "threads": threads, "checkpoints": kept}
 
 
 def job(
@@ -105,6 +119,20 @@ def chain(name: str, *, seconds: float = 0.0, **config: Json) -> tuple[JobSpec, 
     train = job(f"{name}/train", config={"seconds": seconds, **config})
     pick = job(f"{name}/pick", (train,), stage=Stage.PICK)
     return train, pick, job(f"{name}/evaluate", (pick,), stage=Stage.EVALUATE)
+
+
+def search(
+    name: str, curves: Sequence[Sequence[float]], *, seconds: float = 0.0, rule: Mapping[str, Json] | None = ASHA, **config: Json
+) -> tuple[JobSpec, ...]:
+    """Make train jobs with these curves, the pick that chooses among them by a search's rule (None: without one), and its evaluation."""
+    trains = tuple(
+        job(f"{name}/train{n}", config={"seconds": seconds, "curve": list(curve), "epochs": len(curve), **config})
+        for n, curve in enumerate(curves)
+    )
+    candidates = [{"runs": {"": train.job_id}, "overrides": {"n": n}, "inputs": {}} for n, train in enumerate(trains)]
+    asked: dict[str, Json] = {"metric": SCORE, "mode": "max", "candidates": candidates} | ({} if rule is None else {"search": dict(rule)})
+    pick = job(f"{name}/pick", trains, stage=Stage.PICK, config=asked)
+    return *trains, pick, job(f"{name}/evaluate", (pick,), stage=Stage.EVALUATE)
 
 
 def bodies(folder: Path) -> list[tuple[int, int]]:

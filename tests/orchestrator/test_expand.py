@@ -15,7 +15,8 @@ from orchestrator.errors import SweepError
 from orchestrator.expand import expand
 from orchestrator.expansion.replicates import training_seed
 from orchestrator.loading import load_sweep
-from orchestrator.model import AxisKind
+from orchestrator.model import AxisKind, Plan
+from orchestrator.searches import contests_of
 from tests.golden.trainers import CATALOG
 from tests.orchestrator.planning import FakeResolver, digest, jobs_of, only, plan_of, read
 
@@ -426,26 +427,67 @@ def test_the_winner_of_some_replicates_runs_on_the_others(tmp_path: Path) -> Non
     ]
 
 
+SEARCHED = """
+    sweep: s
+    data: d
+    phases:
+      a:
+        trainer: classification
+        config: {{epochs: {epochs}}}
+        compare: {{arch: [slim, resnet18]}}
+        {axis}
+        pick: {{metric: val/auroc_macro{pick}}}
+        {rest}
+"""
+SPACE = "lr: {sample: log_uniform, from: 1e-5, to: 1e-1}, weight_decay: {sample: uniform, from: 0, to: 1}"
+
+
+def searched(tmp_path: Path, axis: str = "", *, epochs: int = 9, pick: str = "", rest: str = "") -> Plan:
+    default = f"search: {{scheduler: asha, samples: 5, metric: val/loss, grace: 2, space: {{{SPACE}}}}}"
+    return plan_of(tmp_path, SEARCHED.format(axis=axis or default, epochs=epochs, pick=pick, rest=rest))
+
+
 def test_search_is_a_tune_axis_whose_samples_go_together(tmp_path: Path) -> None:
-    plan = plan_of(
-        tmp_path,
-        """
-        sweep: s
-        data: d
-        phases:
-          a:
-            trainer: classification
-            search:
-              scheduler: asha
-              samples: 5
-              metric: val/auroc_macro
-              space: {lr: {sample: log_uniform, from: 1e-5, to: 1e-1}, weight_decay: {sample: uniform, from: 0, to: 1}}
-            pick: {metric: val/auroc_macro}
-        """,
+    plan = searched(tmp_path)
+    trains = jobs_of(plan, "a")
+    points = [(job.config["lr"], job.config["weight_decay"]) for job in trains]
+    assert len(trains) == 10
+    assert len(set(points)) == 5
+    assert points[:5] == points[5:], "every arm tries the same points"
+    assert (
+        "a: 5 samples an arm; on Ray Tune asha on val/loss stops what loses, and which those are depends on who is faster; every other "
+        "backend runs all samples in full"
+    ) in plan.notes
+
+
+def test_the_candidates_of_a_pick_are_a_contest_and_its_rule_is_in_the_pick_alone(tmp_path: Path) -> None:
+    plan = searched(tmp_path)
+    picks = jobs_of(plan, "a", Stage.PICK)
+    rule = {"scheduler": "asha", "metric": "val/loss", "mode": "min", "grace": 2}
+    assert [pick.config["search"] for pick in picks] == [rule, rule]
+    contests = contests_of(plan.jobs)
+    assert [contests[job.job_id].pick for job in jobs_of(plan, "a")] == [picks[0].job_id] * 5 + [picks[1].job_id] * 5
+    assert contests[jobs_of(plan, "a")[0].job_id].epochs == dict.fromkeys((job.job_id for job in jobs_of(plan, "a")[:5]), 9)
+
+    lr = [job.config["lr"] for job in jobs_of(plan, "a")[:5]]
+    decay = [job.config["weight_decay"] for job in jobs_of(plan, "a")[:5]]
+    full = searched(tmp_path, f"tune: {{zip: {{lr: {lr}, weight_decay: {decay}}}}}")
+    assert [job.job_id for job in jobs_of(full, "a")] == [job.job_id for job in jobs_of(plan, "a")], "a sample is the same fact in full"
+    assert not {pick.job_id for pick in jobs_of(full, "a", Stage.PICK)} & {pick.job_id for pick in picks}
+    assert contests_of(full.jobs) == {}
+
+
+def test_a_search_of_runs_that_are_pooled_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match=r"phases\.a\.search: stops runs one by one, and a candidate here is 3 runs \(pick\.scope: cell\)"):
+        searched(tmp_path, pick=", scope: cell", rest="seeds: 3")
+    plan = searched(tmp_path, pick=", scope: cell, on: {seed: [0]}", rest="seeds: 3")
+    assert len(contests_of(plan.jobs)) == 10, "the winner's runs elsewhere are in no contest"
+
+
+def test_a_search_that_can_stop_nothing_says_so(tmp_path: Path) -> None:
+    assert (
+        "a: every trial gets 2 epochs (search.grace) and none has more than 2, so nothing is stopped" in searched(tmp_path, epochs=2).notes
     )
-    assert len(jobs_of(plan, "a")) == 5
-    assert len(only(plan, "a", Stage.PICK).config["candidates"]) == 5
-    assert "a: without a backend that searches, all 5 samples run in full" in plan.notes
 
 
 # --- evaluations, floor, report

@@ -184,6 +184,7 @@ def test_a_search_samples_one_axis_from_its_whole_space(tmp_path: Path) -> None:
         "      {scheduler: asha, samples: 6, metric: val/loss, grace: 2,\n"
         "       space: {lr: {sample: log_uniform, from: 1e-5, to: 1e-1}, images: [real, scrambled],\n"
         "               epochs: {sample: uniform, from: 5, to: 90}}}\n"
+        "    pick: {metric: val/loss, mode: min}\n"
     )
     search = load(tmp_path, text).phases[0].search
     assert isinstance(search, Search)

@@ -145,8 +145,8 @@ def test_seeds_folds_and_searches_are_cut_too(tmp_path: Path) -> None:
             pick: {metric: val/x}
         """,
     )
-    assert [len(jobs_of(plan, phase)) for phase in "abcd"] == [3, 3, 3, 2]
-    assert notes[:4] == ("a: 3 seeds instead of 10", "b: the first 3 folds", "c: the first 3 folds", "d: 2 samples of 9")
+    assert [len(jobs_of(plan, phase)) for phase in "abcd"] == [3, 3, 3, 4]
+    assert notes[:4] == ("a: 3 seeds instead of 10", "b: the first 3 folds", "c: the first 3 folds", "d: 4 samples of 9")
     # A fold of a sample is a fold of the whole: five are dealt, three are run.
     assert {job.data["draw"]["folds"] for job in jobs_of(plan, "c")} == {5}
 
