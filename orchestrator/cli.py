@@ -136,7 +136,8 @@ def status(sweep: MaybeSweep = None, cluster: Cluster = None, sample: Sample = F
 
     workspace = open_workspace(cluster, sample=sample)
     plans = [workspace.stored_plan(sweep)] if sweep else workspace.stored_plans()
-    found = [read(one, workspace.run) for one in plans]
+    polled = workspace.sightings() if plans else None
+    found = [read(one, workspace.run, polled=polled) for one in plans]
     if as_json:
         print_json([to_json(one) for one in found])
     elif not plans:

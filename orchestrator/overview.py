@@ -53,7 +53,7 @@ def overview(plan: Plan, workspace: Workspace) -> Overview:
     run = workspace.run
     path = run.sweep(plan.sweep).plan
     stored = read_plan(path) if path.exists() else None
-    known = states(run, [job.job_id for job in plan.jobs], details=True)
+    known = states(run, [job.job_id for job in plan.jobs], polled=workspace.sightings(), details=True)
     unresolved = "" if all(job.resolved for job in plan.jobs) else workspace.resolver.first_unresolved()
     rules = {job: contest.rule for job, contest in contests_of(plan.jobs).items()}
     # What another search stopped goes on here.
@@ -187,9 +187,10 @@ def troubles(status: Status) -> list[str]:
 
 def explain_job(workspace: Workspace, spec: JobSpec) -> dict[str, Json]:
     """Return what there is to say of one job."""
-    status = state_of(workspace.run, spec.job_id, details=True)
+    polled = workspace.sightings()
+    status = state_of(workspace.run, spec.job_id, polled=polled, details=True)
     paths = workspace.run.job(spec.job_id)
-    inputs = states(workspace.run, [item.job for item in spec.inputs])
+    inputs = states(workspace.run, [item.job for item in spec.inputs], polled=polled)
     return {
         "job": spec.job_id,
         "what": f"{spec.stage} {spec.trial}",

@@ -60,7 +60,7 @@ def run_plan(
         _say_in_full(plan, workspace, console)
     make_data(plan, workspace, say=lambda text: console.print(text, markup=False))
     _prepare_mirror(plan, workspace, console)
-    before = states(workspace.run, [job.job_id for job in plan.jobs])
+    before = states(workspace.run, [job.job_id for job in plan.jobs], polled=workspace.sightings())
     started = time.monotonic()
     done = {job for job, status in before.items() if status.state is State.SUCCEEDED}
     with Following(console, plan.jobs, done) as following:
@@ -75,7 +75,10 @@ def run_plan(
             wait=wait,
             notify=lambda notice: _show(notice, following),
         )
-    _conclude(plan, workspace, sweep, summary, console, time.monotonic() - started)
+    if backend.capabilities.detaches and not wait:
+        _leave(plan, workspace, sweep, summary, console)
+    else:
+        _conclude(plan, workspace, sweep, summary, console, time.monotonic() - started)
     if as_json:
         sys.stdout.write(json.dumps(_summary_json(summary), sort_keys=True, indent=1) + "\n")
     return summary.exit_code
@@ -187,6 +190,21 @@ def _conclude(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, c
         console.print(f"when that is put right: {workspace.command('resume', sweep)}", markup=False)
     elif Why.NO_ROOM in summary.kept.values():
         console.print(f"when there is room: {workspace.command('submit', sweep)}", markup=False)
+
+
+def _leave(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, console: Console) -> None:
+    """Say what was handed over, who does what from here, and what to type to look."""
+    jobs = "1 job" if summary.submitted == 1 else f"{summary.submitted} jobs"
+    counts = ", ".join(f"{number} {str(state).lower()}" for state, number in sorted(summary.counts.items()))
+    console.print(f"{plan.sweep}: {jobs} submitted; {counts}", markup=False)
+    _list_failures(plan, summary, console)
+    if any(state in (State.SUBMITTED, State.RUNNING) for state in summary.counts):
+        console.print(
+            "you may log out: the cluster starts jobs, and starts them again after preemption, a time limit or a lost node. "
+            "What it gives up on goes on with the next submit",
+            markup=False,
+        )
+    console.print(f"look: {workspace.command('status', Path(plan.sweep))}; report: {workspace.command('report', sweep)}", markup=False)
 
 
 def _list_failures(plan: Plan, summary: Summary, console: Console) -> None:

@@ -21,6 +21,7 @@ from orchestrator.loading import load_cluster, load_sweep
 from orchestrator.model import ClusterConfig, Plan, Sweep
 from orchestrator.plans import read_plan
 from orchestrator.resolving import DiskResolver
+from orchestrator.sightings import Sighting
 
 #: Sample runs live apart from real ones, so that neither is ever taken for the other.
 SAMPLE_FOLDER = "sample"
@@ -51,6 +52,12 @@ class Workspace:
     def run(self) -> RunPaths:
         """Return the run root's paths."""
         return RunPaths(self.cluster.run_root)
+
+    def sightings(self) -> Mapping[str, Sighting] | None:
+        """Ask the scheduler where every submitted job stands; None where the files say it all, or it does not answer."""
+        from orchestrator.submit import sightings
+
+        return sightings(self.run, self.cluster)
 
     @cached_property
     def catalog(self) -> dict[str, Declaration]:

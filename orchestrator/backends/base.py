@@ -1,6 +1,7 @@
 """What a backend is: four verbs, and its abilities as data. The core asks for abilities and never for a name.
 
-A backend is a module `orchestrator/backends/<name>.py` (or package) with `make(cluster) -> Backend`; a cluster config's `backend` names it.
+A backend is a module `orchestrator/backends/<name>.py`, or `<name>/backend.py` of a package, with `make(cluster) -> Backend`; a cluster
+config's `backend` names it.
 Adding one adds a file and changes no other.
 """
 
@@ -181,7 +182,10 @@ def load(cluster: ClusterConfig) -> Backend:
     name = cluster.backend
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name not in available():
         raise BackendError(f"cluster '{cluster.name}': no backend '{name}'; backend: {' | '.join(available())}")
-    return importlib.import_module(f"{__package__}.{name}").make(cluster)
+    module = importlib.import_module(f"{__package__}.{name}")
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{__package__}.{name}.backend")
+    return module.make(cluster)
 
 
 def available() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.clusters import CLUSTER, load_cluster
 from orchestrator.errors import ClusterError
-from orchestrator.model import ClusterConfig, Limits, Partition
+from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite
 
 SHIPPED = Path(__file__).parents[2] / "cluster_configs"
 FULL = """\
@@ -27,6 +27,7 @@ account: radiology
 setup: [module load cuda, source .venv/bin/activate]
 container: images/cxr.sif
 limits: {max_queued: 500, gpu_hours: 2000}
+slurm: {qos: long, gres: "gpu:a100", exclude: [n7], accounting: false, array_size: 500, signal_lead: 60, extra: {reservation: mine}}
 trainer_paths: [methods]
 card_paths: [cards]
 cpus: 16
@@ -56,6 +57,9 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         setup=("module load cuda", "source .venv/bin/activate"),
         container="images/cxr.sif",
         limits=Limits(max_queued=500, gpu_hours=2000),
+        slurm=SlurmSite(
+            qos="long", gres="gpu:a100", exclude=("n7",), accounting=False, array_size=500, signal_lead=60, extra={"reservation": "mine"}
+        ),
         trainer_paths=(tmp_path / "methods",),
         card_paths=(tmp_path / "cards",),
         cpus=16,

@@ -24,6 +24,11 @@ from orchestrator.sightings import Sighting
 _CANCELLED_AT_ONCE = 500
 
 
+def make(cluster: ClusterConfig) -> Slurm:
+    """Make the backend for a cluster config."""
+    return Slurm(cluster)
+
+
 class Slurm:
     """Arrays on a cluster, which run on when the client has gone."""
 
@@ -61,10 +66,10 @@ class Slurm:
         """Return the scripts, one after the other; what only sbatch can tell stands as PART-1, PART-2, ..."""
         code = snapshot.code_folder(self._run)
         natives = [f"PART-{number}" for number in range(1, len(parts) + 1)]
-        pieces = [f"# {sweep}: {len(parts)} {'array' if len(parts) == 1 else 'arrays'} for sbatch\n"]
+        pieces = [f"# {sweep}: {_count(len(parts), 'array')} for sbatch\n"]
         for number, part in enumerate(parts, 1):
-            jobs = f"{len(part.jobs)} {'job' if len(part.jobs) == 1 else 'jobs'}"
-            head = f"\n# --- {natives[number - 1]}: {len(part.elements)} elements, {jobs}\n"
+            jobs = _count(len(part.jobs), "job")
+            head = f"\n# --- {natives[number - 1]}: {_count(len(part.elements), 'element')}, {jobs}\n"
             pieces.append(head + script(self._run, self._cluster, part, natives, code))
         return "".join(pieces)
 
@@ -84,7 +89,9 @@ class Slurm:
                 raise
             assert sent.native is not None
             natives.append(str(sent.native["id"]))
-            session.notify(Notice(kind="note", message=f"{natives[-1]}: {len(part.elements)} elements ({part.options['comment']})"))
+            session.notify(
+                Notice(kind="note", message=f"{natives[-1]}: {_count(len(part.elements), 'element')} ({part.options['comment']})")
+            )
             if session.halt.wanted:
                 for later in session.intents[number + 1 :]:
                     intents.end(session.run, later.sid)
@@ -125,3 +132,7 @@ def _widest(parts: Sequence[Part]) -> int:
 def _about(sweep: str, units: Sequence[Unit]) -> str:
     phase, stages = units[0].kind
     return f"{sweep} {phase} {'+'.join(dict.fromkeys(stages))}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -243,7 +243,7 @@ def _place(groups: Sequence[Group], units: Sequence[Unit], array_size: int) -> L
             for index, lanes in enumerate(chunk):
                 placed.of_unit.update((id(unit), (len(parts), index)) for unit in lanes)
             elements: tuple[Element, ...] = tuple(tuple(tuple(job.spec.job_id for job in unit.jobs) for unit in lanes) for lanes in chunk)
-            parts.append(Part(elements=elements, needs=tuple(dict.fromkeys(needs))))
+            parts.append(Part(elements=elements, needs=tuple(dict.fromkeys(_plain(need, parts) for need in needs))))
             asked.append(one.resources)
             rows.append(tuple(unit for lanes in chunk for unit in lanes))
     return Layout(parts=tuple(parts), resources=tuple(asked), units=tuple(rows))
@@ -273,6 +273,13 @@ def _needs(one: Group, chunk: Sequence[Sequence[Unit]], number: int, placed: _Pl
     arrays = dict.fromkeys(placed.of_unit[key][0] for keys in inside for key in keys)
     natives = dict.fromkeys(place.native for places in outside for place in places)
     return [*(Need(kind="afterany", part=part) for part in arrays), *(Need(kind="afterany", native=native) for native in natives)]
+
+
+def _plain(need: Need, parts: Sequence[Part]) -> Need:
+    """Return a need of a part that is no array in the words for one: it has no elements to name."""
+    if need.part is None or len(parts[need.part].elements) > 1:
+        return need
+    return replace(need, index=None, kind="afterok" if need.kind == "aftercorr" else need.kind)
 
 
 def _canary_needs(one: Group, canaries: Mapping[int, Unit], placed: _Placed) -> list[Need]:
