@@ -15,6 +15,10 @@ from jobs.spec import EventKind
 from jobs.stopping import Word
 
 
+class Stopped(Exception):
+    """The stage saved and stopped because a signal asked for it."""
+
+
 class FileHost:
     """A `trainers.api.Host`: metrics go to `metrics.jsonl`, checkpoints to the job's store, the word to stop is a signal or a file."""
 
@@ -50,3 +54,27 @@ class FileHost:
     def close(self) -> None:
         """Close the metrics file."""
         self._metrics.close()
+
+
+class SilentHost:
+    """The `trainers.api.Host` of a process that trains with others and is not the first of them: the first alone writes."""
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+
+    def log(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write nothing."""
+
+    def should_stop(self) -> bool:
+        """Tell whether a signal asked to save and stop; the loop asks all processes, and all stop when one was asked."""
+        return self._should_stop()
+
+    def latest_state(self) -> Path | None:
+        """Return None: the first process says which resume file all of them take."""
+        return None
+
+    def save_state(self, step: int, epoch: int, write: Callable[[Path], None]) -> None:
+        """Write nothing."""
+
+    def keep(self, name: str, metrics: Mapping[str, float], files: Mapping[str, Callable[[Path], None]], info: Mapping[str, Any]) -> None:
+        """Write nothing."""

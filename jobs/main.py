@@ -12,6 +12,7 @@ import os
 import platform
 import random
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -20,15 +21,18 @@ from pathlib import Path
 from typing import TextIO
 
 from jobs.checkpoints import CheckpointStore, is_disk_full, no_space
+from jobs.company import Company, Dismissed, Fallen, leave_word, processes_of, threads_of
 from jobs.events import append_event, process_identity, read_events
-from jobs.host import FileHost
+from jobs.host import FileHost, SilentHost
+from jobs.meeting import Meeting
 from jobs.paths import AttemptPaths, JobPaths, run_of, write_atomically
 from jobs.records import read_job
+from jobs.seat import Seat, sit_down
 from jobs.signals import EXIT_STOPPED, watch_signals
 from jobs.spec import LOSING_FAILURES, EventKind, FailureKind, JobSpec, Json, Stage, pretty_json
 from jobs.stages import Node, Stopped, run_stage
 from jobs.stopping import ending, lost_search
-from trainers.errors import Error
+from trainers.errors import Error, GroupBroken
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -44,11 +48,13 @@ _CUDA_OOM = "CUDA out of memory"
 _LOGGED = ("jobs", "trainers")
 
 
-def run(job_file: Path, *, attempt: int | None = None) -> int:
+def run(job_file: Path, *, attempt: int | None = None, company: Company | None = None) -> int:
     """Run the job of a `job.json` and return an exit code (`EXIT_DONE`, `EXIT_FAILED`, `EXIT_STOPPED`, ...).
 
     `attempt` is the number that a submission recorded; without one the next free number is taken. A job that already has a result is
-    done, whoever asks.
+    done, whoever asks. `company` says which of the processes of a train job this one is: all of them return the exit code of the first.
+    Other stages run in the first alone, and the others are done at once. A process of a company that has lost the others, and hangs in
+    what only they could end, is ended (`os._exit`): such a process runs nothing else.
     """
     paths = JobPaths(job_file.resolve().parent)
     if paths.result.exists():
@@ -58,16 +64,44 @@ def run(job_file: Path, *, attempt: int | None = None) -> int:
     except (Error, FileNotFoundError) as error:
         sys.stderr.write(f"not started: {error}\n")
         return EXIT_REFUSED
+    if company is not None and company.rank > 0:
+        return _follow(spec, paths, job_file, company) if spec.stage is Stage.TRAIN else EXIT_DONE
+    if company is not None and (company.world == 1 or spec.stage is not Stage.TRAIN):
+        company = None
+    code, why, claimed = _claimed(spec, paths, job_file, attempt, company)
+    if claimed is None:
+        sys.stderr.write(f"{spec.short_id} {spec.trial}: {why}\n")
+        if company is not None:
+            leave_word(paths.meeting(company.key), code)
+        return code
+    with _as_found(), claimed.stdout.open("a", encoding="utf-8", buffering=1) as output, _written_to(output):
+        if company is None:
+            return _run_claimed(spec, paths, claimed, job_file)
+        meeting = Meeting(company, paths.meeting(company.key), claimed, spec.resources.nodes)
+        code = EXIT_FAILED
+        try:
+            code = _run_claimed(spec, paths, claimed, job_file, meeting)
+            return code
+        finally:
+            meeting.close(code)
+
+
+def _claimed(
+    spec: JobSpec, paths: JobPaths, job_file: Path, attempt: int | None, company: Company | None
+) -> tuple[int, str, AttemptPaths | None]:
+    """Claim the attempt, or return with which exit code and why not."""
+    asked = processes_of(spec.resources)
+    if company is not None and company.world != asked:
+        nodes, gpus = spec.resources.nodes, spec.resources.gpus
+        why = f"not started, it asks for {asked} processes ({nodes} nodes, {gpus} GPUs each), and --world is {company.world}"
+        return EXIT_REFUSED, why, None
     missing = missing_inputs(spec, job_file)
     if missing:
-        sys.stderr.write(f"{spec.short_id} {spec.trial}: not started, {missing}\n")
-        return EXIT_REFUSED
+        return EXIT_REFUSED, f"not started, {missing}", None
     claimed = claim(paths, attempt)
     if claimed is None:
-        sys.stderr.write(f"{spec.short_id} {spec.trial}: attempt {attempt} was claimed before, nothing to do\n")
-        return EXIT_DUPLICATE
-    with _as_found(), claimed.stdout.open("a", encoding="utf-8", buffering=1) as output, _written_to(output):
-        return _run_claimed(spec, paths, claimed, job_file)
+        return EXIT_DUPLICATE, f"attempt {attempt} was claimed before, nothing to do", None
+    return EXIT_DONE, "", claimed
 
 
 def claim(paths: JobPaths, number: int | None) -> AttemptPaths | None:
@@ -121,37 +155,129 @@ def _was_searched_out(upstream: JobPaths, pick: JobSpec) -> bool:
     return search is not None and search == pick.config.get("search")
 
 
-def _run_claimed(spec: JobSpec, paths: JobPaths, attempt: AttemptPaths, job_file: Path) -> int:
-    _write_environment(attempt, spec)
+def _run_claimed(spec: JobSpec, paths: JobPaths, attempt: AttemptPaths, job_file: Path, meeting: Meeting | None = None) -> int:
+    _write_environment(attempt, spec, meeting)
     append_event(attempt.events, EventKind.STARTED, **process_identity())
-    started = time.monotonic()
+    end = _End(attempt)
     store = CheckpointStore(paths.checkpoints)
     try:
         with watch_signals() as flag:
+            if meeting is not None:
+                meeting.open(end.forced)
             host = FileHost(attempt, store, flag.is_set)
             try:
-                result = run_stage(Node(spec=spec, paths=paths, run=run_of(job_file), host=host, store=store))
+                result = run_stage(Node(spec=spec, paths=paths, run=run_of(job_file), host=host, store=store, company=meeting))
             finally:
                 host.close()
         write_atomically(paths.result, pretty_json(result).encode())
     except Stopped:
-        append_event(attempt.events, EventKind.STOPPED, seconds=round(time.monotonic() - started, 3), **ending(attempt))
-        return EXIT_STOPPED
+        return end.stopped(**ending(attempt))
     except KeyboardInterrupt:
-        append_event(attempt.events, EventKind.STOPPED, seconds=round(time.monotonic() - started, 3), resumable=True)
+        end.stopped(resumable=True)
         raise
     except Exception as error:
-        _record_failure(attempt, error, time.monotonic() - started)
-        return EXIT_FAILED
-    append_event(attempt.events, EventKind.SUCCEEDED, seconds=round(time.monotonic() - started, 3))
+        return end.failed(error if meeting is None else _caused(error, meeting))
+    code = end.succeeded()
     # Only now: a kill before the result is written costs what came after the last save, and not the whole training.
     with contextlib.suppress(OSError):
         store.drop_states()
+    return code
+
+
+class _End:
+    """The one end of an attempt, written by whoever comes to it first: the main thread, or the one that ends it by force."""
+
+    def __init__(self, attempt: AttemptPaths) -> None:
+        self._attempt = attempt
+        self._started = time.monotonic()
+        self._free = threading.Lock()
+
+    def succeeded(self) -> int:
+        """Record that the job has its result."""
+        self._append(EventKind.SUCCEEDED)
+        return EXIT_DONE
+
+    def stopped(self, **fields: Json) -> int:
+        """Record that the job was asked to stop, and saved."""
+        self._append(EventKind.STOPPED, **fields)
+        return EXIT_STOPPED
+
+    def forced(self, error: Exception) -> int | None:
+        """Record why the job failed, and return the exit code; None when its end is written."""
+        return None if self._free.locked() else self.failed(error)
+
+    def failed(self, error: Exception) -> int:
+        """Record why the job failed."""
+        if isinstance(error, Fallen) and error.stopped:
+            return self.stopped(resumable=True)
+        self._append(EventKind.FAILED, **_failure(self._attempt, error))
+        return EXIT_FAILED
+
+    def _append(self, kind: EventKind, **fields: Json) -> None:
+        if self._free.acquire(blocking=False):
+            append_event(self._attempt.events, kind, seconds=round(time.monotonic() - self._started, 3), **fields)
+
+
+def _caused(error: Exception, meeting: Meeting) -> Exception:
+    """Return the failure that this one only followed from, and keep both tracebacks."""
+    cause = meeting.cause(error)
+    if cause is not error:
+        cause.__cause__ = error
+    return cause
+
+
+def _follow(spec: JobSpec, paths: JobPaths, job_file: Path, company: Company) -> int:
+    """Be one of the other processes of a train job, which write nothing but what they print, and why they failed."""
+    with _as_found(), watch_signals() as flag:
+        try:
+            seat = sit_down(company, paths, flag.is_set)
+        except Dismissed as word:
+            return word.code
+        except Stopped:
+            return EXIT_STOPPED
+        except Error as error:
+            sys.stderr.write(f"{spec.short_id} {spec.trial}: {error}\n")
+            return EXIT_FAILED
+        node = Node(
+            spec=spec,
+            paths=paths,
+            run=run_of(job_file),
+            host=SilentHost(flag.is_set),
+            store=CheckpointStore(paths.checkpoints),
+            company=seat,
+        )
+        with seat.attempt.stdout_of(company.rank).open("a", encoding="utf-8", buffering=1) as output, _written_to(output):
+            return seat.leave(_take_part(node, seat))
+
+
+def _take_part(node: Node, seat: Seat) -> int:
+    """Run the stage, and return the exit code in case that the first process has no time to name its own."""
+    try:
+        run_stage(node)
+    except Dismissed as word:
+        return word.code
+    except Stopped:
+        seat.tell(FailureKind.ERROR, "asked to stop", stopped=True)
+        return EXIT_STOPPED
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+        broken = isinstance(error, GroupBroken)
+        if not broken:
+            with contextlib.suppress(OSError):
+                seat.attempt.traceback_of(seat.company.rank).write_text(text, encoding="utf-8")
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+        for_people = isinstance(error, Error)
+        message = str(error) if for_people else f"{type(error).__name__}: {error}"
+        seat.tell(failure_of(error), message, for_people=for_people, broken=broken)
+        return EXIT_FAILED
     return EXIT_DONE
 
 
 def failure_of(error: BaseException) -> FailureKind:
     """Classify an exception by its type and message."""
+    if isinstance(error, Fallen):
+        return error.failure
     if isinstance(error, Error):
         return FailureKind(error.failure)
     if isinstance(error, MemoryError):
@@ -163,32 +289,35 @@ def failure_of(error: BaseException) -> FailureKind:
     return FailureKind.ERROR
 
 
-def _record_failure(attempt: AttemptPaths, error: Exception, seconds: float) -> None:
+def _failure(attempt: AttemptPaths, error: Exception) -> dict[str, Json]:
+    """Return what the event of a failure says of it, and keep the traceback."""
     text = "".join(traceback.format_exception(error))
-    failure, for_people = failure_of(error), isinstance(error, Error)
-    message = str(error) if for_people else f"{type(error).__name__}: {error}"
-    if failure is FailureKind.DISK_FULL and not for_people:
+    failure, for_people = failure_of(error), error.for_people if isinstance(error, Fallen) else isinstance(error, Error)
+    message = str(error) if isinstance(error, (Error, Fallen)) else f"{type(error).__name__}: {error}"
+    if failure is FailureKind.DISK_FULL and not isinstance(error, (Error, Fallen)):
         for_people, message = True, no_space(attempt.folder, error)
     # What follows is for reading; on a full disk only the event matters, and has to be tried.
     with contextlib.suppress(OSError):
         attempt.traceback.write_text(text, encoding="utf-8")
     with contextlib.suppress(OSError):
         sys.stderr.write(text)
-    append_event(attempt.events, EventKind.FAILED, failure=str(failure), message=message, for_people=for_people, seconds=round(seconds, 3))
+    return {"failure": str(failure), "message": message, "for_people": for_people}
 
 
-def _write_environment(attempt: AttemptPaths, spec: JobSpec) -> None:
+def _write_environment(attempt: AttemptPaths, spec: JobSpec, meeting: Meeting | None) -> None:
     """Record where this attempt runs; none of it is part of the result."""
     environment: dict[str, Json] = {
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "command": sys.argv[:1],
-        "threads": spec.resources.cpus,
+        "threads": spec.resources.cpus if meeting is None else threads_of(spec.resources),
         "slurm": {
             name: value for name, value in os.environ.items() if name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT")
         },
     }
+    if meeting is not None:
+        environment["processes"] = {"count": meeting.company.world, "nodes": spec.resources.nodes, "meeting": meeting.company.key}
     attempt.env.write_text(pretty_json(environment), encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,20 @@ from typing import Any
 
 from jobs.catalog import Declaration, find_trainers
 from jobs.checkpoints import CheckpointStore
-from jobs.host import FileHost
+from jobs.company import processes_of, threads_of
+from jobs.host import FileHost, SilentHost, Stopped
+from jobs.meeting import Meeting
 from jobs.paths import JobPaths, RunPaths, write_atomically
 from jobs.picking import pick
 from jobs.records import read_job, read_record
+from jobs.seat import Seat
 from jobs.spec import SHUT_UNTIL_CHOICE, SPLITS_OPEN_TO, Input, JobSpec, Json, Split, Stage, canonical_json, pretty_json
 from trainers.errors import DataError, Error, WeightsError
 
+__all__ = ["Node", "Stopped", "data_root", "made_folder", "run_stage"]
 
-class Stopped(Exception):
-    """The stage saved and stopped because a signal asked for it."""
+#: `cpu` lets jobs that ask for GPUs run on CPUs: for clusters that only count GPUs, as those of tests do.
+DEVICE = "ORCH_DEVICE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +36,18 @@ class Node:
     spec: JobSpec
     paths: JobPaths
     run: RunPaths
-    host: FileHost
+    host: FileHost | SilentHost
     store: CheckpointStore
+    #: The processes that run a train job together, seen from this one; None when it runs alone.
+    company: Meeting | Seat | None = None
 
     def machine(self) -> Mapping[str, Json]:
         """Read what is true of this machine: where data, weights and user code lie."""
         return read_record(self.run.machine)
+
+    def gpus(self) -> int:
+        """Return how many GPUs of its node the job uses."""
+        return 0 if os.environ.get(DEVICE) == "cpu" else self.spec.resources.gpus
 
     def spec_of(self, job: str) -> JobSpec:
         """Read the description of another job of this run root."""
@@ -80,6 +91,8 @@ def _pick(node: Node) -> dict[str, Json]:
 
 
 def _train(node: Node) -> dict[str, Json]:
+    if node.company is None:
+        _refuse_to_be_alone(node.spec)
     machine = node.machine()
     config, inputs = _settled(node)
     training = _runtime("trainers.training")
@@ -89,21 +102,34 @@ def _train(node: Node) -> dict[str, Json]:
         method=declaration.load(),
         config=declaration.config(**config),
         seed=node.spec.seed,
-        threads=node.spec.resources.cpus,
-        gpus=node.spec.resources.gpus,
+        threads=threads_of(node.spec.resources),
+        gpus=node.gpus(),
         data=_data_request(node, machine, is_open=lambda split: split in SPLITS_OPEN_TO[Stage.TRAIN]),
         parents={item.role: _parent(node, item) for item in inputs},
         weights=_weights(node, machine),
         monitor=monitor,
+        group=None if node.company is None else training.Group(**node.company.facts(node.host.should_stop)),
     )
     outcome, result = training.train(request, node.host)
     if not outcome.finished:
         raise Stopped
+    if isinstance(node.company, Seat):
+        return {}
     result["checkpoints"] = [
         {"name": kept["name"], "epoch": kept["epoch"], "step": kept["step"], "metrics": kept["metrics"], "files": kept["files"]}
         for kept in node.store.kept()
     ]
     return {"job_id": node.spec.job_id, "stage": str(Stage.TRAIN), **result}
+
+
+def _refuse_to_be_alone(spec: JobSpec) -> None:
+    asked = processes_of(spec.resources)
+    if asked > 1:
+        nodes, gpus = spec.resources.nodes, spec.resources.gpus
+        raise Error(
+            f"resources: {nodes} node(s) with {gpus} GPU(s) each are {asked} processes, and this one was started alone: use a "
+            "cluster whose backend starts several processes a job (slurm), or ask for one node and one GPU"
+        )
 
 
 def _settled(node: Node) -> tuple[dict[str, Json], tuple[Input, ...]]:
@@ -208,7 +234,7 @@ def _evaluate(node: Node) -> dict[str, Json]:
         method=declaration.load(),
         config=declaration.config(**config),
         threads=node.spec.resources.cpus,
-        gpus=node.spec.resources.gpus,
+        gpus=node.gpus(),
         data=_data_request(node, machine, is_open=is_open),
         files=_weight_files(node, job, names),
         labels=tuple(train_result["labels"]),

@@ -6,7 +6,8 @@ Error                       a sentence for a person: what, where, what to type
 ├── WeightsError            weights that do not fit, or cannot be had without a network
 ├── Diverged                the loss is not finite; a tune point that diverges loses, it is not retried
 ├── Collapsed               a method's own guard says that it learnt nothing
-└── DiskFull                a write failed for want of space; what was written before is intact
+├── DiskFull                a write failed for want of space; what was written before is intact
+└── GroupBroken             processes that train one model lost each other; the cause is with another of them
 """
 
 from __future__ import annotations
@@ -50,3 +51,7 @@ class DiskFull(Error):
     """A file could not be written for want of space or quota."""
 
     failure = "DISK_FULL"
+
+
+class GroupBroken(Error):
+    """The processes that train one model together lost each other."""

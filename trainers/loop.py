@@ -152,7 +152,8 @@ class _Run:
 
     def _begin(self) -> dict[str, Any] | None:
         """Resume when there is something to resume; else remember the beginning while a pass may still turn out too large."""
-        path = self.host.latest_state()
+        # One process looks, all take what it found: on a shared disk another machine may see a file later than its writer.
+        path = self.processes.of_first(self.host.latest_state() if self.processes.is_first else None)
         if path is not None:
             self._restore(read_state(path, self.made_with))
             self.saved = (self.progress.step, self.progress.epoch)

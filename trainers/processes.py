@@ -1,18 +1,83 @@
-"""Several processes as one: shares of a batch, gradients, numbers to log. One process is the case without any of it."""
+"""Several processes as one: how they join, shares of a batch, gradients, numbers to log. One process is the case without any of it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainers.api import Trainer
-from trainers.errors import Error
+from trainers.errors import Error, GroupBroken
+
+#: How long a process waits for the others at one point. Who started them learns of a process that ended long before that; this is for one
+#: that lives and does not come, while the first may be writing a checkpoint to a slow disk.
+PATIENCE = timedelta(minutes=30)
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One of the processes that train one model together, and how they find each other."""
+
+    rank: int
+    count: int
+    #: Which one it is of its own machine; it takes the GPU of that number.
+    local_rank: int
+    #: Where the first process is reached.
+    address: str
+    #: For the first process to call when it has built its method: with the port that it serves at, or with None when it needs nobody.
+    announce: Callable[[int | None], None] | None = None
+    #: For the others to call before they build theirs: waits for that port.
+    find: Callable[[], int] | None = None
+
+
+@contextlib.contextmanager
+def joined(group: Group | None, port: int, device: torch.device) -> Iterator[None]:
+    """Be one of a group of processes (NCCL on GPUs, Gloo elsewhere) for a while; None is this process alone.
+
+    `port` is what `group.find` returned; the first process opens one of its own. Raises GroupBroken when the others are lost.
+    """
+    if group is None:
+        yield
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    with _saying_who_is_lost(group):
+        store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+            group.address, port, is_master=group.announce is not None, timeout=PATIENCE, wait_for_workers=False
+        )
+        if group.announce is not None:
+            group.announce(store.port)
+        distributed.init_process_group(backend, store=store, rank=group.rank, world_size=group.count, timeout=PATIENCE)
+        try:
+            yield
+        except BaseException:
+            # What Gloo holds open would keep the others waiting. NCCL may wait for them in turn: the end of the process is its end.
+            if backend == "gloo":
+                distributed.destroy_process_group()
+            raise
+        distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _saying_who_is_lost(group: Group) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # Gloo raises plain errors that name its source files, or DistNetworkError and the like.
+        if not isinstance(error, distributed.DistError) and "gloo/" not in str(error):
+            raise
+        raise GroupBroken(
+            f"process {group.rank} of {group.count} lost the others: {str(error).splitlines()[0]}; see that all of them still run, that "
+            "their machines reach each other, and what they wrote to their own stdout"
+        ) from error
 
 
 class Objective(nn.Module):
@@ -46,8 +111,10 @@ class Processes:
         objective = Objective(trainer)
         if self.count == 1:
             return objective
-        # Running statistics are combined by `RunningStatistics`; broadcasting those of rank 0 would lose the others'.
-        return DistributedDataParallel(objective, broadcast_buffers=False)
+        # Running statistics are combined by `RunningStatistics`; broadcasting those of rank 0 would lose the others'. Looking for unused
+        # parameters keeps gradients in the buckets that they start in: without it they move after the first step, sums over three or
+        # more processes are then rounded in another order, and a run that was resumed would differ in its last bits.
+        return DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
 
     def no_sync(self, objective: nn.Module) -> AbstractContextManager[object]:
         """Return the context of a pass whose gradients only accumulate."""
@@ -69,6 +136,14 @@ class Processes:
         if self.count > 1:
             distributed.all_reduce(values)
         return values
+
+    def of_first(self, value: Value) -> Value:
+        """Return what the first process gives."""
+        if self.count == 1:
+            return value
+        given = [value]
+        distributed.broadcast_object_list(given)
+        return given[0]
 
     def gather(self, value: Mapping[str, Any]) -> list[Any]:
         """Return what every process gives, by rank."""

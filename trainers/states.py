@@ -39,11 +39,12 @@ def circumstances(precision: str, device: torch.device, processes: int) -> dict[
     """Return what a run cannot go on with another value of and stay bit for bit the same."""
     return {
         "loop version": LOOP_VERSION,
+        # Before the threads of a process: where both differ, the threads do because the processes do.
+        "processes": processes,
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "precision": precision,
         "device": device.type,
-        "processes": processes,
     }
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from trainers.api import Host, Outcome, Parent, Scores, Setup
+from trainers.api import Host, Outcome, Parent, Scores, Setup, Solver
 from trainers.data.access import Access
 from trainers.data.cards import Card, load_card
 from trainers.data.open import open_data
 from trainers.errors import Diverged, Error
 from trainers.loop import fit, prepare
 from trainers.parts.metrics import aggregate, measure, nonfinite
+from trainers.processes import Group, joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,26 +63,43 @@ class TrainRequest:
     weights: Mapping[str, Path] = field(default_factory=dict)
     #: {metric, mode}: which checkpoint is worth keeping besides the last; None keeps the last alone.
     monitor: Mapping[str, str] | None = None
+    #: The processes that train this model together; None is this one alone.
+    group: Group | None = None
 
 
-def device_for(gpus: int) -> torch.device:
-    """Return the device that a job asked for. Raises Error when it asked for a GPU and sees none."""
+def device_for(gpus: int, local_rank: int | None = None) -> torch.device:
+    """Return the device of a job that asked for GPUs, of which each of its processes on a machine takes its own, by `local_rank`.
+
+    Raises Error when it asked for a GPU and sees none, or not enough of them.
+    """
     if gpus == 0:
         return torch.device("cpu")
-    if gpus > 1:
-        raise Error(f"resources.gpus: {gpus} GPUs for one job need several processes, which no backend starts yet: ask for one")
     if not torch.cuda.is_available():
         raise Error(
             f"resources.gpus: the job asks for {gpus} GPU(s) and torch sees none on this machine: write `gpus: 0` under the phase's "
             "`resources`, or take a machine with a GPU"
         )
-    return torch.device("cuda")
+    if local_rank is None:
+        return torch.device("cuda")
+    seen = torch.cuda.device_count()
+    # A scheduler may show each process the one GPU that is its own.
+    index = 0 if seen == 1 else local_rank
+    if index >= seen:
+        raise Error(f"resources.gpus: {gpus} GPUs were asked for and process {local_rank} of this machine sees {seen}: ask for {seen}")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
-    """Train one model and return the loop's outcome and the content of the result: config, labels, data used, final metrics."""
-    device = device_for(request.gpus)
+    """Train one model and return the loop's outcome and the content of the result: config, labels, data used, final metrics.
+
+    Of a group, the first process builds its method first, so that the others find prepared what it had to prepare, and not all of them
+    decode the same images. A solver needs no others: the first process lets them go.
+    """
+    group = request.group
+    device = device_for(request.gpus, None if group is None else group.local_rank)
     prepare(request.seed, request.threads, device)
+    port = group.find() if group is not None and group.find is not None else 0
     opened = [request.data.open(source) for source in request.data.sources]
     card = request.data.card(request.data.sources[0])
     setup = Setup(
@@ -95,15 +113,19 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
         labels=tuple(getattr(request.config, "labels", ()) or card.label_names),
     )
     method = request.method.build(setup)
-    outcome = fit(
-        method,
-        request.config,
-        host,
-        device=device,
-        measure=partial(measured, card, opened[0].policies),
-        monitor=request.monitor,
-        prefetch=device.type == "cuda",
-    )
+    if group is not None and group.announce is not None and isinstance(method, Solver):
+        group.announce(None)
+        group = None
+    with joined(group, port, device):
+        outcome = fit(
+            method,
+            request.config,
+            host,
+            device=device,
+            measure=partial(measured, card, opened[0].policies),
+            monitor=request.monitor,
+            prefetch=device.type == "cuda",
+        )
     result = {
         "config": asdict(request.config),
         "labels": list(setup.labels),

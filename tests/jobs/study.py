@@ -203,6 +203,11 @@ def start(job_file: Path, *, attempt: int | None = None, beats: Path | None = No
     return _started(_attempt, job_file, attempt, beats, pace)
 
 
+def start_command(arguments: Sequence[str], **environment: str) -> ForkServerProcess:
+    """Start what `python -m jobs` does with arguments, as the whole of a process."""
+    return _started(_command, list(arguments), environment)
+
+
 def _started(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     # Said here and not when this is imported: the server is one for all tests, and the last word before it starts counts.
     SERVER.set_forkserver_preload(_PRELOADED)
@@ -248,6 +253,13 @@ def _attempt(job_file: Path, attempt: int | None, beats: Path | None, pace: floa
     if beats is not None:
         _tell(beats, pace)
     sys.exit(main.run(job_file, attempt=attempt))
+
+
+def _command(arguments: list[str], environment: Mapping[str, str]) -> None:
+    from jobs.__main__ import main as command
+
+    os.environ.update(environment)
+    sys.exit(command(arguments))
 
 
 def _tell(beats: Path, pace: float) -> None:

@@ -153,4 +153,5 @@ def test_what_a_job_changes_in_its_process_is_put_back(tmp_path: Path, staged: A
 
 def test_the_command_says_how_to_use_it() -> None:
     done = subprocess.run([sys.executable, "-m", "jobs", "walk"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (main.EXIT_USAGE, "usage: python -m jobs run JOB_JSON [ATTEMPT]\n")
+    assert done.returncode == main.EXIT_USAGE
+    assert done.stderr.startswith("usage: python -m jobs")

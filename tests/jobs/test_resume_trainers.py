@@ -161,7 +161,7 @@ def test_the_command_itself_is_asked_to_stop_and_the_job_goes_on(tmp_path: Path,
 
 
 def command(study: Study, spec: JobSpec, attempt: int) -> subprocess.Popen[bytes]:
-    arguments = [sys.executable, "-m", "jobs", "run", str(study.paths(spec).job), str(attempt)]
+    arguments = [sys.executable, "-m", "jobs", "run", str(study.paths(spec).job), "--attempt", str(attempt)]
     return subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 

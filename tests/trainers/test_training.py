@@ -192,11 +192,24 @@ def test_a_method_that_asks_for_the_test_split_is_refused(tmp_path: Path, opened
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device_for(0) == torch.device("cpu")
-    with pytest.raises(Error, match="4 GPUs for one job"):
-        device_for(4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Error, match="torch sees none on this machine"):
         device_for(1)
+
+
+def test_each_process_of_a_machine_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [device_for(2, rank) for rank in range(2)] == [torch.device("cuda", 0), torch.device("cuda", 1)]
+    with pytest.raises(Error, match="3 GPUs were asked for and process 2 of this machine sees 2"):
+        device_for(3, 2)
+    # Where the scheduler shows each process its own alone.
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert device_for(2, 1) == torch.device("cuda", 0)
+    assert taken == [0, 1, 0]
+    assert device_for(1) == torch.device("cuda")
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------------------------
