@@ -101,10 +101,10 @@ def states(
     """
     wanted = list(job_ids)
     covers = _covers(open_intents(run, ignoring=ignoring), wanted)
-    present = _present(run, wanted)
+    touched = _touched(run, wanted)
     found: dict[str, JobStatus] = {}
     for job in wanted:
-        if job in present:
+        if job in touched:
             found[job] = _of_folder(run.job(job), job, covers.get(job), polled, details=details)
         else:
             found[job] = _not_started(job, 0, covers.get(job), polled)
@@ -148,26 +148,39 @@ def has_ended(attempt: AttemptPaths) -> bool:
 
 def _covers(open_: Sequence[Held], wanted: Sequence[str]) -> dict[str, _Cover]:
     covers: dict[str, _Cover] = {}
+    asked = set(wanted)
     for held in open_:
         intent = held.intent
         detaches = intent.detaches and intent.native is not None
-        for job in wanted:
-            attempt = intent.jobs.get(job)
+        for job in asked & intent.jobs.keys():
             known = covers.get(job)
-            if attempt is not None and (known is None or held.live or not known.live):
-                covers[job] = _Cover(sid=intent.sid, live=held.live, detaches=detaches, attempt=attempt)
+            if known is None or held.live or not known.live:
+                covers[job] = _Cover(sid=intent.sid, live=held.live, detaches=detaches, attempt=intent.jobs[job])
     return covers
 
 
-def _present(run: RunPaths, job_ids: Sequence[str]) -> set[str]:
-    """Return which jobs have a folder, by one listing a shard."""
-    present: set[str] = set()
-    for shard in {job[:2] for job in job_ids}:
+def _touched(run: RunPaths, job_ids: Sequence[str]) -> set[str]:
+    """Return which jobs were ever started or have a result: one listing a shard, and two questions for each job that has a folder.
+
+    Plain strings: a queue of 10,000 jobs that wait is asked for again and again, and building paths would cost most of it.
+    """
+    shards: dict[str, list[str]] = {}
+    for job in job_ids:
+        shards.setdefault(job[:2], []).append(job)
+    touched: set[str] = set()
+    for shard, jobs in shards.items():
+        folder = f"{run.root}{os.sep}jobs{os.sep}{shard}"
         try:
-            present.update(os.listdir(run.root / "jobs" / shard))
+            present = set(os.listdir(folder))
         except FileNotFoundError:
             continue
-    return present
+        touched.update(
+            job
+            for job in jobs
+            if job in present
+            and (os.path.lexists(f"{folder}{os.sep}{job}{os.sep}attempts") or os.path.lexists(f"{folder}{os.sep}{job}{os.sep}result.json"))
+        )
+    return touched
 
 
 def _of_folder(paths: JobPaths, job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None, *, details: bool) -> JobStatus:
