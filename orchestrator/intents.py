@@ -229,19 +229,25 @@ def open_intents(run: RunPaths, *, ignoring: str | None = None) -> list[Held]:
     """
     found: list[Held] = []
     clock = _FileClock(run)
-    for file in _intent_files(run):
+    for file in _intent_files(run.submissions):
         intent = _read(file) if file.stem != ignoring else None
         if intent is not None:
             found.append(Held(intent=intent, live=_is_live(intent, run, clock), cancelled=cancel_requests(run, intent.sid)))
     return sorted(found, key=lambda held: (held.intent.created, held.intent.sid))
 
 
-def _intent_files(run: RunPaths) -> list[Path]:
+def ended_intents(run: RunPaths) -> list[Intent]:
+    """Return every intent that was put away, oldest first. Raises LedgerError for a file that is no intent."""
+    found = [intent for file in _intent_files(run.submissions / "ended") if (intent := _read(file)) is not None]
+    return sorted(found, key=lambda intent: (intent.created, intent.sid))
+
+
+def _intent_files(folder: Path) -> list[Path]:
     try:
-        names = os.listdir(run.submissions)
+        names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    return [run.submissions / name for name in sorted(names) if name.endswith(".json") and not name.startswith(".")]
+    return [folder / name for name in sorted(names) if name.endswith(".json") and not name.startswith(".")]
 
 
 def _read(file: Path) -> Intent | None:

@@ -41,6 +41,11 @@ class Slurm:
 
     def render(self, sweep: str, jobs: Sequence[Queued]) -> Submission:
         """Arrange jobs in arrays and write their scripts. Raises BackendError for a job that no partition can hold."""
+        parts = self.arrange(sweep, jobs)
+        return Submission(backend=self.name, sweep=sweep, jobs=tuple(jobs), text=self._text(sweep, parts), parts=parts)
+
+    def arrange(self, sweep: str, jobs: Sequence[Queued]) -> tuple[Part, ...]:
+        """Arrange jobs in arrays, parents first. Raises BackendError for a job that no partition can hold."""
         refuse_impossible(jobs, self._cluster)
         site = self._cluster.slurm
         layout = lay_out(jobs, array_size=site.array_size, canary=site.canary)
@@ -51,7 +56,7 @@ class Slurm:
             wanted = packed(asked, lanes)
             options = options_of(wanted, _about(sweep, units), self._cluster, parallel=parallel)
             parts.append(replace(part, options=options, terms=self._terms(wanted)))
-        return Submission(backend=self.name, sweep=sweep, jobs=tuple(jobs), text=self._text(sweep, parts), parts=tuple(parts))
+        return tuple(parts)
 
     def _terms(self, asked: Resources) -> dict[str, Json]:
         site = self._cluster.slurm
@@ -60,6 +65,9 @@ class Slurm:
             "stop_after": site.stop_after,
             "gpu_hours": self._cluster.limits.gpu_hours,
             "gpus": asked.gpus * asked.nodes,
+            "memory_mb": asked.memory_mb,
+            "minutes": asked.time_minutes,
+            "code": snapshot.code_folder(self._run).name,
         }
 
     def _text(self, sweep: str, parts: Sequence[Part]) -> str:
