@@ -69,7 +69,8 @@ def lost_search(paths: JobPaths) -> Mapping[str, Json] | None:
 
 
 def _say(attempt: AttemptPaths, word: Mapping[str, Json]) -> bool:
-    """Link a complete file into place, so that it is never seen half written."""
+    """Link a complete file into place, so that it is never seen half written; also before anybody has claimed the attempt."""
+    attempt.folder.mkdir(parents=True, exist_ok=True)
     aside = attempt.folder / f".stop.{uuid.uuid4().hex}"
     try:
         aside.write_text(json.dumps(word, sort_keys=True) + "\n", encoding="utf-8")

@@ -188,7 +188,8 @@ def _tags(spec: JobSpec, study: _Study, last: AttemptPaths, status: JobStatus, o
         "made_data": str(plan.made_data).lower(),
         "parent_jobs": ",".join(parent.short_id for parent in parents),
         "failure": str(status.failure or ""),
-        "failure_message": status.message,
+        "failure_message": status.message if status.state is not State.STOPPED else "",
+        "stopped_by": status.message if status.state is State.STOPPED else "",
         "checkpoint": ",".join(outcome.checkpoints),
     }
     if outcome.picked is not None:

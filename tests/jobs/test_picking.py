@@ -72,6 +72,20 @@ def test_minimising_picks_the_smallest(tmp_path: Path) -> None:
     assert picking(run, [one("a")], mode="min")["choice"]["runs"][""]["epoch"] == 2
 
 
+def test_a_candidate_that_its_search_stopped_cannot_be_picked_however_good_it_was(tmp_path: Path) -> None:
+    run = RunPaths(tmp_path)
+    rule = {"scheduler": "asha", "metric": METRIC, "mode": "max", "grace": 1}
+    stopped = claim(run.job("a"), None)
+    assert stopped is not None
+    append_event(stopped.events, EventKind.STOPPED, search=rule, message="was losing")
+    trained(run, "b", [0.55])
+    found = picking(run, [one("a"), one("b")], search=rule)
+    assert found["choice"]["candidate"] == 1
+    assert [item["status"] for item in found["candidates"]] == ["STOPPED", "ok"]
+    with pytest.raises(Error, match="every candidate of p lost: STOPPED"):
+        picking(run, [one("a")], search=rule)
+
+
 def test_a_candidate_that_diverged_loses_and_does_not_block(tmp_path: Path) -> None:
     run = RunPaths(tmp_path)
     lost(run, "a", "DIVERGED")

@@ -1,4 +1,7 @@
-"""A client in a process of its own, to be interrupted and killed: `python -m tests.orchestrator.client BACKEND ROOT NAME SECONDS COUNT`."""
+"""A client in a process of its own, to be interrupted and killed: `python -m tests.orchestrator.client BACKEND ROOT NAME SECONDS COUNT`.
+
+The name `search` stands for the plan of `searched`, whatever the count.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,12 @@ def cluster(root: Path, backend: str, *, cpus: int = 2) -> ClusterConfig:
 def chains(name: str, seconds: float, count: int) -> Plan:
     """Return a plan of independent chains train -> pick -> evaluate."""
     return standin.plan(*(job for n in range(count) for job in standin.chain(f"{name}{n}", seconds=seconds)))
+
+
+def searched(seconds: float) -> Plan:
+    """Return a plan of one search: a good job, a better one that takes thrice as long, and bad ones that take ten times as long as that."""
+    curves = [[0.8] * 12, [0.9] * 24, *([0.1 * n] * 600 for n in (1, 2, 3))]
+    return standin.plan(*standin.search("search", curves, seconds=(seconds / 3, seconds, *[10 * seconds] * 3)))
 
 
 def run_here(plan: Plan, root: Path, backend: str = "inline", **how: object) -> Summary:
@@ -68,7 +77,8 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(json.dumps({"kind": notice.kind, "job": notice.job_id, "state": notice.state, "message": notice.message}) + "\n")
         sys.stdout.flush()
 
-    summary = run_here(chains(name, float(seconds), int(count)), Path(root), backend, notify=tell)
+    plan = searched(float(seconds)) if name == "search" else chains(name, float(seconds), int(count))
+    summary = run_here(plan, Path(root), backend, notify=tell)
     counts = {str(state): number for state, number in summary.counts.items()}
     sys.stdout.write(json.dumps({"counts": counts, "halted": summary.halted, "submitted": summary.submitted}) + "\n")
     return summary.exit_code

@@ -122,12 +122,12 @@ def chain(name: str, *, seconds: float = 0.0, **config: Json) -> tuple[JobSpec, 
 
 
 def search(
-    name: str, curves: Sequence[Sequence[float]], *, seconds: float = 0.0, rule: Mapping[str, Json] | None = ASHA, **config: Json
+    name: str, curves: Sequence[Sequence[float]], *, seconds: Sequence[float] = (), rule: Mapping[str, Json] | None = ASHA, **config: Json
 ) -> tuple[JobSpec, ...]:
     """Make train jobs with these curves, the pick that chooses among them by a search's rule (None: without one), and its evaluation."""
     trains = tuple(
-        job(f"{name}/train{n}", config={"seconds": seconds, "curve": list(curve), "epochs": len(curve), **config})
-        for n, curve in enumerate(curves)
+        job(f"{name}/train{n}", config={"seconds": lasts, "curve": list(curve), "epochs": len(curve), **config})
+        for n, (curve, lasts) in enumerate(zip(curves, seconds or [0.0] * len(curves), strict=True))
     )
     candidates = [{"runs": {"": train.job_id}, "overrides": {"n": n}, "inputs": {}} for n, train in enumerate(trains)]
     asked: dict[str, Json] = {"metric": SCORE, "mode": "max", "candidates": candidates} | ({} if rule is None else {"search": dict(rule)})

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.spec import FailureKind, JobSpec, Resources, Stage, State
+from jobs.spec import FailureKind, JobSpec, Json, Resources, Stage, State
 from orchestrator.decide import Action, Cancel, Keep, Request, Submit, Why, decide, has_lost
 from orchestrator.ledger import JobStatus
 from orchestrator.model import Plan
-from tests.orchestrator.standin import chain, job, plan
+from tests.orchestrator.standin import ASHA, chain, job, plan, search
 
 TRAIN, PICK, EVALUATE = chain("a")
 PLAN = plan(TRAIN, PICK, EVALUATE)
@@ -76,6 +78,30 @@ HELD = ["BLOCKED", "BLOCKED"]
 )
 def test_table(state: State, failure: FailureKind | None, request_: Request | None, expected: list[str]) -> None:
     assert actions(status(TRAIN, state, failure, attempt=0 if state is State.NEW else 2), request_) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "stopped_by", "request_", "expected"),
+    [
+        # What its own search stopped is over, also for a person who resumes; the pick chooses among the others.
+        (ASHA, ASHA, None, ["STOPPED", *GO]),
+        (ASHA, ASHA, RESUME, ["STOPPED", *GO]),
+        # Another rule, or none any more, would not have stopped it there.
+        (ASHA, {**ASHA, "grace": 5}, None, ["submit 3", *GO]),
+        (None, ASHA, None, ["submit 3", *GO]),
+        (None, ASHA, Request(only=frozenset()), ["NOT_ASKED", "NOT_ASKED", "NOT_ASKED"]),
+        # Nobody knows what stopped it.
+        (ASHA, None, None, ["STOPPED", *HELD]),
+    ],
+)
+def test_what_a_search_stopped(
+    rule: dict[str, Json] | None, stopped_by: dict[str, Json] | None, request_: Request | None, expected: list[str]
+) -> None:
+    train, other, pick, evaluate = search("s", [[0.1], [0.2]], rule=rule)
+    states = {spec.job_id: status(spec) for spec in (pick, evaluate)} | {other.job_id: status(other, State.SUCCEEDED)}
+    states[train.job_id] = replace(status(train, State.STOPPED, attempt=2), stopped_by=stopped_by)
+    decided = decide(plan(train, other, pick, evaluate), states, request_)
+    assert [_name(action) for action in (decided[0], *decided[2:])] == expected
 
 
 def test_only_a_pick_goes_on_without_a_candidate_that_lost() -> None:
@@ -158,7 +184,7 @@ def test_properties(situation: tuple[Plan, dict[str, JobStatus], Request]) -> No
         assert action.attempt == here.attempt + 1
         assert spec.resolved
         assert here.state not in (State.SUCCEEDED, State.RUNNING, State.SUBMITTED, State.UNKNOWN, State.STOPPED)
-        assert request.resume or here.state in (State.NEW, State.INTERRUPTED)
+        assert request.resume or here.state in (State.NEW, State.INTERRUPTED) or here.failure is F.DISK_FULL
         for item in spec.inputs:
             parent = states[item.job]
             there = item.job in going or parent.state is State.SUCCEEDED or (parent.is_live and item.job not in request.cancel)

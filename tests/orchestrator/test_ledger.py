@@ -122,6 +122,13 @@ def test_the_event_that_ended_the_last_attempt_decides(
     assert (found.state, found.failure, found.attempt, found.step) == (expected, failure, 2, 5)
 
 
+def test_a_job_that_a_search_stopped_knows_which_rule_it_was(run: RunPaths) -> None:
+    rule = {"scheduler": "asha", "metric": "val/loss", "mode": "min", "grace": 1}
+    attempt(run, 1, STARTED, (EventKind.STOPPED, {"search": rule, "message": "was losing"}))
+    found = state(run)
+    assert (found.state, found.stopped_by, found.message, found.failure) == (State.STOPPED, rule, "was losing", None)
+
+
 def test_a_claim_without_an_end_is_running_while_its_process_lives(run: RunPaths, dead: dict[str, Json]) -> None:
     paths = attempt(run, 1, STARTED)
     assert state(run).state is State.RUNNING

@@ -29,12 +29,14 @@ def states(*some: JobStatus) -> dict[str, JobStatus]:
 
 def test_counts_by_phase_and_stage() -> None:
     lost = JobStatus(job_id=TRAINS[1].job_id, state=State.FAILED, failure=FailureKind.DIVERGED)
-    found = status_of(PLAN, states(took(TRAINS[0], 10), lost))
+    stopped = JobStatus(job_id=TRAINS[2].job_id, state=State.STOPPED, message="asha on val/loss: 0.9 at epoch 1 of 4 was losing")
+    found = status_of(PLAN, states(took(TRAINS[0], 10), lost, stopped))
     trains, picks = found.groups
-    assert (trains.stage, trains.total, trains.done, trains.lost) == (Stage.TRAIN, 4, 2, 1)
-    assert trains.counts == {State.SUCCEEDED: 1, State.FAILED: 1, State.NEW: 2}
+    assert (trains.stage, trains.total, trains.done, trains.lost) == (Stage.TRAIN, 4, 3, 1)
+    assert trains.counts == {State.SUCCEEDED: 1, State.FAILED: 1, State.STOPPED: 1, State.NEW: 1}
     assert (picks.stage, picks.total, picks.done) == (Stage.PICK, 4, 0)
-    assert (found.total, found.done) == (8, 2)
+    assert (found.total, found.done) == (8, 3)
+    assert found.jobs[2].message == stopped.message
 
 
 def test_what_is_left_is_the_median_of_its_kind_less_what_was_spent() -> None:

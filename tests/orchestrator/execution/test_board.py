@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.spec import FailureKind, JobSpec, Resources, Stage, State
+from jobs.spec import FailureKind, JobSpec, Json, Resources, Stage, State
 from orchestrator.backends.base import DEATHS_ALLOWED, Notice, Queued
 from orchestrator.execution import board as boards
 from orchestrator.execution.board import Board
 from orchestrator.ledger import JobStatus
-from tests.orchestrator.standin import chain, job
+from tests.orchestrator.standin import ASHA, chain, job, search
 
 
 class World:
@@ -39,8 +39,10 @@ class World:
         taken = self.board.take(prefer)
         return None if taken is None else self.names[taken.spec.job_id]
 
-    def end(self, spec: JobSpec, state: State = State.SUCCEEDED, failure: FailureKind | None = None, attempt: int = 1) -> None:
-        self.known[spec.job_id] = JobStatus(job_id=spec.job_id, state=state, failure=failure, attempt=attempt)
+    def end(
+        self, spec: JobSpec, state: State = State.SUCCEEDED, failure: FailureKind | None = None, attempt: int = 1, **more: Json
+    ) -> None:
+        self.known[spec.job_id] = JobStatus(job_id=spec.job_id, state=state, failure=failure, attempt=attempt, **more)
         self.board.give_back(spec.job_id)
 
     def drain(self) -> list[str]:
@@ -64,6 +66,29 @@ def test_a_job_is_ready_when_its_inputs_are_done() -> None:
     world.end(evaluate)
     assert not world.board.finished
     world.end(other)
+    assert world.board.finished
+
+
+def test_a_job_that_its_search_found_losing_is_waited_for_until_it_has_saved_and_the_pick_goes_on_without_it() -> None:
+    first, second, pick, _ = search("s", [[0.1], [0.2]])
+    world = World(first, second, pick)
+    world.drain()
+    world.end(second)
+    world.end(first, State.RUNNING)
+    assert world.drain() == []
+    assert not world.board.finished
+    world.known[first.job_id] = JobStatus(job_id=first.job_id, state=State.STOPPED, attempt=1, stopped_by=ASHA)
+    world.board._looked = float("-inf")
+    assert world.drain() == ["s/pick"]
+    assert [notice.state for notice in world.notices] == [State.SUCCEEDED, State.STOPPED]
+
+
+def test_a_pick_waits_in_vain_for_what_another_search_stopped() -> None:
+    first, pick, _ = search("s", [[0.1]])
+    world = World(first, pick)
+    world.drain()
+    world.end(first, State.STOPPED, stopped_by={**ASHA, "grace": 7})
+    assert world.drain() == []
     assert world.board.finished
 
 
