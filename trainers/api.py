@@ -90,7 +90,7 @@ class Trainer(Protocol):
         ...
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        """Yield the batches of an epoch in order, from batch `start`; a pure function of (seed, epoch)."""
+        """Yield the batches of an epoch in order, from batch `start`; a pure function of (seed, epoch), the same in every process."""
         ...
 
     def loss(self, batch: Any) -> dict[str, Tensor]:

@@ -9,7 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+
+class Drawn:
+    """A part of a batch that is not made yet: samples that some process takes are made when it takes them, by that process alone."""
+
+    ndim = 1
+
+    def __init__(self, count: int, make: Callable[[slice], Tensor]) -> None:
+        self._count = count
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, part: slice) -> Tensor:
+        return self._make(part)
+
+
 Leaf: TypeAlias = Tensor | np.ndarray
+#: What a batch holds before it is cut: tensors, arrays, and what is not made yet.
+Uncut: TypeAlias = Leaf | Drawn
 
 
 def place(module: nn.Module, device: torch.device) -> bool:
@@ -56,8 +75,13 @@ def part_of(batch: Any, start: int, stop: int) -> Any:
     return _map(batch, lambda value: value[start:stop] if value.ndim > 0 and len(value) == size else value)
 
 
-def _leaves(batch: Any) -> list[Leaf]:
-    if isinstance(batch, (Tensor, np.ndarray)):
+def made(batch: Any) -> Any:
+    """Return a whole batch with all that was not made yet."""
+    return _map(batch, lambda value: value[0 : len(value)] if isinstance(value, Drawn) else value)
+
+
+def _leaves(batch: Any) -> list[Uncut]:
+    if isinstance(batch, (Tensor, np.ndarray, Drawn)):
         return [batch]
     if isinstance(batch, Mapping):
         return [leaf for value in batch.values() for leaf in _leaves(value)]
@@ -66,8 +90,8 @@ def _leaves(batch: Any) -> list[Leaf]:
     return []
 
 
-def _map(batch: Any, change: Callable[[Leaf], Leaf]) -> Any:
-    if isinstance(batch, (Tensor, np.ndarray)):
+def _map(batch: Any, change: Callable[[Any], Leaf]) -> Any:
+    if isinstance(batch, (Tensor, np.ndarray, Drawn)):
         return change(batch)
     if isinstance(batch, Mapping):
         return {key: _map(value, change) for key, value in batch.items()}

@@ -4,6 +4,8 @@ A method says what a batch and a loss are; all else is here, once. Optional attr
 
 - `before_step(step)`: called once before the passes of a step (what must happen once a step, however many micro-batches it has);
 - `accumulates = False`: the loss of a batch is not the weighted mean of those of its parts, so batches are never cut;
+- `recipes(epoch, start)`: the batches of `batches`, where `trainers.devices.Drawn` stands for what costs time to make: several processes
+  take these, and each makes its own share alone;
 - in what `loss` returns, `weight`: how many terms the mean is over (images by default; known labels for a masked loss), so that
   accumulated and shared batches give the gradient of the whole one.
 
@@ -15,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -229,16 +231,26 @@ class _Run:
         if start >= steps:
             return True
         self.trainer.module.train()
-        batches = self.trainer.batches(epoch, start)
+        shares = self._shares(epoch, start)
         if self.prefetch:
-            with Prefetch(batches) as ready:
+            with Prefetch(shares) as ready:
                 return self._steps(ready, steps - start)
-        return self._steps(batches, steps - start)
+        return self._steps(shares, steps - start)
 
-    def _steps(self, batches: Iterable[Any], count: int) -> bool:
+    def _shares(self, epoch: int, start: int) -> Iterator[tuple[Any, int]]:
+        """Give of every batch what this process takes of it, and how many samples the whole batch has."""
+        if self.processes.count == 1:
+            yield from ((batch, size_of(batch)) for batch in self.trainer.batches(epoch, start))
+            return
+        batches = getattr(self.trainer, "recipes", self.trainer.batches)
+        for batch in batches(epoch, start):
+            total = size_of(batch)
+            yield part_of(batch, *self.processes.share(total, max(self.settings.bn_images, 1))), total
+
+    def _steps(self, shares: Iterable[tuple[Any, int]], count: int) -> bool:
         taken, every = 0, self.settings.save_every_steps
-        for batch in itertools.islice(batches, count):
-            self._step(batch)
+        for share, total in itertools.islice(shares, count):
+            self._step(share, total)
             taken += 1
             if self._stop_asked():
                 return False
@@ -248,7 +260,7 @@ class _Run:
             raise RuntimeError(f"batches({self.progress.epoch}, ...) ended {count - taken} batches short of steps_per_epoch")
         return True
 
-    def _step(self, batch: Any) -> None:
+    def _step(self, share: Any, total: int) -> None:
         step, self.in_step = self.progress.step, True
         factor = self.trainer.learning_rate_factor(step)
         for group in self.optimizer.param_groups:
@@ -258,7 +270,7 @@ class _Run:
         if self.statistics is not None:
             self.statistics.remember()
         self.optimizer.zero_grad(set_to_none=True)
-        logged = self._gradients(batch)
+        logged = self._gradients(share, total)
         if self.settings.grad_clip > 0:
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             logged["grad_norm"] = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.grad_clip))
@@ -275,20 +287,19 @@ class _Run:
         self.in_step = False
         self._record(logged)
 
-    def _gradients(self, batch: Any) -> dict[str, float]:
-        """Leave the gradient of the whole batch in the parameters, whatever it was cut into, and return what is logged."""
-        total, unit = size_of(batch), max(self.settings.bn_images, 1)
-        low, high = self.processes.share(total, unit)
-        width = min(self.progress.micro_batch or total, high - low)
+    def _gradients(self, share: Any, total: int) -> dict[str, float]:
+        """Leave the gradient of the whole batch of `total` in the parameters, whatever it was cut into, and return what is logged."""
+        mine = size_of(share)
+        width = min(self.progress.micro_batch or mine, mine)
         whole = width == total
         self.largest_pass = max(self.largest_pass, width)
         sums: Tensor | None = None
         names: list[str] = []
         weighted = False
-        for start in range(low, high, width):
-            stop = min(start + width, high)
-            part = to_device(batch if whole else part_of(batch, start, stop), self.device, self.channels_last)
-            with contextlib.nullcontext() if stop == high else self.processes.no_sync(self.objective):
+        for start in range(0, mine, width):
+            stop = min(start + width, mine)
+            part = to_device(share if width == mine else part_of(share, start, stop), self.device, self.channels_last)
+            with contextlib.nullcontext() if stop == mine else self.processes.no_sync(self.objective):
                 with autocast(self.settings.precision, self.device):
                     out = dict(self.objective(part))
                 weighted = "weight" in out

@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, distributed
 
 from tests.trainers.toy import CPU, Config, FolderHost, Masked, Toy, measure
+from trainers.devices import Drawn
 from trainers.errors import Error
 from trainers.loop import fit, prepare
 
@@ -30,7 +35,26 @@ CASES = {
     "masked loss": (PLAIN, "masked"),
     "clipped": (dataclasses.replace(PLAIN, grad_clip=0.05), "plain"),
 }
-KINDS = {"plain": Toy, "masked": Masked}
+
+
+class Lazy(Toy):
+    """Its images are made by whoever takes them, and it counts how many this process made."""
+
+    made = 0
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        raise AssertionError("several processes take recipes")
+
+    def recipes(self, epoch: int, start: int = 0) -> Iterator[dict[str, Any]]:
+        for batch in super().batches(epoch, start):
+            yield {"x": Drawn(len(batch["x"]), partial(self._make, batch["x"])), "y": batch["y"]}
+
+    def _make(self, images: np.ndarray, part: slice) -> Tensor:
+        self.made += len(images[part])
+        return torch.from_numpy(images[part])
+
+
+KINDS = {"plain": Toy, "masked": Masked, "lazy": Lazy}
 
 
 def train(folder: Path, config: Config, kind: str, stop_after: int = 0) -> None:
@@ -49,6 +73,7 @@ def train(folder: Path, config: Config, kind: str, stop_after: int = 0) -> None:
             "losses": [float.fromhex(loss) for loss in host.losses()],
             "finished": outcome.finished,
             "step": outcome.step,
+            "made": getattr(trainer, "made", 0),
         },
         folder / f"rank{rank}.pt",
     )
@@ -105,6 +130,15 @@ def test_two_processes_give_the_gradients_and_weights_of_one(tmp_path: Path, cas
         assert len(running) == 6
         for name in running:
             assert torch.allclose(first["module"][name].double(), one["module"][name].double(), rtol=1e-5), name  # type: ignore[index]
+
+
+def test_each_process_makes_the_images_of_its_own_share_alone(tmp_path: Path) -> None:
+    config = dataclasses.replace(GROUPED, batch_size=6, micro_batch=2)
+    whole, lazy = together(tmp_path / "whole", config), together(tmp_path / "lazy", config, "lazy")
+    assert all(torch.equal(lazy[0]["module"][name], value) for name, value in whole[0]["module"].items())  # type: ignore[index, attr-defined]
+    # Three groups of two images a step: one for the first process, two for the second.
+    steps = lazy[0]["step"]
+    assert [one["made"] for one in lazy] == [2 * steps, 4 * steps]  # type: ignore[operator]
 
 
 def test_two_processes_stop_together_and_resume_exactly(tmp_path: Path) -> None:

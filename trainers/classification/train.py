@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from trainers.classification.config import Config
 from trainers.data import transforms
 from trainers.data.access import ImageStore, Rows
 from trainers.data.streams import key
-from trainers.devices import place
+from trainers.devices import Drawn, made, place
 from trainers.errors import Error
 from trainers.parts import backbones, heads, labels, logistic, losses, optimizers, schedules
 from trainers.parts.inputs import Normalizer
@@ -174,12 +175,19 @@ class FineTuning(_Classification):
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
         """Yield whole batches in an order that is a function of (seed, epoch); the images left over change with the epoch."""
-        seed, size = self.setup.seed, self._batch
-        order = np.random.Generator(np.random.Philox(key=key(seed, _ORDER, epoch))).permutation(len(self._positions))
+        yield from map(made, self.recipes(epoch, start))
+
+    def recipes(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor | Drawn]]:
+        """Yield the same batches, their views not made yet."""
+        order = np.random.Generator(np.random.Philox(key=key(self.setup.seed, _ORDER, epoch))).permutation(len(self._positions))
         for step in range(start, self.steps_per_epoch):
-            here = order[step * size : (step + 1) * size]
-            views = transforms.batch(self.store, self._positions[here], self.config.px, self._augment, seed=seed, epoch=epoch)
-            yield {"views": torch.from_numpy(views), "targets": torch.from_numpy(self._targets[here])}
+            here = order[step * self._batch : (step + 1) * self._batch]
+            views = Drawn(len(here), partial(self._views, self._positions[here], epoch))
+            yield {"views": views, "targets": torch.from_numpy(self._targets[here])}
+
+    def _views(self, positions: NDArray[np.int64], epoch: int, part: slice) -> Tensor:
+        views = transforms.batch(self.store, positions[part], self.config.px, self._augment, seed=self.setup.seed, epoch=epoch)
+        return torch.from_numpy(views)
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the cross-entropy over the labels that are known (`losses.masked_bce`), and how many they are."""

@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from trainers.data import transforms
 from trainers.data.access import ImageStore, Rows
 from trainers.data.scramble import ScrambledStore
 from trainers.data.streams import key
-from trainers.devices import place
+from trainers.devices import Drawn, made, place
 from trainers.errors import Collapsed, Error
 from trainers.moco_cxr.config import Config
 from trainers.parts import backbones, ema, heads, losses, optimizers, schedules
@@ -117,12 +118,16 @@ class MomentumContrast:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
         """Yield whole batches of two views in an order that is a function of (seed, epoch)."""
+        yield from map(made, self.recipes(epoch, start))
+
+    def recipes(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor | Drawn]]:
+        """Yield the same batches, their views not made yet."""
         order, size = self._order(_ORDER, epoch), self.config.batch_size
         for step in range(start, self.steps_per_epoch):
             here = self._positions[order[step * size : (step + 1) * size]]
             yield {
-                "query": self._views(here, epoch, _QUERY_VIEW),
-                "key": self._views(here, epoch, _KEY_VIEW),
+                "query": Drawn(size, partial(self._views, here, epoch, _QUERY_VIEW)),
+                "key": Drawn(size, partial(self._views, here, epoch, _KEY_VIEW)),
                 "index": torch.arange(size),
             }
 
@@ -187,9 +192,11 @@ class MomentumContrast:
     def _order(self, *parts: int) -> np.ndarray:
         return np.random.Generator(np.random.Philox(key=key(self.setup.seed, *parts))).permutation(len(self._positions))
 
-    def _views(self, positions: np.ndarray, epoch: int, view: int) -> Tensor:
+    def _views(self, positions: np.ndarray, epoch: int, view: int, part: slice = slice(None)) -> Tensor:
         with self._reading:
-            views = transforms.batch(self.store, positions, self.config.px, self._augment, seed=self.setup.seed, epoch=epoch, view=view)
+            views = transforms.batch(
+                self.store, positions[part], self.config.px, self._augment, seed=self.setup.seed, epoch=epoch, view=view
+            )
         return torch.from_numpy(views)
 
     @torch.no_grad()
