@@ -14,7 +14,7 @@ from orchestrator.grammar.faults import Faults, suggest
 from orchestrator.grammar.keys import CARD, FILE, NAME
 from orchestrator.grammar.quantities import Memory, Time, memory_mb, time_minutes
 from orchestrator.grammar.shapes import Choice, Flag, Key, ListOf, MapOf, Number, Record, Text, Whole
-from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite
+from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite, WholeNodes
 
 FOLDER = Path("cluster_configs")
 SHIPPED = Path(__file__).parent.parent / FOLDER
@@ -63,10 +63,17 @@ SLURM = Record(
         ),
     }
 )
+ALLOCATION = Record(
+    keys={
+        "nodes": Key(about="Nodes of the allocation, whole; 1 by default.", shape=Whole(low=1)),
+        "time": Key(about="Time limit of the allocation, such as 12h, which is the default.", shape=Time()),
+        "partition": Key(about="Partition of the nodes; the first of the config by default.", shape=Text()),
+    }
+)
 CLUSTER = Record(
     keys={
         "about": Key(about="What this machine is.", shape=Text()),
-        "backend": Key(about="What runs the jobs.", shape=Choice(options=("ray", "slurm", "inline"))),
+        "backend": Key(about="What runs the jobs.", shape=Choice(options=("ray", "slurm", "inline", "ray_on_slurm"))),
         "run_root": Key(about="Where runs live; the truth is in here.", shape=FILE, required=True),
         "made_root": Key(about="Where made data are written; run_root/made by default.", shape=FILE),
         "data_root": Key(about="Where data sets lie, each in a folder named after its card.", shape=FILE),
@@ -79,6 +86,7 @@ CLUSTER = Record(
         "container": Key(about="The container image that jobs run in.", shape=Text()),
         "limits": Key(about="What a sweep may take.", shape=LIMITS),
         "slurm": Key(about="How this site's Slurm wants to be asked.", shape=SLURM),
+        "allocation": Key(about="What ray_on_slurm asks Slurm for at once.", shape=ALLOCATION),
         "trainer_paths": Key(about="Folders with further trainers.", shape=ListOf(item=FILE)),
         "card_paths": Key(about="Folders with further data set cards.", shape=ListOf(item=FILE)),
         "cpus": Key(about="CPU cores for ray and inline; all of the machine by default.", shape=Whole(low=1)),
@@ -149,11 +157,17 @@ def _read(name: str, tree: Node, faults: Faults) -> ClusterConfig:
         container=plain("container", None),
         limits=Limits(**plain("limits", {})),
         slurm=_slurm(plain("slurm", {})),
+        allocation=_allocation(plain("allocation", {})),
         trainer_paths=paths("trainer_paths"),
         card_paths=paths("card_paths"),
         cpus=plain("cpus", None),
         gpus=plain("gpus", None),
     )
+
+
+def _allocation(spec: Mapping[str, Any]) -> WholeNodes:
+    given = {key: value for key, value in spec.items() if key != "time"}
+    return WholeNodes(**given, time_minutes=time_minutes(spec.get("time")) or WholeNodes().time_minutes)
 
 
 def _slurm(spec: Mapping[str, Any]) -> SlurmSite:

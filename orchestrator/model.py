@@ -294,6 +294,16 @@ class SlurmSite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeNodes:
+    """What `ray_on_slurm` asks for at once: whole nodes of one partition."""
+
+    nodes: int = 1
+    time_minutes: int = 720
+    #: None takes the first partition of the config.
+    partition: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     """One machine's facts: which backend, and where data, runs and MLflow live."""
 
@@ -314,6 +324,7 @@ class ClusterConfig:
     container: str | None = None
     limits: Limits = field(default_factory=Limits)
     slurm: SlurmSite = field(default_factory=SlurmSite)
+    allocation: WholeNodes = field(default_factory=WholeNodes)
     trainer_paths: tuple[Path, ...] = ()
     card_paths: tuple[Path, ...] = ()
     #: What this machine gives to `inline` and `ray`; None asks the machine.

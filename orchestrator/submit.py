@@ -35,6 +35,7 @@ from orchestrator.rounds import (
     poll,
     queued_jobs,
     with_pruned,
+    with_unplaced,
 )
 from orchestrator.sightings import Sighting
 
@@ -42,6 +43,9 @@ from orchestrator.sightings import Sighting
 FOLLOW_EVERY = 1.0
 #: Seconds between two questions to a scheduler in the long run.
 FOLLOW_SCHEDULER_EVERY = 20.0
+#: Seconds between two looks at most while it is not sure what another client has handed over, and how many times `STALE_AFTER` that may take.
+LOOK_EARLY_EVERY = 5.0
+EARLY_FOR = 2.0
 #: Seconds that a worker takes at most to notice that its client was killed.
 ORPHANS_DIE_WITHIN = 6.0
 
@@ -95,7 +99,7 @@ def preview(plan: Plan, run: RunPaths, backend: Backend, request: Request | None
     """Decide and render without recording anything. Raises BackendError for a job that this machine can never run."""
     request = with_pruned(plan, run, request or Request(), prune=prune)
     known = plan_states(plan, run, backend, request)
-    actions = decide(plan, known, request)
+    actions = decide(plan, known, with_unplaced(run, backend, request))
     return Preview(actions=actions, states=known, submission=backend.render(plan.sweep, queued_jobs(plan, run, known, actions)))
 
 
@@ -125,7 +129,8 @@ def submit(
     asked, handed, cancelled = request, 0, []
     stays = wait or not backend.capabilities.detaches
     starts: Counter[str] = Counter()
-    with _halting(halt):
+    early = _Early()
+    with halting(halt):
         _let_orphans_die(plan, run, halt)
         look_at_what_is_done(plan, run)
         while True:
@@ -142,12 +147,15 @@ def submit(
                 starts.update(job.spec.job_id for job in decided.submission.jobs)
                 gave_up |= {job for job, number in starts.items() if number >= base.DEATHS_ALLOWED}
                 request = replace(request, resume=False, gave_up=request.gave_up | gave_up, tried=tried)
-            elif not wait or not _wait_for_others(plan, run, backend, decided.states, notify, halt):
+            elif not early.pause(decided, notify, halt) and not (
+                wait and _wait_for_others(plan, run, backend, decided.states, notify, halt)
+            ):
                 break
-            if halt.wanted or not stays:
+            if halt.wanted or not (stays or decided.is_early):
                 break
     final = plan_states(plan, run, backend, Request())
     settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up, tried=request.tried)
+    settled = with_unplaced(run, backend, settled)
     kept = {action.job_id: action.why for action in decide(plan, final, settled) if isinstance(action, Keep)}
     return Summary(
         sweep=plan.sweep,
@@ -184,19 +192,39 @@ def _run(backend: Backend, submission: Submission, session: Session) -> frozense
             intents.end(session.run, session.intent.sid)
 
 
+@dataclass(slots=True)
+class _Early:
+    """Waiting until it is sure what a client has handed over that died a moment ago, or that is about to."""
+
+    since: float | None = None
+
+    def pause(self, decided: Preview, notify: Notify, halt: Halt) -> bool:
+        """Wait a little when it is too early to tell. Returns False when it is not, or when it has taken too long."""
+        if not decided.is_early or halt.wanted:
+            self.since = None
+            return False
+        if self.since is None:
+            self.since = time.monotonic()
+            notify(Notice(kind="note", message="a client was at this a moment ago; waiting until it is sure what it has submitted"))
+        if time.monotonic() - self.since > EARLY_FOR * intents.STALE_AFTER:
+            return False
+        _sleep(min(FOLLOW_EVERY + (time.monotonic() - self.since) / 10, LOOK_EARLY_EVERY), halt)
+        return True
+
+
 # --- staying -----------------------------------------------------------------------------------------------------------------------------
 
 
 def _wait_for_others(plan: Plan, run: RunPaths, backend: Backend, known: Mapping[str, JobStatus], notify: Notify, halt: Halt) -> bool:
     """Follow jobs of the plan that others run until one of them ends. Returns False when there is none, or a person halts."""
-    live = [job.job_id for job in plan.jobs if known[job.job_id].is_live]
+    live = [job.job_id for job in plan.jobs if _is_with_others(known[job.job_id])]
     if not live:
         return False
     pause = FOLLOW_EVERY
     while not halt.wanted:
         begun = time.monotonic()
         found = ledger.states(run, live, polled=poll(run, backend))
-        ended = [status for status in found.values() if not status.is_live]
+        ended = [status for status in found.values() if not _is_with_others(status)]
         for status in ended:
             notify(Notice(kind="ended", job_id=status.job_id, state=status.state, message=status.message))
         if ended:
@@ -204,6 +232,11 @@ def _wait_for_others(plan: Plan, run: RunPaths, backend: Backend, known: Mapping
         _sleep(max(pause, 5 * (time.monotonic() - begun)), halt)
         pause = min(2 * pause, FOLLOW_SCHEDULER_EVERY) if backend.capabilities.detaches else pause
     return False
+
+
+def _is_with_others(status: JobStatus) -> bool:
+    """Tell whether somebody answers for a job, also while the scheduler that has it gives no answer, or none that can be relied on."""
+    return status.is_live or (status.state is State.UNKNOWN and status.submission is not None)
 
 
 def _sleep(seconds: float, halt: Halt) -> None:
@@ -225,7 +258,7 @@ def _let_orphans_die(plan: Plan, run: RunPaths, halt: Halt) -> None:
 
 
 @contextlib.contextmanager
-def _halting(halt: Halt) -> Iterator[None]:
+def halting(halt: Halt) -> Iterator[None]:
     """Let Ctrl-C, TERM and USR1 ask for a halt; a second Ctrl-C raises KeyboardInterrupt. Outside the main thread nothing is caught.
 
     USR2 is what the watch asks a job with. One that comes when its job in this process has just ended means nothing to anybody.

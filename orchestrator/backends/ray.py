@@ -23,6 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -35,11 +36,11 @@ from orchestrator.backends import base
 from orchestrator.backends.base import Capabilities, Notice, Queued, Session, Submission
 from orchestrator.backends.ray_search import EPOCH, TOLD, VALUE, Referee, stopping
 from orchestrator.errors import BackendError, Error
-from orchestrator.execution.attempt import run_attempt
+from orchestrator.execution.attempt import end_lost, run_attempt
 from orchestrator.execution.beside import Beside
 from orchestrator.execution.board import Board, Shape, board_of, shape_of
 from orchestrator.execution.watch import Watch
-from orchestrator.intents import Intent, ask_to_cancel, halt_file, log_file
+from orchestrator.intents import Held, Intent, ask_to_cancel, halt_file, log_file
 from orchestrator.model import ClusterConfig
 from orchestrator.plans import read_plan
 from orchestrator.searches import contests_of
@@ -51,11 +52,27 @@ _OBJECT_STORE_BYTES = 80 * 2**20
 _EXIT_HALTED = 6
 _FRESH_SECONDS = 60.0
 _STARTING_AT_ONCE = 8
+#: Seconds that the nodes of an allocation have to come.
+_GATHER_WITHIN = 300.0
 
 
 def make(cluster: ClusterConfig) -> RayTune:
     """Make the backend for a cluster config."""
     return RayTune(cluster)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """A Ray that others started for this submission alone."""
+
+    #: host:port of its control service.
+    address: str
+    #: Its secret, without which nobody can talk to it.
+    token: str
+    #: A folder that every node sees.
+    folder: Path
+    #: How many nodes it is to have; it starts with fewer when some do not come.
+    nodes: int = 1
 
 
 class RayTune:
@@ -64,8 +81,9 @@ class RayTune:
     name = "ray"
     capabilities = Capabilities(parallel=True, searches=True)
 
-    def __init__(self, cluster: ClusterConfig) -> None:
+    def __init__(self, cluster: ClusterConfig, joined: Joined | None = None) -> None:
         self._cluster = cluster
+        self._joined = joined
 
     def render(self, sweep: str, jobs: Sequence[Queued]) -> Submission:
         """Say what would run, in order of preference. Raises BackendError for a job that asks for more than the machine has."""
@@ -81,7 +99,8 @@ class RayTune:
         """
         log = log_file(session.run, session.intent.sid)
         try:
-            with _local_ray(self._cluster, log) as folder, Watch(session) as watch:
+            ray = _local_ray(self._cluster, log) if self._joined is None else _joined_ray(self._cluster, self._joined, log)
+            with ray as folder, Watch(session) as watch:
                 board = board_of(submission, session, watch)
                 _fit(board, session, watch, _referee(submission, session), folder)
                 return frozenset(board.gave_up)
@@ -98,7 +117,7 @@ class RayTune:
         """Return None: the files say it all."""
         return None
 
-    def recover(self, run: RunPaths, intents: Sequence[Intent]) -> None:
+    def recover(self, run: RunPaths, intents: Sequence[Held]) -> None:
         """Do nothing: what died with its client is seen by its process."""
 
     def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:
@@ -195,7 +214,7 @@ def _searcher(board: Board, session: Session, watch: Watch, referee: Referee) ->
     class Jobs(Searcher):
         def __init__(self) -> None:
             super().__init__()
-            self._trials: dict[str, tuple[str, Shape]] = {}
+            self._trials: dict[str, tuple[str, int, Shape]] = {}
             self._free: Shape | None = None
 
         def suggest(self, trial_id: str) -> Any:
@@ -205,7 +224,7 @@ def _searcher(board: Board, session: Session, watch: Watch, referee: Referee) ->
             if job is None:
                 return Searcher.FINISHED if board.finished else None
             slot = _slot(job, self._free)
-            self._trials[trial_id] = (job.spec.job_id, slot)
+            self._trials[trial_id] = (job.spec.job_id, job.attempt, slot)
             watch.started(job.spec.job_id, job.attempt)
             return {
                 "job": job.spec.job_id,
@@ -219,8 +238,10 @@ def _searcher(board: Board, session: Session, watch: Watch, referee: Referee) ->
             }
 
         def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-            job, self._free = self._trials.pop(trial_id)
+            job, attempt, self._free = self._trials.pop(trial_id)
             watch.ended(job)
+            if error:
+                end_lost(session.run.job(job).attempt(attempt))
             if session.halt.wanted:
                 board.abandon()
             board.give_back(job)
@@ -265,7 +286,7 @@ def _local_ray(cluster: ClusterConfig, log: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=_short_folder()))
     (folder / "owner.json").write_text(canonical_json(process_identity()), encoding="utf-8")
     try:
-        with _environment(base.machine_cpus(cluster)), contextlib.ExitStack() as stack:
+        with _environment(base.machine_cpus(cluster), _token()), contextlib.ExitStack() as stack:
             ray = _import_ray()
             stack.enter_context(_talking_to(log))
             try:
@@ -288,6 +309,36 @@ def _local_ray(cluster: ClusterConfig, log: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _joined_ray(cluster: ClusterConfig, joined: Joined, log: Path) -> Iterator[Path]:
+    """Connect to the Ray of an allocation, and leave it as it is afterwards: who started it ends it."""
+    with _environment(base.machine_cpus(cluster), joined.token), contextlib.ExitStack() as stack:
+        ray = _import_ray()
+        stack.enter_context(_talking_to(log))
+        try:
+            ray.init(address=joined.address, log_to_driver=False, configure_logging=False)
+            stack.enter_context(_talking_to(log))
+            _await_nodes(ray, joined.nodes)
+            yield joined.folder
+        finally:
+            ray.shutdown()
+
+
+def count_nodes(joined: Joined) -> int:
+    """Return how many nodes of a Ray are up."""
+    with _environment(1, joined.token):
+        _import_ray()
+        state = importlib.import_module("ray.util.state")
+        return len([node for node in state.list_nodes(address=joined.address, raise_on_missing_output=False) if node.state == "ALIVE"])
+
+
+def _await_nodes(ray: ModuleType, nodes: int) -> None:
+    """Wait until so many nodes have come, for a while: work starts with those that did."""
+    until = time.monotonic() + _GATHER_WITHIN
+    while sum(node["Alive"] for node in ray.nodes()) < nodes and time.monotonic() < until:
+        time.sleep(0.5)
+
+
 def _import_ray() -> ModuleType:
     try:
         ray = importlib.import_module("ray")
@@ -302,7 +353,7 @@ def _import_ray() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _environment(cpus: int) -> Iterator[None]:
+def _environment(cpus: int, token: str) -> Iterator[None]:
     """Set what Ray reads from the environment, for as long as our Ray lives; workers inherit it."""
     before = dict(os.environ)
     for name in [name for name in before if name.startswith(("RAY_", "TUNE_"))]:
@@ -311,7 +362,7 @@ def _environment(cpus: int) -> Iterator[None]:
         {
             "RAY_AIR_NEW_OUTPUT": "0",
             "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": _token(),
+            "RAY_AUTH_TOKEN": token,
             "RAY_CHDIR_TO_TRIAL_DIR": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

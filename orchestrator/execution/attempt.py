@@ -12,6 +12,7 @@ from pathlib import Path
 from jobs.checkpoints import is_disk_full
 from jobs.events import process_identity
 from jobs.paths import AttemptPaths, JobPaths
+from jobs.spec import FailureKind
 from orchestrator.ledger import has_ended, write_loss
 
 EXIT_CRASHED = 3
@@ -37,6 +38,12 @@ def run_attempt(job_file: Path, attempt: int, runner: str) -> int:
         write_loss(paths, message)
         code = EXIT_CRASHED
     return code
+
+
+def end_lost(attempt: AttemptPaths) -> None:
+    """End an attempt whose worker is gone, so that it is known to have ended on machines that cannot see its process."""
+    if attempt.claim.exists() and not has_ended(attempt):
+        write_loss(attempt, "its worker died without a word", FailureKind.LOST)
 
 
 def _resolve(runner: str) -> Callable[..., int]:

@@ -77,7 +77,12 @@ class Watch:
         paths = self._session.run.job(job).attempt(attempt)
         with contextlib.suppress(OSError, ValueError):
             owner = json.loads(paths.claim.read_text(encoding="utf-8"))
-            if is_alive(owner) and self._running.get(job) == attempt:
+            alive = is_alive(owner)
+            if alive is None and self._running.get(job) == attempt:
+                # On another machine: no signal reaches it from here.
+                self._asked[job] = now
+                ask_to_stop(paths)
+            elif alive and self._running.get(job) == attempt:
                 os.kill(owner["pid"], signal.SIGUSR2)
                 self._asked[job] = now
                 ask_to_stop(paths)

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.clusters import CLUSTER, load_cluster
 from orchestrator.errors import ClusterError
-from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite
+from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite, WholeNodes
 
 SHIPPED = Path(__file__).parents[2] / "cluster_configs"
 FULL = """\
@@ -28,6 +28,7 @@ setup: [module load cuda, source .venv/bin/activate]
 container: images/cxr.sif
 limits: {max_queued: 500, gpu_hours: 2000}
 slurm: {qos: long, gres: "gpu:a100", exclude: [n7], accounting: false, array_size: 500, signal_lead: 60, extra: {reservation: mine}}
+allocation: {nodes: 2, time: 6h, partition: gpu}
 trainer_paths: [methods]
 card_paths: [cards]
 cpus: 16
@@ -60,6 +61,7 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         slurm=SlurmSite(
             qos="long", gres="gpu:a100", exclude=("n7",), accounting=False, array_size=500, signal_lead=60, extra={"reservation": "mine"}
         ),
+        allocation=WholeNodes(nodes=2, time_minutes=360, partition="gpu"),
         trainer_paths=(tmp_path / "methods",),
         card_paths=(tmp_path / "cards",),
         cpus=16,
