@@ -39,8 +39,17 @@ def read_events(path: Path) -> list[dict[str, Json]]:
 
 
 def process_identity() -> dict[str, Json]:
-    """Return what tells this process from any other on any host: host, pid, boot id, start time in clock ticks."""
-    return {"host": os.uname().nodename, "pid": os.getpid(), "boot": boot_id(), "started": start_ticks(os.getpid())}
+    """Return what tells this process from any other on any host: host, pid and whose numbering that is, boot id, start in clock ticks."""
+    me = os.getpid()
+    return {"host": os.uname().nodename, "pid": me, "pids": pid_space(), "boot": boot_id(), "started": start_ticks(me)}
+
+
+def pid_space() -> str:
+    """Return which numbering of processes this one sees: a container has its own, perhaps under the name of its host."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def boot_id() -> str:
@@ -63,11 +72,26 @@ def start_ticks(pid: int) -> int | None:
 
 
 def is_alive(owner: dict[str, Json]) -> bool | None:
-    """Tell whether a process of this host lives; None when it belongs to another host, of which nothing is known here."""
+    """Tell whether a process lives; None when it cannot be seen from here: on another host, in a container, or hidden from other users."""
     if owner.get("host") != os.uname().nodename:
         return None
     pid = owner.get("pid")
     if owner.get("boot") != boot_id() or not isinstance(pid, int):
         return False
+    if owner.get("pids", pid_space()) != pid_space():
+        return None
     ticks = start_ticks(pid)
+    if ticks is None and _is_hidden(pid):
+        return None
     return ticks is not None and ticks == owner.get("started")
+
+
+def _is_hidden(pid: int) -> bool:
+    """Tell whether a process is another user's: a site may hide those, and then they only seem to be gone."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False

@@ -34,8 +34,10 @@ class Why(StrEnum):
     GAVE_UP = "died too often in this submission"
     UNKNOWN = "nobody can say where it stands"
     NOT_ASKED = "not among the jobs asked for"
+    COMING = "an input is being handed over by another client"
     UNRESOLVED = "its data or weights are out of reach"
     QUEUE_FULL = "beyond what may be queued at once"
+    SWEEP_STOPPED = "its sweep was stopped, waits for resume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,12 @@ class Request:
     #: Jobs that this very command has given up on, and those that it has started.
     gave_up: frozenset[str] = frozenset()
     tried: frozenset[str] = frozenset()
+    #: Jobs that somebody answers for and that no scheduler has a place for yet, so that nothing could wait for them there.
+    unplaced: frozenset[str] = frozenset()
     #: How many jobs may be queued or running at once; None means any number.
     max_queued: int | None = None
+    #: The sweep was stopped while this command was following it: nothing more of it is submitted.
+    stopped: bool = False
 
 
 @dataclass(slots=True)
@@ -92,6 +98,8 @@ class _Tally:
     #: Jobs that this very decision submits, and those that it cancels.
     coming: set[str] = field(default_factory=set)
     going: frozenset[str] = frozenset()
+    #: Jobs that are left for the moment at which their inputs have a place in the scheduler's queue.
+    later: set[str] = field(default_factory=set)
     queued: int = 0
     #: Train job -> the rule of the search that it takes part in.
     rules: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
@@ -147,8 +155,13 @@ def _decide_one(spec: JobSpec, known: Mapping[str, JobSpec], states: Mapping[str
         why = Why.NOT_ASKED
     if why is None and not spec.resolved:
         why = Why.UNRESOLVED
+    if why is None and any(_comes_later(item.job, states, request, tally) for item in spec.inputs):
+        tally.later.add(spec.job_id)
+        why = Why.COMING
     if why is None and not all(_will_be_there(spec, item.job, known, states, tally) for item in spec.inputs):
         why = Why.BLOCKED
+    if why is None and request.stopped:
+        why = Why.SWEEP_STOPPED
     if why is None and request.max_queued is not None and tally.queued >= request.max_queued:
         why = Why.QUEUE_FULL
     if why is not None:
@@ -194,6 +207,13 @@ def _why_failed_stays(status: JobStatus, request: Request) -> Why | None:
     if request.failures:
         return Why.LOST_THE_PICK if lost else Why.FAILED
     return Why.LOST_THE_PICK if lost else None
+
+
+def _comes_later(upstream: str, states: Mapping[str, JobStatus], request: Request, tally: _Tally) -> bool:
+    """Tell whether an input is on its way to the scheduler with another client, or waits for one that is."""
+    if upstream in tally.later:
+        return True
+    return upstream in request.unplaced and upstream in states and states[upstream].is_live
 
 
 def _will_be_there(spec: JobSpec, upstream: str, known: Mapping[str, JobSpec], states: Mapping[str, JobStatus], tally: _Tally) -> bool:

@@ -15,10 +15,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -91,6 +92,8 @@ class Held:
 
     intent: Intent
     live: bool
+    #: Its owner is gone for certain: nobody will write what the scheduler calls it. A young one counts as live all the same.
+    orphaned: bool = False
     cancelled: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -152,20 +155,49 @@ def record(run: RunPaths, intent: Intent) -> None:
     beat(run, intent.sid)
 
 
-def record_native(run: RunPaths, intent: Intent, native: Mapping[str, Json]) -> Intent:
-    """Write what the scheduler calls a submission, and return the intent that carries it."""
+def record_native(run: RunPaths, intent: Intent, native: Mapping[str, Json]) -> Intent | None:
+    """Write what the scheduler calls a submission; to be called under the lock. Returns the intent that carries it.
+
+    Returns None for one that somebody has put away in the meantime: its jobs are theirs now, and it must not come back.
+    """
+    found = read(run, intent.sid)
+    if found is None:
+        return None
+    if found.native is not None:
+        return found
     known = replace(intent, native=dict(native))
     record(run, known)
     return known
 
 
 def beat(run: RunPaths, sid: str) -> None:
-    """Show a sign of life."""
-    _file(run, sid, "beat").touch()
+    """Show a sign of life of an intent that was not put away."""
+    if _file(run, sid).exists():
+        _file(run, sid, "beat").touch()
+
+
+@contextmanager
+def beating(run: RunPaths, sids: Iterable[str]) -> Iterator[None]:
+    """Show signs of life of intents for as long as a `with` lasts, however long a scheduler takes to answer."""
+    wanted, over = tuple(sids), threading.Event()
+
+    def keep() -> None:
+        while not over.wait(BEAT_EVERY):
+            with suppress(OSError):
+                for sid in wanted:
+                    beat(run, sid)
+
+    thread = threading.Thread(target=keep, name="beating", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def end(run: RunPaths, sid: str) -> None:
-    """Put an intent away: its owner answers for its jobs no longer."""
+    """Put an intent away: its owner answers for its jobs no longer. Where the jobs outlive the client, to be called under the lock."""
     file = _file(run, sid)
     ended = run.submissions / "ended"
     ended.mkdir(parents=True, exist_ok=True)
@@ -175,6 +207,15 @@ def end(run: RunPaths, sid: str) -> None:
         return
     for kind in ("beat", "cancel", "halt", "missing"):
         _file(run, sid, kind).unlink(missing_ok=True)
+
+
+def give_up(run: RunPaths, sids: Iterable[str]) -> None:
+    """Put away submissions that were never made, unless somebody has found out meanwhile that they were; takes the lock."""
+    with locked(run):
+        for sid in sids:
+            found = read(run, sid)
+            if found is not None and found.native is None:
+                end(run, sid)
 
 
 def read(run: RunPaths, sid: str) -> Intent | None:
@@ -232,7 +273,7 @@ def open_intents(run: RunPaths, *, ignoring: str | None = None) -> list[Held]:
     for file in _intent_files(run.submissions):
         intent = _read(file) if file.stem != ignoring else None
         if intent is not None:
-            found.append(Held(intent=intent, live=_is_live(intent, run, clock), cancelled=cancel_requests(run, intent.sid)))
+            found.append(_held(intent, run, clock))
     return sorted(found, key=lambda held: (held.intent.created, held.intent.sid))
 
 
@@ -282,15 +323,15 @@ def _read_once(file: Path, _changed: int, _inode: int) -> Intent | None:
         raise LedgerError(f"{file}: not the record of a submission ({error}); move it away and submit again") from None
 
 
-def _is_live(intent: Intent, run: RunPaths, clock: _FileClock) -> bool:
+def _held(intent: Intent, run: RunPaths, clock: _FileClock) -> Held:
+    cancelled = cancel_requests(run, intent.sid)
     if intent.native is not None:
-        return True
+        return Held(intent=intent, live=True, cancelled=cancelled)
     alive = is_alive(dict(intent.owner))
-    if alive is None:
-        alive = clock.age(_file(run, intent.sid, "beat")) < STALE_AFTER
-    if intent.detaches and intent.native is None and not alive:
-        return clock.age(_file(run, intent.sid)) < STALE_AFTER
-    return alive
+    live = alive if alive is not None else clock.age(_file(run, intent.sid, "beat")) < STALE_AFTER
+    # A client that is gone may have left a call of the scheduler on its way.
+    live = live or (intent.detaches and clock.age(_file(run, intent.sid)) < STALE_AFTER)
+    return Held(intent=intent, live=live, orphaned=alive is False, cancelled=cancelled)
 
 
 class _FileClock:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.events import append_event, is_alive, read_events
@@ -27,6 +27,7 @@ _ENDS: Mapping[str, State] = {
     EventKind.FAILED: State.FAILED,
     EventKind.CANCELLED: State.CANCELLED,
 }
+_DOUBT_MESSAGE = "its client died while handing it over; the next submit on that cluster finds out whether the scheduler has it"
 _LOST_MESSAGE = "its process is gone and left no reason (killed, or the machine went down)"
 
 
@@ -83,6 +84,13 @@ class _Cover:
     detaches: bool
     #: First attempt number that the submission may start.
     attempt: int
+    #: What the scheduler calls the submission; empty while it has no number, and where there is no scheduler.
+    native: str = ""
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Tell whether the scheduler may have the job although nobody has written down a number."""
+        return self.detaches and not self.native and not self.live
 
 
 def states(
@@ -151,11 +159,11 @@ def _covers(open_: Sequence[Held], wanted: Sequence[str]) -> dict[str, _Cover]:
     asked = set(wanted)
     for held in open_:
         intent = held.intent
-        detaches = intent.detaches and intent.native is not None
+        native = str(intent.native["id"]) if intent.native is not None else ""
         for job in asked & intent.jobs.keys():
             known = covers.get(job)
             if known is None or held.live or not known.live:
-                covers[job] = _Cover(sid=intent.sid, live=held.live, detaches=detaches, attempt=intent.jobs[job])
+                covers[job] = _Cover(sid=intent.sid, live=held.live, detaches=intent.detaches, attempt=intent.jobs[job], native=native)
     return covers
 
 
@@ -192,9 +200,12 @@ def _of_folder(paths: JobPaths, job: str, cover: _Cover | None, polled: Mapping[
     if done:
         times = _times(read_events(paths.attempt(number).events)) if number else {}
         return JobStatus(job_id=job, state=State.SUCCEEDED, attempt=number, **times)
-    if number == 0 or (cover is not None and cover.live and number < cover.attempt):
+    if number == 0 or (cover is not None and (cover.live or cover.is_in_doubt) and number < cover.attempt):
         return _not_started(job, number, cover, polled)
-    return _of_attempt(paths.attempt(number), job, cover, polled)
+    status = _of_attempt(paths.attempt(number), job, cover, polled)
+    if status.state is State.INTERRUPTED and cover is not None and cover.is_in_doubt:
+        return replace(status, state=State.UNKNOWN, message=_DOUBT_MESSAGE)
+    return status
 
 
 def _has_result(paths: JobPaths) -> bool:
@@ -212,8 +223,10 @@ def _last_claimed(attempts: Sequence[AttemptPaths]) -> int:
 def _not_started(job: str, attempt: int, cover: _Cover | None, polled: Mapping[str, Sighting] | None) -> JobStatus:
     if cover is None:
         return JobStatus(job_id=job, state=State.NEW, attempt=attempt)
+    if cover.is_in_doubt:
+        return JobStatus(job_id=job, state=State.UNKNOWN, attempt=attempt, message=_DOUBT_MESSAGE)
     seen = _seen(job, cover, polled)
-    if not cover.detaches:
+    if not cover.native:
         state = State.SUBMITTED if cover.live else State.NEW
     elif seen is None or seen.state is State.UNKNOWN:
         state = State.UNKNOWN
@@ -225,14 +238,18 @@ def _not_started(job: str, attempt: int, cover: _Cover | None, polled: Mapping[s
 
 
 def _seen(job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None) -> Sighting | None:
-    return polled.get(job) if polled is not None and cover is not None and cover.detaches else None
+    """Return what the scheduler says of a job, where it speaks of the very submission that answers for the job."""
+    if polled is None or cover is None or not cover.native:
+        return None
+    seen = polled.get(job)
+    return seen if seen is not None and seen.native.partition("_")[0] in ("", cover.native) else None
 
 
 def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None) -> JobStatus:
     events = read_events(attempt.events)
     last = next((event for event in reversed(events) if event.get("kind") in _ENDS), None)
     seen = _seen(job, cover, polled)
-    answered = cover is not None and (seen.is_live if seen is not None else cover.live)
+    answered = cover is not None and (cover.live if seen is None or seen.state is State.UNKNOWN else seen.is_live)
     sid = cover.sid if cover is not None and answered else None
     about: dict[str, Any] = {"job_id": job, "attempt": attempt.number, "submission": sid, "sighting": seen, **_times(events)}
     if last is None:
@@ -264,7 +281,7 @@ def _of_open_attempt(attempt: AttemptPaths, cover: _Cover | None, about: dict[st
     if seen is not None and seen.state is not State.UNKNOWN:
         return _by_scheduler(seen, about)
     alive = is_alive(owner) if owner else False
-    if alive is None and cover is not None and not cover.detaches:
+    if alive is None and cover is not None and not cover.native:
         alive = cover.live
     if alive is None:
         return JobStatus(state=State.UNKNOWN, message=f"it was started on {owner.get('host')}, which cannot be asked from here", **about)

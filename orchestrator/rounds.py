@@ -18,8 +18,8 @@ from jobs.spec import JobSpec, Json, State, pretty_json, spec_to_json
 from orchestrator import intents, ledger
 from orchestrator.backends import base
 from orchestrator.backends.base import Backend, Queued, Submission
-from orchestrator.decide import Action, Cancel, Request, decide, submitted
-from orchestrator.errors import IdentityError
+from orchestrator.decide import Action, Cancel, Keep, Request, Why, decide, submitted
+from orchestrator.errors import BackendError, IdentityError
 from orchestrator.identity import refuse_mismatch
 from orchestrator.ledger import JobStatus
 from orchestrator.model import ClusterConfig, Plan
@@ -34,6 +34,8 @@ class Preview:
     actions: tuple[Action, ...]
     states: Mapping[str, JobStatus]
     submission: Submission
+    #: A client died a moment ago while it handed jobs of this plan to a scheduler, or one is about to: the next look may know more.
+    is_early: bool = False
 
 
 def decide_and_record(
@@ -44,12 +46,12 @@ def decide_and_record(
     The scheduler is asked before: its answer may be old by then, which at worst leaves a job to the next round.
     """
     if backend.capabilities.detaches:
-        backend.recover(run, [held.intent for held in intents.open_intents(run) if not held.live])
+        _recover(run, backend)
     polled = poll(run, backend)
     with intents.locked(run):
         _tidy(run, polled)
         known = fold(plan, run, polled, request)
-        actions = decide(plan, known, request)
+        actions = decide(plan, known, with_unplaced(run, backend, request))
         queued = queued_jobs(plan, run, known, actions)
         submission = backend.render(plan.sweep, queued)
         for job in queued:
@@ -57,12 +59,40 @@ def decide_and_record(
         _write_if_new(run.sweep(plan.sweep).plan, plan_text(plan))
         _write_if_new(run.machine, pretty_json(dict(machine)))
         cancel_live(run, cluster, [known[action.job_id] for action in actions if isinstance(action, Cancel)])
-        decided = Preview(actions=actions, states=known, submission=submission)
+        early = _is_early(plan, run, backend, actions)
+        decided = Preview(actions=actions, states=known, submission=submission, is_early=early)
         recorded = tuple(_intents(plan, backend, submission)) if queued else ()
         for intent in recorded:
             intents.record(run, intent)
     _write_job_files(run, (job.spec for job in queued))
     return decided, recorded
+
+
+def _recover(run: RunPaths, backend: Backend) -> None:
+    """Let a backend find out what became of submissions without a number. A scheduler that is busy is asked again another time."""
+    doubtful = [held for held in intents.open_intents(run) if held.intent.native is None and (held.orphaned or not held.live)]
+    try:
+        backend.recover(run, doubtful)
+    except BackendError as error:
+        if not error.transient:
+            raise
+
+
+def with_unplaced(run: RunPaths, backend: Backend, request: Request) -> Request:
+    """Name the jobs that a scheduler cannot be told to wait for: those of clients that have no number for them, now or ever."""
+    if not backend.capabilities.detaches:
+        return request
+    unplaced = frozenset(job for held in intents.open_intents(run) if held.intent.native is None for job in held.intent.jobs)
+    return replace(request, unplaced=unplaced)
+
+
+def _is_early(plan: Plan, run: RunPaths, backend: Backend, actions: Sequence[Action]) -> bool:
+    if not backend.capabilities.detaches:
+        return False
+    ours = plan.by_id().keys()
+    coming = any(isinstance(action, Keep) and action.why is Why.COMING for action in actions)
+    handing = [held for held in intents.open_intents(run) if held.intent.detaches and held.intent.native is None and held.live]
+    return any(held.orphaned or coming for held in handing if not ours.isdisjoint(held.intent.jobs))
 
 
 def _intents(plan: Plan, backend: Backend, submission: Submission) -> Iterator[intents.Intent]:

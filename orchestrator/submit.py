@@ -19,7 +19,7 @@ from types import FrameType
 from jobs.paths import RunPaths
 from jobs.signals import listening
 from jobs.spec import Json, State
-from orchestrator import intents, ledger
+from orchestrator import intents, ledger, stop_file
 from orchestrator.backends import base
 from orchestrator.backends.base import Backend, Halt, Notice, Notify, Session, Submission
 from orchestrator.decide import Cancel, Keep, Request, Why, decide, has_lost
@@ -43,7 +43,7 @@ from orchestrator.sightings import Sighting
 FOLLOW_EVERY = 1.0
 #: Seconds between two questions to a scheduler in the long run.
 FOLLOW_SCHEDULER_EVERY = 20.0
-#: Seconds between two looks at most while it is not sure what another client has handed over, and how many times `STALE_AFTER` that may take.
+#: Seconds at most between two looks while it is not sure what another client has handed over, and for how many times `STALE_AFTER`.
 LOOK_EARLY_EVERY = 5.0
 EARLY_FOR = 2.0
 #: Seconds that a worker takes at most to notice that its client was killed.
@@ -121,11 +121,15 @@ def submit(
 
     With `wait`, also stay for jobs of this plan that another client runs, and take over what it leaves. Ctrl-C and TERM ask running jobs
     to save and stop; a second Ctrl-C raises KeyboardInterrupt. `machine` is the content of `machine.json`.
+    A sweep that its own failures have stopped is refused, and `resume` lets it go on.
     Raises BackendError, IdentityError or LedgerError before anything of this submission has started.
     """
     notify = notify or _silent
     halt = halt or Halt()
     request = with_pruned(plan, run, request or Request(), prune=prune)
+    if request.resume:
+        stop_file.clear(run, plan.sweep)
+    stop_file.refuse(run, plan.sweep)
     asked, handed, cancelled = request, 0, []
     stays = wait or not backend.capabilities.detaches
     starts: Counter[str] = Counter()
@@ -147,14 +151,15 @@ def submit(
                 starts.update(job.spec.job_id for job in decided.submission.jobs)
                 gave_up |= {job for job, number in starts.items() if number >= base.DEATHS_ALLOWED}
                 request = replace(request, resume=False, gave_up=request.gave_up | gave_up, tried=tried)
-            elif not early.pause(decided, notify, halt) and not (
-                wait and _wait_for_others(plan, run, backend, decided.states, notify, halt)
-            ):
+            elif early.pause(decided, notify, halt):
+                continue
+            elif not wait or not _wait_for_others(plan, run, backend, decided.states, notify, halt):
                 break
             if halt.wanted or not (stays or decided.is_early):
                 break
     final = plan_states(plan, run, backend, Request())
-    settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up, tried=request.tried)
+    stopped = bool(stop_file.reason(run, plan.sweep))
+    settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up, tried=request.tried, stopped=stopped)
     settled = with_unplaced(run, backend, settled)
     kept = {action.job_id: action.why for action in decide(plan, final, settled) if isinstance(action, Keep)}
     return Summary(

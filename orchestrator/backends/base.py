@@ -19,7 +19,7 @@ from typing import Protocol, TypeAlias
 from jobs.paths import RunPaths
 from jobs.spec import SHORT_ID, JobSpec, Json, Resources, State
 from orchestrator.errors import BackendError
-from orchestrator.intents import Intent, Place
+from orchestrator.intents import Held, Intent, Place
 from orchestrator.model import ClusterConfig
 from orchestrator.sightings import Sighting
 
@@ -168,8 +168,8 @@ class Backend(Protocol):
         """Ask the scheduler where jobs stand, in one call for all; None when the files say it all, or nobody answers."""
         ...
 
-    def recover(self, run: RunPaths, intents: Sequence[Intent]) -> None:
-        """Find out what became of submissions whose client died before it noted what the scheduler calls them."""
+    def recover(self, run: RunPaths, intents: Sequence[Held]) -> None:
+        """Find out what became of submissions that have no number though their client is gone, or gave no sign of life for long."""
         ...
 
     def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:

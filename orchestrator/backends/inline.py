@@ -12,7 +12,7 @@ from orchestrator.backends.base import Capabilities, Notice, Queued, Session, Su
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.board import LOOK_EVERY, board_of
 from orchestrator.execution.watch import Watch
-from orchestrator.intents import Intent, ask_to_cancel
+from orchestrator.intents import Held, Intent, ask_to_cancel
 from orchestrator.model import ClusterConfig
 from orchestrator.sightings import Sighting
 
@@ -71,7 +71,7 @@ class Inline:
         """Return None: the files say it all."""
         return None
 
-    def recover(self, run: RunPaths, intents: Sequence[Intent]) -> None:
+    def recover(self, run: RunPaths, intents: Sequence[Held]) -> None:
         """Do nothing: what died with its client is seen by its process."""
 
     def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from orchestrator.backends.slurm.poll import poll
 from orchestrator.backends.slurm.request import options_of
 from orchestrator.backends.slurm.scripts import script
 from orchestrator.errors import BackendError
-from orchestrator.intents import Intent
+from orchestrator.intents import Held, Intent
 from orchestrator.model import ClusterConfig, Partition
 from orchestrator.sightings import Sighting
 
@@ -63,19 +63,20 @@ class RayOnSlurm:
 
     def submit(self, submission: Submission, session: Session) -> frozenset[str]:
         """Hand the allocation over to sbatch; gives up on nothing. Raises BackendError when sbatch refuses."""
-        code = snapshot.take(session.run)
-        sent = launch.send(session.run, session.intent, submission.parts[0], (), self._cluster, code)
-        assert sent.native is not None
-        session.notify(Notice(kind="note", message=f"{sent.native['id']}: a Ray cluster for {len(submission.jobs)} jobs"))
+        with intents.beating(session.run, [session.intent.sid]):
+            code = snapshot.take(session.run)
+            sent = launch.send(session.run, session.intent, submission.parts[0], (), self._cluster, code)
+        if sent is not None and sent.native is not None:
+            session.notify(Notice(kind="note", message=f"{sent.native['id']}: a Ray cluster for {len(submission.jobs)} jobs"))
         return frozenset()
 
     def poll(self, run: RunPaths, found: Sequence[Intent]) -> Mapping[str, Sighting] | None:
         """Ask the queue and the records where the allocations stand; None when they do not answer."""
         return poll(run, [one for one in found if one.backend == self.name], accounting=self._cluster.slurm.accounting)
 
-    def recover(self, run: RunPaths, found: Sequence[Intent]) -> None:
+    def recover(self, run: RunPaths, found: Sequence[Held]) -> None:
         """Adopt allocations whose client died before it noted their number."""
-        launch.recover(run, [one for one in found if one.backend == self.name], self._cluster)
+        launch.recover(run, [held for held in found if held.intent.backend == self.name], self._cluster)
 
     def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:
         """Ask the experiment in the allocation to cancel jobs; it ends by itself when nothing is left."""

@@ -247,14 +247,75 @@ def test_an_intent_that_has_no_native_id_yet_is_in_flight_for_two_minutes(run: R
     file = run.submissions / f"{intent.sid}.json"
     past = file.stat().st_mtime - intents.STALE_AFTER - 5
     os.utime(file, (past, past))
+    found = state(run)
+    assert (found.state, found.submission) == (State.UNKNOWN, None), "the scheduler may have it: nobody submits it before that is known"
+    assert "its client died" in found.message
+    intents.give_up(run, [intent.sid])
     assert state(run).state is State.NEW
+
+
+@pytest.mark.parametrize("end", [None, (EventKind.STOPPED, {"resumable": True}), failed(FailureKind.PREEMPTED)])
+def test_what_an_intent_in_doubt_has_started_is_not_started_again(
+    run: RunPaths, dead: dict[str, Json], end: tuple[EventKind, dict[str, Json]] | None
+) -> None:
+    intent = intend(run, dead, detaches=True)
+    attempt(run, 1, STARTED, *([end] if end else []), owner={**dead, "host": "node7"})
+    file = run.submissions / f"{intent.sid}.json"
+    past = file.stat().st_mtime - intents.STALE_AFTER - 5
+    os.utime(file, (past, past))
+    assert state(run).state is State.UNKNOWN
+
+
+def test_what_a_scheduler_says_of_another_submission_of_the_job_is_not_heard(run: RunPaths) -> None:
+    """An answer may be older than the submission that has the job by now."""
+    intend(run, detaches=True, native=True)
+    old = {JOB: Sighting(state=State.FAILED, word="FAILED", native="6_3")}
+    assert state(run, polled=old).state is State.UNKNOWN
+    own = {JOB: Sighting(state=State.FAILED, word="FAILED", native="7_3")}
+    assert state(run, polled=own).state is State.NEW
+
+
+def test_an_owner_that_cannot_be_seen_is_known_by_its_heart(run: RunPaths, stranger: subprocess.Popen[bytes]) -> None:
+    """A client in a container, under the host's name: its number means another process here, or none."""
+    intent = intend(run, {**process_identity(), "pid": stranger.pid, "pids": "pid:[1]"}, detaches=True)
+    (held,) = intents.open_intents(run)
+    assert (held.live, held.orphaned) == (True, False)
+    for kind in ("beat", "json"):
+        file = run.submissions / f"{intent.sid}.{kind}"
+        past = file.stat().st_mtime - intents.STALE_AFTER - 5
+        os.utime(file, (past, past))
+    (held,) = intents.open_intents(run)
+    assert (held.live, held.orphaned) == (False, False)
+    intents.beat(run, intent.sid)
+    (held,) = intents.open_intents(run)
+    assert held.live
+
+
+def test_an_owner_that_is_gone_leaves_an_orphan_that_counts_as_live_while_it_is_young(run: RunPaths, dead: dict[str, Json]) -> None:
+    intend(run, dead, detaches=True)
+    (held,) = intents.open_intents(run)
+    assert (held.live, held.orphaned) == (True, True)
 
 
 def test_an_intent_comes_back_as_it_was_written(run: RunPaths) -> None:
     intent = intents.record_native(run, intend(run, detaches=True), {"id": "1_2"})
     (held,) = intents.open_intents(run)
     assert (held.intent, held.live) == (intent, True)
+    assert intent is not None
     assert intents.open_intents(run, ignoring=intent.sid) == []
+
+
+def test_a_number_does_not_bring_back_what_was_put_away_and_the_first_one_stays(run: RunPaths) -> None:
+    intent = intend(run, detaches=True)
+    first = intents.record_native(run, intent, {"id": "1", "array": False})
+    assert intents.record_native(run, intent, {"id": "2", "array": False}) == first
+    intents.give_up(run, [intent.sid])
+    assert len(intents.open_intents(run)) == 1, "somebody found out that it was made"
+    intents.end(run, intent.sid)
+    assert intents.record_native(run, intent, {"id": "1", "array": False}) is None
+    intents.beat(run, intent.sid)
+    assert intents.open_intents(run) == []
+    assert not (run.submissions / f"{intent.sid}.beat").exists()
 
 
 def test_what_is_no_intent_is_named(run: RunPaths) -> None:

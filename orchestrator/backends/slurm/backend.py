@@ -9,13 +9,13 @@ from jobs.paths import RunPaths
 from jobs.spec import Json, Resources
 from orchestrator import intents
 from orchestrator.backends.base import Capabilities, Notice, Part, Queued, Session, Submission
-from orchestrator.backends.slurm import commands, launch, snapshot
+from orchestrator.backends.slurm import brakes, commands, launch, snapshot
 from orchestrator.backends.slurm.layout import Unit, lay_out
 from orchestrator.backends.slurm.poll import poll
 from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible
 from orchestrator.backends.slurm.scripts import script
 from orchestrator.errors import BackendError
-from orchestrator.intents import Intent
+from orchestrator.intents import Held, Intent
 from orchestrator.ledger import states
 from orchestrator.model import ClusterConfig
 from orchestrator.sightings import Sighting
@@ -86,33 +86,40 @@ class Slurm:
 
         Raises BackendError when sbatch refuses; what was submitted before it runs on.
         """
+        waiting = list(session.intents)
+        with intents.beating(session.run, [intent.sid for intent in waiting]):
+            try:
+                self._send(submission, session, waiting)
+            finally:
+                if waiting:
+                    intents.give_up(session.run, [intent.sid for intent in waiting])
+        return frozenset()
+
+    def _send(self, submission: Submission, session: Session, waiting: list[Intent]) -> None:
+        """Hand over part after part, and take each intent from the list before its sbatch: what is left in it was never submitted."""
+        if session.intents and (over := brakes.over_budget(session.run, session.intents[0])):
+            raise BackendError(over)
         code = snapshot.take(session.run)
         natives: list[str] = []
-        for number, (part, intent) in enumerate(zip(submission.parts, session.intents, strict=True)):
-            try:
-                sent = launch.send(session.run, intent, part, natives, self._cluster, code)
-            except BackendError:
-                for later in session.intents[number + 1 :]:
-                    intents.end(session.run, later.sid)
-                raise
-            assert sent.native is not None
+        for part in submission.parts:
+            sent = launch.send(session.run, waiting.pop(0), part, natives, self._cluster, code)
+            if sent is None or sent.native is None:
+                session.notify(Notice(kind="note", message="another client has taken over what was not submitted yet"))
+                return
             natives.append(str(sent.native["id"]))
             session.notify(
                 Notice(kind="note", message=f"{natives[-1]}: {_count(len(part.elements), 'element')} ({part.options['comment']})")
             )
             if session.halt.wanted:
-                for later in session.intents[number + 1 :]:
-                    intents.end(session.run, later.sid)
-                break
-        return frozenset()
+                return
 
     def poll(self, run: RunPaths, found: Sequence[Intent]) -> Mapping[str, Sighting] | None:
         """Ask the queue and the records, once each, where every job of these submissions stands; None when they do not answer."""
         return poll(run, [one for one in found if one.backend == self.name], accounting=self._cluster.slurm.accounting)
 
-    def recover(self, run: RunPaths, found: Sequence[Intent]) -> None:
+    def recover(self, run: RunPaths, found: Sequence[Held]) -> None:
         """Adopt submissions whose client died before it noted their number, or put them away when the scheduler does not know them."""
-        launch.recover(run, [one for one in found if one.backend == self.name], self._cluster)
+        launch.recover(run, [held for held in found if held.intent.backend == self.name], self._cluster)
 
     def cancel(self, run: RunPaths, intent: Intent, jobs: Sequence[str]) -> None:
         """Take elements of which nothing is left to do out of the queue; ask the rest's supervisors to stop single jobs."""

@@ -1,28 +1,30 @@
 """Hand parts of a submission to sbatch through submitit, and find those again whose client died in between.
 
 The order is what makes it safe: the intent is on disk before sbatch is called; sbatch is given the intent's name; the native id is written
-after it. A client that dies in between leaves an intent without an id, which is looked up by its name and adopted.
+after it. A client that dies in between leaves an intent without an id, which is looked up by its name and adopted. An intent is put away
+only where its submission is not found, and whatever of it starts later finds no intent and does nothing.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
+import uuid
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePath
 from typing import Any
 
-from jobs.events import is_alive
 from jobs.paths import RunPaths, write_atomically
-from jobs.spec import Json, pretty_json
+from jobs.spec import pretty_json
 from orchestrator import intents
 from orchestrator.backends.base import Part
 from orchestrator.backends.slurm import commands
+from orchestrator.backends.slurm.ray_nodes import RayNodes
 from orchestrator.backends.slurm.scripts import executor
 from orchestrator.backends.slurm.supervisor import Supervisor
 from orchestrator.errors import BackendError
-from orchestrator.intents import Intent
+from orchestrator.intents import Held, Intent
 from orchestrator.model import ClusterConfig
 
 #: Seconds between two looks before a submission counts as never made: accounting is behind the queue.
@@ -32,33 +34,44 @@ CLOCKS_DIFFER = 3600.0
 _WHOLE = "*"
 
 
-def send(run: RunPaths, intent: Intent, part: Part, natives: Sequence[str], cluster: ClusterConfig, code: Path) -> Intent:
-    """Submit one part and write down what the scheduler calls it.
+def send(run: RunPaths, intent: Intent, part: Part, natives: Sequence[str], cluster: ClusterConfig, code: Path) -> Intent | None:
+    """Submit one part and write down what the scheduler calls it; None when another client has taken its jobs over meanwhile.
 
-    An answer that never came is looked up. Raises BackendError; the intent is then ended, unless the submission may have been made.
+    An answer that never came, or that says no number, is looked up. Raises BackendError; the intent is then put away, unless the
+    submission may have been made.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+    if intents.read(run, intent.sid) is None:
+        return None
     try:
         made = executor(run, intent.sid, cluster, part, natives, code)
         jobs = made.submit_array([_supervisor(run, intent)] * len(part.elements))
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         said = str(error)
-        native = _after_silence(intent, cluster) if commands.is_busy(said) else None
+        in_doubt = commands.is_busy(said) or not isinstance(error, FailedJobError)
+        native = _after_silence(intent, cluster) if in_doubt else None
         if native is not None:
             return adopt(run, intent, native)
         if not commands.is_busy(said):
-            intents.end(run, intent.sid)
+            intents.give_up(run, [intent.sid])
         raise commands.refusal(["sbatch"], said) from None
-    return intents.record_native(run, intent, _native(str(jobs[0].job_id).split("_")[0], intent))
+    return _note(run, intent, str(jobs[0].job_id).split("_")[0])
 
 
-def _supervisor(run: RunPaths, intent: Intent) -> Supervisor:
-    return Supervisor(str(intents.record_file(run, intent.sid).absolute()))
+def _note(run: RunPaths, intent: Intent, number: str) -> Intent | None:
+    """Write down what the scheduler calls a submission; take it back from the scheduler when its jobs are another client's by now."""
+    with intents.locked(run):
+        known = intents.record_native(run, intent, {"id": number, "array": len(intent.elements) > 1})
+    if known is None:
+        with suppress(BackendError):
+            commands.run("scancel", number)
+    return known
 
 
-def _native(number: str, intent: Intent) -> dict[str, Json]:
-    return {"id": number, "array": len(intent.elements) > 1}
+def _supervisor(run: RunPaths, intent: Intent) -> Supervisor | RayNodes:
+    file = str(intents.record_file(run, intent.sid).absolute())
+    return RayNodes(file) if "node_cpus" in intent.terms else Supervisor(file)
 
 
 def _after_silence(intent: Intent, cluster: ClusterConfig) -> str | None:
@@ -77,18 +90,21 @@ def _after_silence(intent: Intent, cluster: ClusterConfig) -> str | None:
 # --- adoption ----------------------------------------------------------------------------------------------------------------------------
 
 
-def recover(run: RunPaths, found: Sequence[Intent], cluster: ClusterConfig) -> None:
-    """Adopt each submission that the scheduler knows by its name; end one that it does not know when asked twice.
+def recover(run: RunPaths, found: Sequence[Held], cluster: ClusterConfig) -> None:
+    """Adopt each submission that the scheduler knows by its name; put away one that is old and that it does not know when asked twice.
 
-    Returns after at most the time between two looks. Raises BackendError when the scheduler does not answer.
+    One whose client is gone for certain is adopted at once, because its elements may wait for their pickles; only to be put away does it
+    take time. Returns after at most the time between two looks, and that in which an sbatch of a dead client ends.
+    Raises BackendError when the scheduler does not answer.
     """
-    waiting = _adopt_known(run, [intent for intent in found if intent.native is None and not _may_still_come(intent)], cluster)
+    missing = _adopt_known(run, [held.intent for held in found if held.orphaned or not held.live], cluster)
+    live = {held.intent.sid for held in found if held.live}
+    waiting = [intent for intent in missing if intent.sid not in live and not _still_comes(intent)]
     if not waiting:
         return
     since = [_missing_since(run, intent.sid) for intent in waiting]
-    time.sleep(max(0.0, LOOK_AGAIN_AFTER - (time.time() - max(since))))
-    for intent in _adopt_known(run, waiting, cluster):
-        intents.end(run, intent.sid)
+    time.sleep(min(LOOK_AGAIN_AFTER, max(0.0, LOOK_AGAIN_AFTER - (time.time() - max(since)))))
+    intents.give_up(run, [intent.sid for intent in _adopt_known(run, waiting, cluster)])
 
 
 def _adopt_known(run: RunPaths, found: Sequence[Intent], cluster: ClusterConfig) -> list[Intent]:
@@ -118,8 +134,11 @@ def look_up(found: Sequence[Intent], cluster: ClusterConfig) -> dict[str, str]:
     return natives
 
 
-def adopt(run: RunPaths, intent: Intent, native: str) -> Intent:
-    """Take over a submission that was made: write the pickles that its client did not come to name, then its id."""
+def adopt(run: RunPaths, intent: Intent, native: str) -> Intent | None:
+    """Take over a submission that was made: write the pickles that its client did not come to name, then its id.
+
+    Returns None when another client has put it away meanwhile: then it is taken out of the queue.
+    """
     from submitit.core.utils import DelayedSubmission
 
     folder = intents.folder(run, intent.sid)
@@ -130,23 +149,31 @@ def adopt(run: RunPaths, intent: Intent, native: str) -> Intent:
     for index in range(count):
         target = folder / (f"{native}_{index}_submitted.pkl" if count > 1 else f"{native}_submitted.pkl")
         if not target.exists():
-            aside = folder / f".{target.name}.{os.getpid()}"
+            aside = folder / f".{target.name}.{uuid.uuid4().hex}"
             delayed.dump(aside)
             aside.rename(target)
-    return intents.record_native(run, intent, _native(native, intent))
+    return _note(run, intent, native)
 
 
-def _may_still_come(intent: Intent) -> bool:
-    """Tell whether an sbatch that a dead client started still runs on this host."""
-    if is_alive(dict(intent.owner)) is None:
-        return False
+def _still_comes(intent: Intent) -> bool:
+    """Wait for an sbatch that a dead client left running on this host; tell whether it runs on when patience is over."""
+    until = time.monotonic() + commands.PATIENCE
+    while _is_on_its_way(intent):
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def _is_on_its_way(intent: Intent) -> bool:
+    """Tell whether an sbatch of a submission runs on this host; it may be a script of the site around the real one."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if command.startswith("sbatch ") and intent.sid in command:
+            if any(PurePath(word).name == "sbatch" for word in words) and any(intent.sid in word for word in words):
                 return True
     return False
 
