@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs.checkpoints import CheckpointStore
 from jobs.events import append_event
+from jobs.fencing import is_superseded
 from jobs.paths import AttemptPaths
 from jobs.spec import EventKind
 from jobs.stopping import Word
 
 
 class Stopped(Exception):
-    """The stage saved and stopped because a signal asked for it."""
+    """The stage saved and stopped because a signal asked for it, or ended because a later attempt goes on in its place."""
 
 
 class FileHost:
@@ -27,6 +29,8 @@ class FileHost:
         self._store = store
         self._should_stop = should_stop
         self._word = Word(attempt)
+        #: Held while something is written that a process should not be ended in the middle of.
+        self.writing = threading.Lock()
         self._metrics = attempt.metrics.open("a", encoding="utf-8", buffering=1)
 
     def log(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -43,17 +47,25 @@ class FileHost:
         return self._store.latest_state()
 
     def save_state(self, step: int, epoch: int, write: Callable[[Path], None]) -> None:
-        """Keep a resume file and say so."""
-        self._store.save_state(step, epoch, write)
-        append_event(self._attempt.events, EventKind.CHECKPOINTED, step=step, epoch=epoch)
+        """Keep a resume file and say so. Raises Stopped when a later attempt has taken the job over."""
+        self._refuse_to_interfere()
+        with self.writing:
+            self._store.save_state(step, epoch, write)
+            append_event(self._attempt.events, EventKind.CHECKPOINTED, step=step, epoch=epoch)
 
     def keep(self, name: str, metrics: Mapping[str, float], files: Mapping[str, Callable[[Path], None]], info: Mapping[str, Any]) -> None:
-        """Keep a finished checkpoint under a name."""
-        self._store.keep(name, metrics, files, info)
+        """Keep a finished checkpoint under a name. Raises Stopped when a later attempt has taken the job over."""
+        self._refuse_to_interfere()
+        with self.writing:
+            self._store.keep(name, metrics, files, info)
 
     def close(self) -> None:
         """Close the metrics file."""
         self._metrics.close()
+
+    def _refuse_to_interfere(self) -> None:
+        if is_superseded(self._attempt):
+            raise Stopped
 
 
 class SilentHost:

@@ -17,12 +17,14 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from jobs.checkpoints import CheckpointStore, is_disk_full, no_space
 from jobs.company import Company, Dismissed, Fallen, leave_word, processes_of, threads_of
 from jobs.events import append_event, process_identity, read_events
+from jobs.fencing import is_superseded
 from jobs.host import FileHost, SilentHost
 from jobs.meeting import Meeting
 from jobs.paths import AttemptPaths, JobPaths, run_of, write_atomically
@@ -162,13 +164,15 @@ def _run_claimed(spec: JobSpec, paths: JobPaths, attempt: AttemptPaths, job_file
     store = CheckpointStore(paths.checkpoints)
     try:
         with watch_signals() as flag:
-            if meeting is not None:
-                meeting.open(end.forced)
             host = FileHost(attempt, store, flag.is_set)
+            if meeting is not None:
+                meeting.open(partial(end.forced, host))
             try:
                 result = run_stage(Node(spec=spec, paths=paths, run=run_of(job_file), host=host, store=store, company=meeting))
             finally:
                 host.close()
+        if is_superseded(attempt):
+            raise Stopped
         write_atomically(paths.result, pretty_json(result).encode())
     except Stopped:
         return end.stopped(**ending(attempt))
@@ -202,9 +206,10 @@ class _End:
         self._append(EventKind.STOPPED, **fields)
         return EXIT_STOPPED
 
-    def forced(self, error: Exception) -> int | None:
-        """Record why the job failed, and return the exit code; None when its end is written."""
-        return None if self._free.locked() else self.failed(error)
+    def forced(self, host: FileHost, error: Exception) -> int | None:
+        """Record why the job failed once what is being saved is saved, and return the exit code; None when its end is written."""
+        with host.writing:
+            return None if self._free.locked() else self.failed(error)
 
     def failed(self, error: Exception) -> int:
         """Record why the job failed."""
@@ -257,7 +262,7 @@ def _take_part(node: Node, seat: Seat) -> int:
     except Dismissed as word:
         return word.code
     except Stopped:
-        seat.tell(FailureKind.ERROR, "asked to stop", stopped=True)
+        seat.tell_stopped()
         return EXIT_STOPPED
     except Exception as error:
         text = "".join(traceback.format_exception(error))

@@ -25,6 +25,8 @@ class Sighting:
     node: str = ""
     #: What the scheduler calls it.
     native: str = ""
+    #: How its process ended, as a shell says it (128 and the signal), where the scheduler tells.
+    exit_code: int | None = None
 
     @property
     def is_live(self) -> bool:

@@ -138,6 +138,7 @@ def submit(
         _let_orphans_die(plan, run, halt)
         look_at_what_is_done(plan, run)
         while True:
+            request = replace(request, stopped=bool(stop_file.reason(run, plan.sweep)))
             decided, recorded = decide_and_record(plan, run, cluster, backend, machine, request)
             cancelled += [action.job_id for action in decided.actions if isinstance(action, Cancel)]
             notify(Notice(kind="round", message=_round_message(decided)))

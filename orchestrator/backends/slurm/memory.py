@@ -1,10 +1,19 @@
-"""Whether the kernel killed something of this allocation for want of memory."""
+"""Whether something was killed for want of memory: by the kernel, as control groups count it, or by Slurm, as a step's log says."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+#: The exit code of what was ended by SIGKILL.
+KILLED = 137
 _ROOT = Path("/sys/fs/cgroup")
+#: Bytes at the end of a log in which Slurm's last words stand.
+_TAIL = 8192
+#: What Slurm's daemons write: where they watch the memory themselves, and where the kernel does.
+_SAID = re.compile(
+    r"^(?:slurmstepd|srun|slurmd): .*(?:exceeded (?:\w+ )?memory limit|oom[-_ ]kill|out of memory)", re.IGNORECASE | re.MULTILINE
+)
 
 
 def kills_for_memory(membership: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> int:
@@ -29,3 +38,14 @@ def _count(file: Path) -> int:
         return int(fields.get("oom_kill", 0))
     except (OSError, ValueError):
         return 0
+
+
+def tells_of_memory(log: Path) -> bool:
+    """Tell whether a step's log ends with Slurm's word that it used more memory than it had asked for."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL))
+            return _SAID.search(file.read().decode(errors="replace")) is not None
+    except OSError:
+        return False

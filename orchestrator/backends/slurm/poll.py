@@ -2,6 +2,7 @@
 
 The queue is believed first: it is what the controller has now. Accounting tells how what left the queue has ended. An element that neither
 knows is UNKNOWN until it was not found in several looks: a busy controller, a gap in the records and a purged job look the same at first.
+Both are asked by the names of the submissions, which nobody else's jobs bear: numbers are given again.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from jobs.paths import RunPaths
 from jobs.spec import FailureKind, State
+from orchestrator import intents
 from orchestrator.backends.slurm import commands
 from orchestrator.backends.slurm.launch import CLOCKS_DIFFER, LOOK_AGAIN_AFTER, note_missing
+from orchestrator.backends.slurm.memory import KILLED, tells_of_memory
 from orchestrator.errors import BackendError
 from orchestrator.intents import Intent
 from orchestrator.sightings import Sighting
@@ -53,7 +58,18 @@ STATES: Mapping[str, tuple[State, FailureKind | None]] = {
 _ARRAY = re.compile(r"(?P<id>\d+)(?:_(?:(?P<index>\d+)|\[(?P<ranges>[^\]%]*)(?:%\d+)?\]))?")
 #: What squeue is asked for: number or array_index, name, state, reason, nodes.
 _SQUEUE_FORMAT = "%i|%j|%T|%r|%N"
-_SACCT_FORMAT = "JobID,JobName,State,NodeList"
+_SACCT_FORMAT = "JobID,JobName,State,NodeList,ExitCode"
+#: What `sacct` says where nothing is recorded.
+_NO_RECORDS = "accounting storage is disabled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answers:
+    """What the scheduler said, by (name, element)."""
+
+    sightings: Mapping[tuple[str, str], Sighting]
+    #: Everybody who was to be asked has answered, so that what is not there is missing.
+    complete: bool = True
 
 
 def poll(run: RunPaths, found: Sequence[Intent], *, accounting: bool, now: Callable[[], float] = time.time) -> dict[str, Sighting] | None:
@@ -72,44 +88,75 @@ def poll(run: RunPaths, found: Sequence[Intent], *, accounting: bool, now: Calla
     return seen
 
 
-def _ask(found: Sequence[Intent], *, accounting: bool) -> dict[tuple[str, str], Sighting] | None:
-    """Ask the queue and the records, and return their answers by (name, element)."""
-    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(intent.created for intent in found) - CLOCKS_DIFFER))
+def _ask(found: Sequence[Intent], *, accounting: bool) -> _Answers | None:
+    """Ask the records and the queue; without the records the queue alone is believed, and without the queue nothing."""
     names = f"--name={','.join(intent.name for intent in found)}"
-    answers: dict[tuple[str, str], Sighting] = {}
+    told = _records(found, names) if accounting else ""
     try:
-        if accounting:
-            told = commands.run("sacct", "-X", "-n", "-P", names, f"--starttime={start}", f"--format={_SACCT_FORMAT}")
-            answers |= dict(_sightings(line.split("|") for line in told.splitlines()))
         queued = commands.run("squeue", "--noheader", "--array", "--states=all", names, f"--format={_SQUEUE_FORMAT}")
     except BackendError as error:
         if error.transient:
             return None
         raise
+    answers = dict(_recorded(told or ""))
     # What the controller has now is newer than the records; an ended element it still lists may lack the cause that the records have.
-    for key, sighting in _sightings((line.split("|") for line in queued.splitlines()), with_reason=True):
+    for key, sighting in _queued(queued):
         known = answers.get(key)
         if known is None or sighting.is_live or known.is_live:
             answers[key] = sighting
-    return answers
+    return _Answers(sightings=answers, complete=told is not None)
 
 
-def _sightings(rows: Iterator[list[str]], *, with_reason: bool = False) -> Iterator[tuple[tuple[str, str], Sighting]]:
-    for row in rows:
-        if len(row) < 4:
-            continue
-        number, name, word = row[0], row[1], row[2].split(" ")[0].rstrip("+")
-        reason, node = (row[3], row[4]) if with_reason else ("", row[3])
-        for index in indices(number):
-            native = number.split("_")[0] + (f"_{index}" if index else "")
-            yield (name, index), sighting_of(word, reason=reason, node=node, native=native)
+def _records(found: Sequence[Intent], names: str) -> str | None:
+    """Return what accounting tells, nothing where there is none; None when it does not answer, which may last for hours."""
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(intent.created for intent in found) - CLOCKS_DIFFER))
+    try:
+        return commands.run("sacct", "-X", "-n", "-P", names, f"--starttime={start}", f"--format={_SACCT_FORMAT}")
+    except BackendError as error:
+        if _NO_RECORDS in str(error):
+            return ""
+        if error.transient:
+            return None
+        raise
 
 
-def sighting_of(word: str, *, reason: str = "", node: str = "", native: str = "") -> Sighting:
+def _recorded(told: str) -> Iterator[tuple[tuple[str, str], Sighting]]:
+    for line in told.splitlines():
+        fields = line.split("|")
+        if len(fields) >= 5:
+            number, name, word, node, ended = fields[:5]
+            yield from _sightings(number, name, word, node=node, exit_code=_exit_code(ended))
+
+
+def _queued(told: str) -> Iterator[tuple[tuple[str, str], Sighting]]:
+    for line in told.splitlines():
+        fields = line.split("|")
+        if len(fields) >= 5:
+            number, name, word, reason, node = fields[:5]
+            yield from _sightings(number, name, word, reason=reason, node=node)
+
+
+def _sightings(number: str, name: str, word: str, **more: Any) -> Iterator[tuple[tuple[str, str], Sighting]]:
+    """Yield one sighting for each element that a row stands for. `CANCELLED by 1000` and `CANCELLED+` are cancelled."""
+    for index in indices(number):
+        native = number.split("_")[0] + (f"_{index}" if index else "")
+        yield (name, index), sighting_of(word.split(" ")[0].rstrip("+"), native=native, **more)
+
+
+def _exit_code(said: str) -> int | None:
+    """Return an exit code as a shell gives it: `137:0` and `0:9` are both 137."""
+    code, _, signum = said.partition(":")
+    if not (code.isdigit() and signum.isdigit()):
+        return None
+    return 128 + int(signum) if int(signum) else int(code)
+
+
+def sighting_of(word: str, *, reason: str = "", node: str = "", native: str = "", exit_code: int | None = None) -> Sighting:
     """Return what a word of Slurm means; one that is not in its manual is UNKNOWN and never done."""
     state, failure = STATES.get(word, (State.UNKNOWN, None))
     clean = "" if node in ("None assigned", "(null)") else node
-    return Sighting(state=state, failure=failure, word=word, reason="" if reason == "None" else reason, node=clean, native=native)
+    why = "" if reason == "None" else reason
+    return Sighting(state=state, failure=failure, word=word, reason=why, node=clean, native=native, exit_code=exit_code)
 
 
 def indices(number: str) -> list[str]:
@@ -128,20 +175,22 @@ def indices(number: str) -> list[str]:
     return listed
 
 
-def _of_intent(run: RunPaths, intent: Intent, answers: Mapping[tuple[str, str], Sighting], now: Callable[[], float]) -> dict[str, Sighting]:
+def _of_intent(run: RunPaths, intent: Intent, answers: _Answers, now: Callable[[], float]) -> dict[str, Sighting]:
     array = bool(intent.native and intent.native["array"])
-    by_index = [answers.get((intent.name, str(index) if array else "")) for index in range(len(intent.elements))]
-    missing = [str(index) for index, sighting in enumerate(by_index) if sighting is None]
-    since = note_missing(run, intent.sid, missing, now=now)
     native = str(intent.native["id"]) if intent.native else ""
+    by_index = [answers.sightings.get((intent.name, str(index) if array else "")) for index in range(len(intent.elements))]
+    missing = [str(index) for index, sighting in enumerate(by_index) if sighting is None]
+    since = note_missing(run, intent.sid, missing, now=now) if answers.complete else {}
     seen: dict[str, Sighting] = {}
     for index, element in enumerate(intent.elements):
         sighting = by_index[index]
+        called = f"{native}_{index}" if array else native
         if sighting is None:
-            gone = now() - since[str(index)] >= LOOK_AGAIN_AFTER
-            state = State.FAILED if gone else State.UNKNOWN
-            word = "NOT_FOUND"
-            sighting = Sighting(state=state, word=word, native=f"{native}_{index}" if array else native)
+            gone = answers.complete and now() - since[str(index)] >= LOOK_AGAIN_AFTER
+            sighting = Sighting(state=State.FAILED if gone else State.UNKNOWN, word="NOT_FOUND", native=called)
+        elif sighting.state is State.FAILED and sighting.failure is None and sighting.exit_code in (None, KILLED):
+            log = intents.folder(run, intent.sid) / f"{called}_0_log.out"
+            sighting = replace(sighting, failure=FailureKind.HOST_OOM) if tells_of_memory(log) else sighting
         for lane in element:
             seen.update((job, sighting) for job in lane)
     return seen
