@@ -94,7 +94,7 @@ class Efficiency:
 class Scheduler(Protocol):
     """Somebody who keeps a queue."""
 
-    def explain_wait(self, reason: str) -> Waiting:
+    def explain_wait(self, reason: str, native: str = "") -> Waiting:
         """Say in words why a job waits; a reason that is not known is shown as it is."""
         ...
 

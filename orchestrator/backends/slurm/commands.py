@@ -25,17 +25,22 @@ def run(*command: str) -> str:
 
     Raises BackendError when it is not installed or fails; `transient` when the controller did not answer in time.
     """
+    done = call(*command)
+    if done.returncode != 0:
+        raise refusal(command, done.stderr or done.stdout)
+    return done.stdout
+
+
+def call(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's commands, whatever it returns. Raises BackendError when it is not installed or does not end in time."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except FileNotFoundError:
         raise BackendError(
             f"backend 'slurm': there is no `{command[0]}` here; type this on a login node of the cluster, or choose `--cluster local`"
         ) from None
     except subprocess.TimeoutExpired:
         raise BackendError(f"`{command[0]}` did not answer within {PATIENCE:.0f} s; try again", transient=True) from None
-    if done.returncode != 0:
-        raise refusal(command, done.stderr or done.stdout)
-    return done.stdout
 
 
 def refusal(command: Sequence[str], said: str) -> BackendError:

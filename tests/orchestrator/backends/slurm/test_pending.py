@@ -22,10 +22,10 @@ AssocMaxWallDurationPerJobLimit AssocMaxCpuPerNode AssocGrpMemMinutes AssocMaxMe
 AssocGrpGRESMinutes AssocGrpGRESRunMinutes AssocMaxGRESPerJob AssocMaxGRESPerNode AssocMaxGRESMinutesPerJob AssocGrpBB AssocGrpLicense
 AssocGrpEnergy AssocGrpBilling AssocGrpBillingRunMinutes QOSGrpUnknown QOSMaxMemoryPerUser QOSMaxGRESPerUser QOSMaxGRESPerJob QOSMinGRES
 QOSMinMemory QOSMinNode QOSGrpGRES QOSGrpGRESMinutes QOSGrpGRESRunMinutes QOSMaxBillingPerUser MaxGRESPerAccount MaxCpuPerAccount
-""".split()
+"""
 
 
-@pytest.mark.parametrize("reason", SLURM_22)
+@pytest.mark.parametrize("reason", SLURM_22.split())
 def test_every_reason_has_words(reason: str) -> None:
     found = waiting_for(reason, "12_3")
     assert found.reason == reason
