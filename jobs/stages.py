@@ -27,6 +27,8 @@ __all__ = ["Node", "Stopped", "data_root", "made_folder", "run_stage"]
 
 #: `cpu` lets jobs that ask for GPUs run on CPUs: for clusters that only count GPUs, as those of tests do.
 DEVICE = "ORCH_DEVICE"
+#: Beside a copy of the code that was made when a job was submitted: where in the copy the folders of further trainers and cards are.
+SUBMITTED = "submitted.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +44,11 @@ class Node:
     company: Meeting | Seat | None = None
 
     def machine(self) -> Mapping[str, Json]:
-        """Read what is true of this machine: where data, weights and user code lie."""
-        return read_record(self.run.machine)
+        """Read what is true of this machine: where data, weights and user code lie.
+
+        Code that was copied for this job comes before the place that it was copied from, where somebody may be editing.
+        """
+        return {**read_record(self.run.machine), **_copied_with(Path(__file__).resolve().parents[1])}
 
     def gpus(self) -> int:
         """Return how many GPUs of its node the job uses."""
@@ -56,6 +61,15 @@ class Node:
     def result_of(self, job: str) -> dict[str, Json]:
         """Read the result of another job of this run root."""
         return read_record(self.run.job(job).result)
+
+
+def _copied_with(code: Path) -> dict[str, Json]:
+    """Return which folders were copied together with the code that runs, absolute; nothing where this is no copy."""
+    try:
+        copied = read_record(code / SUBMITTED)
+    except FileNotFoundError:
+        return {}
+    return {key: [str(code / folder) for folder in folders] for key, folders in copied.items()}
 
 
 def run_stage(node: Node) -> dict[str, Json]:

@@ -25,7 +25,7 @@ def executor(run: RunPaths, sid: str, cluster: ClusterConfig, part: Part, native
         folder=intents.folder(run, sid),
         # Attempts are counted by the ledger; submitit's own count would end a job that is asked to save often.
         max_num_timeout=1_000_000,
-        python=_python(run, cluster),
+        python=python_command(cluster, sys.executable),
     )
     made.update_parameters(**parameters(sid, part, natives, cluster, code))
     return made
@@ -38,7 +38,7 @@ def script(run: RunPaths, cluster: ClusterConfig, part: Part, natives: Sequence[
     from submitit.slurm.slurm import _make_sbatch_string
 
     folder = intents.folder(run, sid)
-    command = f"{_python(run, cluster)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    command = f"{python_command(cluster, sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     count: dict[str, Any] = {"map_count": len(part.elements)} if len(part.elements) > 1 else {}
     return _make_sbatch_string(command=command, folder=folder, **parameters(sid, part, natives, cluster, code), **count)
 
@@ -60,8 +60,3 @@ def dependency(needs: Sequence[Need], natives: Sequence[str]) -> str:
         native = need.native if need.part is None else natives[need.part]
         by_kind.setdefault(need.kind, []).append(native if need.index is None else f"{native}_{need.index}")
     return ",".join(":".join([kind, *waited]) for kind, waited in by_kind.items())
-
-
-def _python(run: RunPaths, cluster: ClusterConfig) -> str:
-    places = [run.root, cluster.made_root, *([cluster.data_root] if cluster.data_root else []), *cluster.data.values()]
-    return python_command(cluster, sys.executable, [*places, *cluster.weights.values()])
