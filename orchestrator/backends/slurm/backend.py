@@ -49,16 +49,17 @@ class Slurm:
         refuse_impossible(jobs, self._cluster)
         site = self._cluster.slurm
         layout = lay_out(jobs, array_size=site.array_size, canary=site.canary)
+        code = snapshot.code_folder(self._run, self._cluster).name
         parallel = None if site.parallel is None else max(1, site.parallel // max(1, _widest(layout.parts)))
         parts: list[Part] = []
         for part, asked, units in zip(layout.parts, layout.resources, layout.units, strict=True):
             lanes = max(len(element) for element in part.elements)
             wanted = packed(asked, lanes)
             options = options_of(wanted, _about(sweep, units), self._cluster, parallel=parallel)
-            parts.append(replace(part, options=options, terms=self._terms(wanted)))
+            parts.append(replace(part, options=options, terms=self._terms(wanted, code)))
         return tuple(parts)
 
-    def _terms(self, asked: Resources) -> dict[str, Json]:
+    def _terms(self, asked: Resources, code: str) -> dict[str, Json]:
         site = self._cluster.slurm
         return {
             "signal_lead": site.signal_lead,
@@ -67,18 +68,17 @@ class Slurm:
             "gpus": asked.gpus * asked.nodes,
             "memory_mb": asked.memory_mb,
             "minutes": asked.time_minutes,
-            "code": snapshot.code_folder(self._run).name,
+            "code": code,
         }
 
     def _text(self, sweep: str, parts: Sequence[Part]) -> str:
         """Return the scripts, one after the other; what only sbatch can tell stands as PART-1, PART-2, ..."""
-        code = snapshot.code_folder(self._run)
         natives = [f"PART-{number}" for number in range(1, len(parts) + 1)]
         pieces = [f"# {sweep}: {_count(len(parts), 'array')} for sbatch\n"]
         for number, part in enumerate(parts, 1):
             jobs = _count(len(part.jobs), "job")
             head = f"\n# --- {natives[number - 1]}: {_count(len(part.elements), 'element')}, {jobs}\n"
-            pieces.append(head + script(self._run, self._cluster, part, natives, code))
+            pieces.append(head + script(self._run, self._cluster, part, natives, snapshot.folder_of(self._run, str(part.terms["code"]))))
         return "".join(pieces)
 
     def submit(self, submission: Submission, session: Session) -> frozenset[str]:
@@ -99,7 +99,7 @@ class Slurm:
         """Hand over part after part, and take each intent from the list before its sbatch: what is left in it was never submitted."""
         if session.intents and (over := brakes.over_budget(session.run, session.intents[0])):
             raise BackendError(over)
-        code = snapshot.take(session.run)
+        code = snapshot.take(session.run, self._cluster, name=str(submission.parts[0].terms["code"]))
         natives: list[str] = []
         for part in submission.parts:
             sent = launch.send(session.run, waiting.pop(0), part, natives, self._cluster, code)

@@ -50,10 +50,15 @@ def source_root() -> Path:
     return Path(__file__).resolve().parents[3]
 
 
+def folder_of(run: RunPaths, name: str) -> Path:
+    """Return the copy of that name."""
+    return run.root / "code" / name
+
+
 def code_folder(run: RunPaths, cluster: ClusterConfig | None = None, root: Path | None = None) -> Path:
     """Return where the copy of the code as it is now is, or will be. Raises BackendError for a folder that holds more than code."""
     sources = _sources(run, cluster, root or source_root())
-    return run.root / "code" / _digest(tuple(sources.items()), _about(cluster))[:16]
+    return folder_of(run, _digest(tuple(sources.items()), _about(cluster))[:16])
 
 
 def take(run: RunPaths, cluster: ClusterConfig | None = None, root: Path | None = None, *, name: str | None = None) -> Path:
@@ -61,7 +66,7 @@ def take(run: RunPaths, cluster: ClusterConfig | None = None, root: Path | None 
 
     `name` is that of the copy that was promised. Raises BackendError when the code is another by now.
     """
-    target = run.root / "code" / (name or code_folder(run, cluster, root).name)
+    target = folder_of(run, name) if name else code_folder(run, cluster, root)
     if target.is_dir():
         return target
     sources = _sources(run, cluster, root or source_root())
