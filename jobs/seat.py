@@ -51,6 +51,11 @@ class Seat:
         """Tell the first process why this one ends (`for_people`, `stopped`, `broken`: as of `Fallen`)."""
         self._line.say({"fell": {"failure": str(failure), "message": message, "for_people": False, **more}})
 
+    def tell_stopped(self) -> None:
+        """Tell the first process that this one was asked to stop before all had met; afterwards all stop together, and the first saves."""
+        if self._port is None:
+            self.tell(FailureKind.ERROR, "asked to stop", stopped=True)
+
     def leave(self, otherwise: int) -> int:
         """Wait for the end of the job and return its exit code; `otherwise` when the first process ends without a word."""
         with self._changed:

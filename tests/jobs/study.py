@@ -203,9 +203,9 @@ def start(job_file: Path, *, attempt: int | None = None, beats: Path | None = No
     return _started(_attempt, job_file, attempt, beats, pace)
 
 
-def start_command(arguments: Sequence[str], **environment: str) -> ForkServerProcess:
-    """Start what `python -m jobs` does with arguments, as the whole of a process."""
-    return _started(_command, list(arguments), environment)
+def start_command(arguments: Sequence[str], *, before: Callable[[], None] | None = None, **environment: str) -> ForkServerProcess:
+    """Start what `python -m jobs` does with arguments, as the whole of a process, after a function that prepares it."""
+    return _started(_command, list(arguments), before, environment)
 
 
 def _started(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
@@ -255,10 +255,12 @@ def _attempt(job_file: Path, attempt: int | None, beats: Path | None, pace: floa
     sys.exit(main.run(job_file, attempt=attempt))
 
 
-def _command(arguments: list[str], environment: Mapping[str, str]) -> None:
+def _command(arguments: list[str], before: Callable[[], None] | None, environment: Mapping[str, str]) -> None:
     from jobs.__main__ import main as command
 
     os.environ.update(environment)
+    if before is not None:
+        before()
     sys.exit(command(arguments))
 
 

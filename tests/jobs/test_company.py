@@ -18,7 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jobs import main
+from jobs import company, main
+from jobs.checkpoints import CheckpointStore
 from jobs.company import processes_of
 from jobs.signals import EXIT_STOPPED
 from jobs.spec import JobSpec, Resources, Stage
@@ -83,9 +84,9 @@ def commands(study: Study, spec: JobSpec, key: str) -> list[list[str]]:
     ]
 
 
-def start_all(study: Study, spec: JobSpec, key: str) -> list[ForkServerProcess]:
+def start_all(study: Study, spec: JobSpec, key: str, **how: Any) -> list[ForkServerProcess]:
     """Start every process of a job, the first one last: the others have to wait for it."""
-    return [start_command(command, ORCH_DEVICE="cpu") for command in reversed(commands(study, spec, key))][::-1]
+    return [start_command(command, ORCH_DEVICE="cpu", **how) for command in reversed(commands(study, spec, key))][::-1]
 
 
 def codes(started: list[ForkServerProcess]) -> list[int]:
@@ -285,7 +286,7 @@ data: tiny
 phases:
   faulty:
     trainer: faulty
-    compare: {fault: [raises, data, hangs]}
+    compare: {fault: [none, raises, data, hangs]}
 """
 
 
@@ -322,6 +323,38 @@ def test_a_process_that_fails_ends_the_job_with_its_own_words(
     assert "in loss" in attempt.traceback_of(1).read_text()
     assert len([event for event in faulty.events(spec) if event["kind"] == "FAILED"]) == 1
     assert not faulty.paths(spec).result.exists()
+
+
+def save_slowly() -> None:
+    """Take longer to save than a process that lost the others is given, and say when saving begins."""
+    plain = CheckpointStore.save_state
+    company.GRACE = 0.2
+
+    def save(self: CheckpointStore, step: int, epoch: int, write: Any) -> None:
+        Path(os.environ["SAVING"]).touch()
+        time.sleep(1.5)
+        plain(self, step, epoch, write)
+
+    CheckpointStore.save_state = save  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_nobody_is_ended_in_the_middle_of_a_save(faulty: Study, tmp_path: Path, signum: signal.Signals) -> None:
+    spec, saving = faulty_job(faulty, "none"), tmp_path / "saving"
+    started = start_all(faulty, spec, f"start-{signum.name}", before=save_slowly, SAVING=str(saving))
+    while not saving.exists():
+        assert all(one.is_alive() for one in started), said(faulty.paths(spec))
+        time.sleep(0.01)
+    assert started[1].pid is not None
+    os.kill(started[1].pid, signum)
+    found, kinds = codes(started), [event["kind"] for event in faulty.events(spec)]
+    assert "CHECKPOINTED" in kinds
+    if signum == signal.SIGTERM:
+        # The other process has nothing more to do while the first saves, and that is no failure.
+        assert (found, kinds[-1]) == ([EXIT_STOPPED] * 2, "STOPPED")
+    else:
+        assert (found, kinds[-1]) == ([main.EXIT_FAILED, -signal.SIGKILL], "FAILED")
+        assert faulty.last_event(spec)["failure"] == "LOST"
 
 
 def test_a_job_of_several_processes_is_not_run_by_one(faulty: Study) -> None:
