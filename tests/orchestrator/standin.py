@@ -1,8 +1,10 @@
 """A stage that needs no torch, behind the real seam: what a job does stands in its config. Imported by Ray workers too.
 
-`config`: `seconds` (how long it works, in steps of 10 ms, saving each), `fail` (a failure kind), `die` (attempts that kill themselves with
-SIGKILL half-way), `crash` (the runner raises before anything is claimed), `curve` (the value of `val/score` after each of its epochs,
-which share the seconds). Every body leaves a line in `body.log` of its job. A pick with candidates is the real one.
+`config`: `seconds` (how long it works, in steps of 10 ms, saving each), `fail` (a failure kind), `fail_on` (the attempts that fail; all of
+them without it), `die` (attempts that kill themselves with SIGKILL half-way), `crash` (the runner raises before anything is claimed),
+`deaf` (attempts that do not hear that they are asked to stop), `save_every` (steps from one resume file to the next), `greedy` (MB that it
+holds while it works), `curve` (the value of `val/score` after each of its epochs, which share the seconds). Every body leaves a line in
+`body.log` of its job. A pick with candidates is the real one.
 """
 
 from __future__ import annotations
@@ -52,8 +54,10 @@ def stage(node: Node) -> dict[str, Json]:
     curve = config.get("curve", ())
     steps = max(round(float(config.get("seconds", 0)) / STEP), len(curve))
     ends = {steps * (epoch + 1) // len(curve): epoch + 1 for epoch in range(len(curve))}
+    held = bytearray(int(config.get("greedy", 0)) << 20)
     for step in range(done, steps):
-        if node.host.should_stop():
+        if node.host.should_stop() and attempt not in config.get("deaf", ()):
+            _save(node, step)
             raise Stopped
         time.sleep(STEP)
         aside = progress.with_name(".progress")
@@ -61,11 +65,14 @@ def stage(node: Node) -> dict[str, Json]:
         aside.replace(progress)
         if step + 1 in ends:
             node.host.log(step + 1, ends[step + 1], {SCORE: curve[ends[step + 1] - 1]})
+        if "save_every" in config and (step + 1) % config["save_every"] == 0:
+            _save(node, step + 1)
         if attempt in config.get("die", ()) and step >= steps // 2:
             os.kill(os.getpid(), signal.SIGKILL)
+    del held
     if attempt in config.get("die", ()):
         os.kill(os.getpid(), signal.SIGKILL)
-    if "fail" in config:
+    if "fail" in config and attempt in config.get("fail_on", (attempt,)):
         raise _ERRORS[config["fail"]]("as told")
     kept = [
         {"name": f"epoch-{epoch:04d}", "epoch": epoch, "step": epoch, "metrics": {SCORE: value}, "files": {}}
@@ -73,6 +80,13 @@ def stage(node: Node) -> dict[str, Json]:
     ]
     threads = os.environ.get("OMP_NUM_THREADS") and node.spec.resources.cpus
     return {"job_id": node.spec.job_id, "steps": steps, "threads": threads, "checkpoints": kept}
+
+
+def _save(node: Node, step: int) -> None:
+    def write(path: Path) -> None:
+        path.write_text(str(step))
+
+    node.host.save_state(step, 0, write)
 
 
 def job(
