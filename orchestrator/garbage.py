@@ -1,17 +1,22 @@
-"""What could be deleted without losing a fact: resume files of finished jobs, decoded images, folders of jobs that no plan has."""
+"""What could go without losing a fact: resume files of finished jobs, decoded images, folders of jobs that no plan has, old code."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.checkpoints import CheckpointStore
 from jobs.paths import RunPaths
+from orchestrator.intents import open_intents
 from orchestrator.ledger import states
 from orchestrator.model import Plan
+
+#: Seconds after which nobody can still be busy with a copy of the code that has no name yet.
+_COPIED_WITHIN = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +31,7 @@ class Garbage:
 def find(run: RunPaths, plans: Iterable[Plan]) -> list[Garbage]:
     """List what could be deleted, largest first. Results, predictions and kept checkpoints of planned jobs are never listed."""
     planned = {job.job_id for plan in plans for job in plan.jobs}
-    found = [*_unplanned(run, planned), *_resume_files(run, planned), *_cache(run)]
+    found = [*_unplanned(run, planned), *_resume_files(run, planned), *_cache(run), *_code(run)]
     return sorted(found, key=lambda item: (-item.size, str(item.path)))
 
 
@@ -65,6 +70,22 @@ def _cache(run: RunPaths) -> list[Garbage]:
         Garbage(path=folder, size=_size(folder), why="decoded images, made again when needed")
         for folder in (run.cache / "images").glob("*")
     ]
+
+
+def _code(run: RunPaths) -> list[Garbage]:
+    """Return copies of the code that no submission in a queue runs, and what is left of copies that were never finished."""
+    used = {held.intent.terms.get("code") for held in open_intents(run) if held.intent.detaches}
+    if None in used:
+        return []
+    found: list[Garbage] = []
+    for folder in sorted((run.root / "code").glob("*")):
+        if not folder.name.startswith("."):
+            why = "" if folder.name in used else "code that nothing in a queue runs, copied again when needed"
+        else:
+            why = "" if time.time() - folder.stat().st_mtime < _COPIED_WITHIN else "copy of the code that was never finished"
+        if why:
+            found.append(Garbage(path=folder, size=_size(folder), why=why))
+    return found
 
 
 def _size(folder: Path) -> int:

@@ -16,7 +16,7 @@ from orchestrator.backends import base
 from orchestrator.backends.base import Capabilities, Notice, Part, Queued, Session, Submission
 from orchestrator.backends.slurm import launch, snapshot
 from orchestrator.backends.slurm.poll import poll
-from orchestrator.backends.slurm.request import options_of
+from orchestrator.backends.slurm.request import options_of, refuse_unwritable
 from orchestrator.backends.slurm.scripts import script
 from orchestrator.errors import BackendError
 from orchestrator.intents import Held, Intent
@@ -43,6 +43,7 @@ class RayOnSlurm:
     def render(self, sweep: str, jobs: Sequence[Queued]) -> Submission:
         """Ask for the nodes, and say what runs in them. Raises BackendError for a job that no single node can hold."""
         ask, node = self._cluster.allocation, self._partition
+        refuse_unwritable(self._cluster)
         base.refuse_oversized(jobs, cpus=node.cpus, gpus=node.gpus, cluster=self._cluster.name)
         if not jobs:
             return Submission(backend=self.name, sweep=sweep, jobs=(), text="")
@@ -50,21 +51,23 @@ class RayOnSlurm:
         options = options_of(wanted, f"{sweep} ray", replace(self._cluster, partitions=(node,)))
         # One task a node starts that node's Ray, which hands out the CPUs and GPUs itself.
         options |= {"ntasks_per_node": 1, "cpus_per_task": node.cpus}
+        code = snapshot.code_folder(self._run, self._cluster)
         terms = {
             "signal_lead": self._cluster.slurm.signal_lead,
             "gpus": node.gpus * ask.nodes,
             "node_cpus": node.cpus,
             "node_gpus": node.gpus,
+            "code": code.name,
         }
         part = Part(elements=((tuple(job.spec.job_id for job in jobs),),), options=options, terms=terms)
         where = f"as one Ray Tune experiment on {ask.nodes} x ({node.cpus} cpus, {node.gpus} gpus) of Slurm"
-        text = base.listing(sweep, jobs, where) + "\n" + script(self._run, self._cluster, part, (), snapshot.code_folder(self._run))
+        text = base.listing(sweep, jobs, where) + "\n" + script(self._run, self._cluster, part, (), code)
         return Submission(backend=self.name, sweep=sweep, jobs=tuple(jobs), text=text, parts=(part,))
 
     def submit(self, submission: Submission, session: Session) -> frozenset[str]:
         """Hand the allocation over to sbatch; gives up on nothing. Raises BackendError when sbatch refuses."""
         with intents.beating(session.run, [session.intent.sid]):
-            code = snapshot.take(session.run)
+            code = snapshot.take(session.run, self._cluster, name=str(submission.parts[0].terms["code"]))
             sent = launch.send(session.run, session.intent, submission.parts[0], (), self._cluster, code)
         if sent is not None and sent.native is not None:
             session.notify(Notice(kind="note", message=f"{sent.native['id']}: a Ray cluster for {len(submission.jobs)} jobs"))

@@ -55,13 +55,13 @@ def folder_of(run: RunPaths, name: str) -> Path:
     return run.root / "code" / name
 
 
-def code_folder(run: RunPaths, cluster: ClusterConfig | None = None, root: Path | None = None) -> Path:
+def code_folder(run: RunPaths, cluster: ClusterConfig, root: Path | None = None) -> Path:
     """Return where the copy of the code as it is now is, or will be. Raises BackendError for a folder that holds more than code."""
     sources = _sources(run, cluster, root or source_root())
     return folder_of(run, _digest(tuple(sources.items()), _about(cluster))[:16])
 
 
-def take(run: RunPaths, cluster: ClusterConfig | None = None, root: Path | None = None, *, name: str | None = None) -> Path:
+def take(run: RunPaths, cluster: ClusterConfig, root: Path | None = None, *, name: str | None = None) -> Path:
     """Copy the code into the run root unless it is there, and return its folder.
 
     `name` is that of the copy that was promised. Raises BackendError when the code is another by now.
@@ -99,16 +99,16 @@ def _copy(source: _Source, target: Path) -> _Source:
     return _Source(target, about.st_size, about.st_mtime_ns)
 
 
-def _about(cluster: ClusterConfig | None) -> str:
+def _about(cluster: ClusterConfig) -> str:
     """Return what a job is told of the copy: the folders in it that hold trainers and cards, in order."""
     theirs = _theirs(cluster)
-    trainers, cards = (cluster.trainer_paths, cluster.card_paths) if cluster else ((), ())
-    return pretty_json({"trainer_paths": [theirs[path] for path in trainers], "card_paths": [theirs[path] for path in cards]})
+    folders = {"trainer_paths": cluster.trainer_paths, "card_paths": cluster.card_paths}
+    return pretty_json({key: [theirs[path] for path in paths] for key, paths in folders.items()})
 
 
-def _theirs(cluster: ClusterConfig | None) -> Mapping[Path, str]:
+def _theirs(cluster: ClusterConfig) -> Mapping[Path, str]:
     """Return the folders of other people's code, each with its place in the copy."""
-    folders = dict.fromkeys((*cluster.trainer_paths, *cluster.card_paths)) if cluster else {}
+    folders = dict.fromkeys((*cluster.trainer_paths, *cluster.card_paths))
     return {folder: f"{THEIRS}/{number}-{folder.name}" for number, folder in enumerate(folders)}
 
 
@@ -128,7 +128,7 @@ def _digest(sources: tuple[tuple[str, _Source], ...], about: str) -> str:
 # --- which files -------------------------------------------------------------------------------------------------------------------------
 
 
-def _sources(run: RunPaths, cluster: ClusterConfig | None, root: Path) -> dict[str, _Source]:
+def _sources(run: RunPaths, cluster: ClusterConfig, root: Path) -> dict[str, _Source]:
     """Return every file to copy by its place in the copy, in order. Raises BackendError for a folder that holds more than code."""
     found: dict[str, _Source] = {}
     for package in PACKAGES:
