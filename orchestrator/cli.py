@@ -13,8 +13,8 @@ from typer.core import TyperGroup
 
 from jobs.paths import naming
 from jobs.spec import FailureKind
-from orchestrator import __version__
-from orchestrator.arguments import AsJson, Cluster, JobPrefix, MaybeSweep, Sample, SweepFile, SweepName, open_workspace, print_json
+from orchestrator import __version__, operating_cli
+from orchestrator.arguments import AsJson, Cluster, MaybeSweep, Sample, SweepFile, SweepName, open_workspace, print_json
 from orchestrator.data_cli import data_app, weights_app
 from orchestrator.errors import Error
 from orchestrator.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_OURS, EXIT_PERSON
@@ -124,83 +124,8 @@ def resume(
     raise typer.Exit(code)
 
 
-@app.command()
-def status(sweep: MaybeSweep = None, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
-    """Show where every job stands, in one table.
-
-    Example: orchestrate status quickstart --json
-    """
-    from orchestrator.overview import print_status
-    from orchestrator.status import status as read
-    from orchestrator.status import to_json
-
-    workspace = open_workspace(cluster, sample=sample)
-    plans = [workspace.stored_plan(sweep)] if sweep else workspace.stored_plans()
-    polled = workspace.sightings() if plans else None
-    found = [read(one, workspace.run, polled=polled) for one in plans]
-    if as_json:
-        print_json([to_json(one) for one in found])
-    elif not plans:
-        typer.echo(f"nothing was submitted to {workspace.run.root} yet; type `orchestrate submit sweeps/quickstart.yaml`")
-    else:
-        print_status(found)
-
-
-@app.command()
-def logs(
-    job: JobPrefix,
-    cluster: Cluster = None,
-    sample: Sample = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
-) -> None:
-    """Print the last attempt's output.
-
-    Example: orchestrate logs 3fa9c1 -f
-    """
-    from orchestrator.overview import follow_log, log_of
-
-    workspace = open_workspace(cluster, sample=sample)
-    path = log_of(workspace, workspace.find_job(job))
-    for piece in follow_log(path, forever=follow):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-
-
-@app.command()
-def cancel(
-    what: Annotated[str, typer.Argument(metavar="SWEEP|JOB", help="A sweep file or name, or a job's id or how it starts.")],
-    cluster: Cluster = None,
-    sample: Sample = False,
-) -> None:
-    """Cancel a sweep's jobs, or one job; a running job saves first.
-
-    Example: orchestrate cancel quickstart
-    """
-    from orchestrator.submit import cancel as call_off
-
-    workspace = open_workspace(cluster, sample=sample)
-    is_sweep = what.endswith((".yaml", ".yml")) or workspace.run.sweep(what).plan.exists()
-    wanted = [one.job_id for one in workspace.stored_plan(what).jobs] if is_sweep else [workspace.find_job(what).job_id]
-    left = call_off(workspace.run, workspace.cluster, wanted)
-    typer.echo(
-        f"asked to cancel what is queued or running of {what}" + (f"; nobody could be asked for {len(left)} of them" if left else "")
-    )
-
-
-@app.command()
-def explain(job: JobPrefix, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
-    """Say what a job is, where it stands, what it waits for, why it failed.
-
-    Example: orchestrate explain 3fa9c1
-    """
-    from orchestrator.overview import explain_job, print_explanation
-
-    workspace = open_workspace(cluster, sample=sample)
-    told = explain_job(workspace, workspace.find_job(job))
-    if as_json:
-        print_json(told)
-    else:
-        print_explanation(told)
+for _command in (operating_cli.status, operating_cli.watch, operating_cli.logs, operating_cli.cancel, operating_cli.explain):
+    app.command()(_command)
 
 
 @app.command()

@@ -6,11 +6,11 @@ import re
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from jobs.spec import JobSpec, Stage, State
+from jobs.spec import JobSpec, Stage
 from orchestrator.model import Plan
 
 if TYPE_CHECKING:
@@ -42,22 +42,6 @@ def count_table(plan: Plan) -> Table:
         table.add_row(phase, *(str(counts[(phase, stage)] or "") for stage in Stage))
     totals = Counter(job.stage for job in plan.jobs)
     table.add_row("together", *(str(totals[stage] or "") for stage in Stage), style="bold")
-    return table
-
-
-def state_table(plan: Plan, states: Mapping[str, State]) -> Table:
-    """Return states by phase and stage, one column a state that occurs."""
-    from rich.table import Table
-
-    seen = [state for state in State if state in set(states.values())]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("phase")
-    table.add_column("stage")
-    for state in seen:
-        table.add_column(str(state).lower(), justify="right")
-    counts = Counter((job.phase, job.stage, states[job.job_id]) for job in plan.jobs)
-    for phase, stage in dict.fromkeys((job.phase, job.stage) for job in plan.jobs):
-        table.add_row(phase, str(stage), *(str(counts[(phase, stage, state)] or "") for state in seen))
     return table
 
 

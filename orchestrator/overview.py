@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from jobs.paths import JobPaths
-from jobs.spec import SHORT_ID, JobSpec, Json, Stage, State
-from orchestrator.console import clock, count_table, out, without_ids
+from jobs.spec import JobSpec, Json, Stage, State
+from orchestrator.console import clock, count_table, out
 from orchestrator.decide import stays_stopped
-from orchestrator.errors import Error
-from orchestrator.identity import PlanChanges, code_version, diff_specs, plan_changes
-from orchestrator.ledger import JobStatus, state_of, states
+from orchestrator.identity import PlanChanges, plan_changes
+from orchestrator.ledger import JobStatus, states
 from orchestrator.model import MANY_JOBS, Plan
 from orchestrator.plans import read_plan
 from orchestrator.searches import contests_of
-from orchestrator.status import JobRow, Status
-from orchestrator.status import explain as in_words
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -145,129 +140,3 @@ def _print_cost(view: Overview, console: Console) -> None:
         console.print(f"about {clock(total)} of work left, by what its jobs took here so far", markup=False)
     elif asked:
         console.print(f"at most {asked:,.0f} GPU-hours by the time limits of its train jobs (no history here yet)", markup=False)
-
-
-def print_status(found: Sequence[Status]) -> None:
-    """Print where sweeps stand, and what failed."""
-    from rich.table import Table
-
-    console = out()
-    for one in found:
-        console.print(f"{one.sweep}: {one.done} of {one.total} done", style="bold", markup=False)
-        seen = [state for state in State if one.counts.get(state)]
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("phase", "stage"):
-            table.add_column(name)
-        for state in seen:
-            table.add_column(str(state).lower(), justify="right")
-        table.add_column("median", justify="right")
-        for group in one.groups:
-            counts = [str(group.counts.get(state) or "") for state in seen]
-            table.add_row(group.phase, str(group.stage), *counts, "" if group.seconds is None else clock(group.seconds))
-        console.print(table)
-        for line in troubles(one):
-            console.print(f"  {line}", markup=False)
-
-
-def troubles(status: Status) -> list[str]:
-    """Return one line for each different thing that went wrong, the most frequent first, with a job that shows it."""
-    groups: dict[tuple[State, str], list[JobRow]] = {}
-    for row in status.jobs:
-        if row.state in (State.FAILED, State.INTERRUPTED, State.UNKNOWN):
-            groups.setdefault((row.state, without_ids(row.message)), []).append(row)
-    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-    lines = [
-        f"{len(rows)} {str(state).lower()}, such as {rows[0].job_id[:SHORT_ID]} {rows[0].trial}: {rows[0].message}"
-        for (state, _), rows in ordered[:_SHOWN]
-    ]
-    if len(ordered) > _SHOWN:
-        lines.append(f"... and {len(ordered) - _SHOWN} other kinds of trouble (--json lists all)")
-    return lines
-
-
-def explain_job(workspace: Workspace, spec: JobSpec) -> dict[str, Json]:
-    """Return what there is to say of one job."""
-    polled = workspace.sightings()
-    status = state_of(workspace.run, spec.job_id, polled=polled, details=True)
-    paths = workspace.run.job(spec.job_id)
-    inputs = states(workspace.run, [item.job for item in spec.inputs], polled=polled)
-    return {
-        "job": spec.job_id,
-        "what": f"{spec.stage} {spec.trial}",
-        "sweep": spec.sweep,
-        "state": str(status.state),
-        "attempt": status.attempt,
-        "why": in_words(status),
-        "waits_for": sorted(
-            f"{job[:SHORT_ID]} ({str(one.state).lower()})" for job, one in inputs.items() if one.state is not State.SUCCEEDED
-        ),
-        "folder": str(paths.folder),
-        "last_lines": _tail(paths, 12) if status.state in (State.FAILED, State.INTERRUPTED) else [],
-        "would_run_again": _would_run_again(workspace, spec),
-        "trainer": f"{spec.trainer} version {spec.trainer_version}",
-        "config": dict(spec.config),
-        "code_now": str(code_version()),
-    }
-
-
-def _would_run_again(workspace: Workspace, spec: JobSpec) -> list[str]:
-    """Say what differs between the job and what its sweep file asks for now under the same labels; empty when nothing does."""
-    stored = workspace.stored_plan(spec.sweep)
-    if not stored.file or not Path(stored.file).exists():
-        return []
-    now = workspace.plan(Path(stored.file))
-    for job in now.jobs:
-        if (job.phase, job.stage, dict(job.labels)) == (spec.phase, spec.stage, dict(spec.labels)) and job.job_id != spec.job_id:
-            from jobs.spec import spec_to_json
-
-            return diff_specs(spec_to_json(spec), job)
-    return []
-
-
-def print_explanation(told: Mapping[str, Json]) -> None:
-    """Print what there is to say of one job."""
-    console = out()
-    console.print(f"{told['job'][:SHORT_ID]}  {told['what']}  of sweep '{told['sweep']}'", style="bold", markup=False)
-    console.print(
-        f"state: {str(told['state']).lower()}, attempt {told['attempt']}{': ' + told['why'] if told['why'] else ''}", markup=False
-    )
-    for line in told["waits_for"]:
-        console.print(f"waits for {line}", markup=False)
-    for line in told["would_run_again"]:
-        console.print(f"the sweep file now asks for another: {line}", markup=False)
-    for line in told["last_lines"]:
-        console.print(f"  | {line}", markup=False)
-    console.print(f"trainer: {told['trainer']}", markup=False)
-    console.print("config: " + ", ".join(f"{key}={value}" for key, value in sorted(told["config"].items())), markup=False)
-    console.print(f"files: {told['folder']}", markup=False)
-
-
-def log_of(workspace: Workspace, spec: JobSpec) -> Path:
-    """Return the output of a job's last attempt. Raises Error when it was never started."""
-    attempts = workspace.run.job(spec.job_id).attempts()
-    started = [attempt for attempt in attempts if attempt.stdout.exists()]
-    if not started:
-        raise Error(f"{spec.short_id} {spec.trial} was never started; `orchestrate explain {spec.short_id}` says what it waits for")
-    return started[-1].stdout
-
-
-def follow_log(path: Path, *, forever: bool) -> Iterator[str]:
-    """Yield a file's text, and with `forever` what is added to it."""
-    while not path.exists() and forever:
-        time.sleep(_FOLLOW_EVERY)
-    with path.open(encoding="utf-8", errors="replace") as file:
-        while True:
-            piece = file.read()
-            if piece:
-                yield piece
-            elif not forever:
-                return
-            else:
-                time.sleep(_FOLLOW_EVERY)
-
-
-def _tail(paths: JobPaths, count: int) -> list[str]:
-    attempts = paths.attempts()
-    if not attempts or not attempts[-1].stdout.exists():
-        return []
-    return attempts[-1].stdout.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]

@@ -24,8 +24,8 @@ from orchestrator.errors import Error, ReportError, TrackingError
 from orchestrator.identity import code_version
 from orchestrator.ledger import states
 from orchestrator.model import Plan
-from orchestrator.overview import troubles
 from orchestrator.searches import contests_of
+from orchestrator.standing import troubles
 from orchestrator.status import status_of
 from orchestrator.submit import Summary, preview, submit
 from orchestrator.workspace import Workspace

@@ -36,6 +36,18 @@ class GroupRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Jobs that a scheduler lets wait for the same reason."""
+
+    #: The scheduler's own word.
+    reason: str
+    number: int
+    #: One of them, and what the scheduler calls it.
+    job_id: str
+    native: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRow:
     """One job."""
 
@@ -50,6 +62,8 @@ class JobRow:
     message: str
     seconds: float | None
     epoch: int | None
+    #: Why a scheduler lets it wait, in its own word.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +76,8 @@ class Status:
     #: Seconds of work that is left, summed over jobs, where history tells; None while nothing of a needed kind has finished.
     work_left: float | None = None
     counts: Mapping[State, int] = field(default_factory=dict)
+    #: Why jobs wait that were handed to a scheduler, the most frequent reason first.
+    waits: tuple[Wait, ...] = ()
 
     @property
     def total(self) -> int:
@@ -96,6 +112,7 @@ def status_of(plan: Plan, found: Mapping[str, JobStatus], *, now: float | None =
         jobs=tuple(_row(job, found[job.job_id]) for job in plan.jobs),
         work_left=_work_left(plan, found, groups, now),
         counts=Counter(found[job.job_id].state for job in plan.jobs),
+        waits=_waits(plan, found),
     )
 
 
@@ -131,6 +148,7 @@ def to_json(status: Status) -> dict[str, Json]:
                 "message": row.message,
                 "seconds": row.seconds,
                 "epoch": row.epoch,
+                "reason": row.reason,
             }
             for row in status.jobs
         ],
@@ -139,6 +157,8 @@ def to_json(status: Status) -> dict[str, Json]:
 
 def explain(job: JobStatus) -> str:
     """Say in one line what happened to a job and what to do; empty for a job in order."""
+    if job.state is State.UNKNOWN and not job.message:
+        return "it was handed over, and neither it nor the scheduler says where it stands"
     if job.failure is None:
         return job.message
     follows = policy.sentence(job.failure)
@@ -172,6 +192,26 @@ def _row(spec: JobSpec, job: JobStatus) -> JobRow:
         message=explain(job),
         seconds=job.seconds,
         epoch=job.epoch,
+        reason=_reason(job),
+    )
+
+
+def _reason(job: JobStatus) -> str:
+    """Return why a scheduler lets a job wait; empty when it does not wait, and where there is no scheduler."""
+    return (job.sighting.reason or "None") if job.sighting is not None and job.state is State.SUBMITTED else ""
+
+
+def _waits(plan: Plan, found: Mapping[str, JobStatus]) -> tuple[Wait, ...]:
+    """Group what waits by its reason."""
+    groups: dict[str, list[JobStatus]] = {}
+    for job in plan.jobs:
+        status = found[job.job_id]
+        if reason := _reason(status):
+            groups.setdefault(reason, []).append(status)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return tuple(
+        Wait(reason=reason, number=len(jobs), job_id=jobs[0].job_id, native=jobs[0].sighting.native if jobs[0].sighting else "")
+        for reason, jobs in ordered
     )
 
 

@@ -86,11 +86,15 @@ class Workspace:
 
     def stored_plan(self, sweep: str) -> Plan:
         """Return the plan that was submitted under a sweep's name or file. Raises Error when there is none."""
+        return read_plan(self.plan_file(sweep))
+
+    def plan_file(self, sweep: str) -> Path:
+        """Return the file of the plan that was submitted under a sweep's name or file. Raises Error when there is none."""
         name = self.sweep_name(sweep)
         path = self.run.sweep(name).plan
         if not path.exists():
             raise Error(f"sweep '{name}' was never submitted to {self.run.root}; type `orchestrate submit {sweep}`")
-        return read_plan(path)
+        return path
 
     def sweep_name(self, sweep: str) -> str:
         """Return a sweep's name, given its name or its file."""
@@ -107,7 +111,11 @@ class Workspace:
 
     def stored_plans(self) -> list[Plan]:
         """Return every submitted plan of this run root, by name."""
-        return [read_plan(path) for path in sorted((self.run.root / "sweeps").glob("*/plan.json"))]
+        return [read_plan(path) for path in self.plan_files()]
+
+    def plan_files(self) -> list[Path]:
+        """Return the files of every submitted plan of this run root, by name."""
+        return sorted((self.run.root / "sweeps").glob("*/plan.json"))
 
     def find_job(self, prefix: str) -> JobSpec:
         """Return the one job whose id starts so. Raises Error when there is none or more than one."""
