@@ -255,7 +255,7 @@ def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: M
     if last is None:
         return _of_open_attempt(attempt, cover, about)
     state = _ENDS[last["kind"]]
-    failure = _failure(last.get("failure")) if state is State.FAILED else None
+    failure = failure_kind(last.get("failure")) if state is State.FAILED else None
     message = str(last.get("message", ""))
     if state is State.SUCCEEDED:
         state, message = State.INTERRUPTED, "it ended well, and its result is missing or empty"
@@ -309,7 +309,8 @@ def _owner(attempt: AttemptPaths) -> dict[str, Json]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _failure(name: Json) -> FailureKind:
+def failure_kind(name: Json) -> FailureKind:
+    """Return the kind of failure that an event names; one that names none, or none that is known here, is ERROR."""
     try:
         return FailureKind(name)
     except ValueError:

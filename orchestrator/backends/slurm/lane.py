@@ -22,7 +22,7 @@ from orchestrator import intents, policy
 from orchestrator.backends.slurm import brakes
 from orchestrator.backends.slurm.allocation import Allocation
 from orchestrator.backends.slurm.memory import kills_for_memory
-from orchestrator.ledger import write_loss, write_tombstone
+from orchestrator.ledger import failure_kind, write_loss, write_tombstone
 
 #: How often a job may die without a word in one allocation before the allocation gives up on it.
 DEATHS_ALLOWED = 3
@@ -50,8 +50,7 @@ def verdict(paths: JobPaths, first: int) -> Verdict | None:
         return Verdict(code=EXIT_REFUSED)
     if last.get("kind") != EventKind.FAILED:
         return None
-    failure = str(last.get("failure", FailureKind.ERROR))
-    kind = FailureKind(failure) if failure in FailureKind else FailureKind.ERROR
+    kind = failure_kind(last.get("failure"))
     if kind in LOSING_FAILURES:
         # It lost, which is an outcome: whoever waits for it may go on without it.
         return Verdict(code=EXIT_DONE)
