@@ -1,10 +1,10 @@
 """A stage that needs no torch, behind the real seam: what a job does stands in its config. Imported by Ray workers too.
 
-`config`: `seconds` (how long it works, in steps of 10 ms, saving each), `fail` (a failure kind), `fail_on` (the attempts that fail; all of
-them without it), `die` (attempts that kill themselves with SIGKILL half-way), `crash` (the runner raises before anything is claimed),
-`deaf` (attempts that do not hear that they are asked to stop), `save_every` (steps from one resume file to the next), `greedy` (MB that it
-holds while it works), `curve` (the value of `val/score` after each of its epochs, which share the seconds). Every body leaves a line in
-`body.log` of its job. A pick with candidates is the real one.
+`config`: `seconds` (how long it works, in steps of 10 ms, saving each), `slow` (attempts whose steps take 100 ms), `fail` (a failure kind),
+`fail_on` (the attempts that fail; all of them without it), `die` (attempts that kill themselves with SIGKILL half-way), `crash` (the runner
+raises before anything is claimed), `deaf` (attempts that do not hear that they are asked to stop), `save_every` (steps from one resume file
+to the next), `greedy` (MB that it holds while it works), `curve` (the value of `val/score` after each of its epochs, which share the
+seconds). Every body leaves a line in `body.log` of its job. A pick with candidates is the real one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def stage(node: Node) -> dict[str, Json]:
         if node.host.should_stop() and attempt not in config.get("deaf", ()):
             _save(node, step)
             raise Stopped
-        time.sleep(STEP)
+        time.sleep(10 * STEP if attempt in config.get("slow", ()) else STEP)
         aside = progress.with_name(".progress")
         aside.write_text(str(step + 1))
         aside.replace(progress)

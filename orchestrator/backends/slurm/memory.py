@@ -11,9 +11,7 @@ _ROOT = Path("/sys/fs/cgroup")
 #: Bytes at the end of a log in which Slurm's last words stand.
 _TAIL = 8192
 #: What Slurm's daemons write: where they watch the memory themselves, and where the kernel does.
-_SAID = re.compile(
-    r"^(?:slurmstepd|srun|slurmd): .*(?:exceeded (?:\w+ )?memory limit|oom[-_ ]kill|out of memory)", re.IGNORECASE | re.MULTILINE
-)
+_SAID = re.compile(r"^(?:slurmstepd|slurmd|srun)[\w.-]*: .*(?:exceeded (?:\w+ )?memory limit|oom[-_ ]kill|out of memory)", re.I | re.M)
 
 
 def kills_for_memory(membership: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> int:

@@ -98,11 +98,11 @@ def _ask(found: Sequence[Intent], *, accounting: bool) -> _Answers | None:
         if error.transient:
             return None
         raise
-    answers = dict(_recorded(told or ""))
     # What the controller has now is newer than the records; an ended element it still lists may lack the cause that the records have.
+    # What runs by the records alone does not run: the controller has all that is live, and the word of its end was lost or is late.
+    answers = {key: sighting for key, sighting in _recorded(told or "") if not sighting.is_live}
     for key, sighting in _queued(queued):
-        known = answers.get(key)
-        if known is None or sighting.is_live or known.is_live:
+        if key not in answers or sighting.is_live:
             answers[key] = sighting
     return _Answers(sightings=answers, complete=told is not None)
 

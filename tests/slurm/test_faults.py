@@ -1,0 +1,211 @@
+"""Faults of a cluster, on the real one: who acted (Slurm, the job, or the next call), and the same bytes as without them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.events import read_events
+from jobs.paths import RunPaths
+from jobs.spec import EventKind, FailureKind, JobSpec, Resources, State
+from orchestrator.decide import Request, Why
+from orchestrator.model import ClusterConfig, Plan
+from tests.orchestrator.client import run_here
+from tests.orchestrator.standin import bodies, chain, job, plan, search
+from tests.slurm import client
+from tests.slurm.cluster import Cluster
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cluster(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in slurm.env.items():
+        monkeypatch.setenv(name, value)
+
+
+# --- what a test looks at ----------------------------------------------------------------------------------------------------------------
+
+
+def body(cluster: ClusterConfig, spec: JobSpec, number: int = 1) -> Callable[[], int]:
+    """Return a question: the pid of the body of a job's start `number`, 0 while there is none."""
+    folder = RunPaths(cluster.run_root).job(spec.job_id).folder
+    return lambda: found[number - 1][1] if len(found := bodies(folder)) >= number else 0
+
+
+def ends(cluster: ClusterConfig, spec: JobSpec) -> list[str]:
+    """Return how each attempt of a job ended: the event, or the failure; `open` for one that left no word."""
+    found: list[str] = []
+    for attempt in RunPaths(cluster.run_root).job(spec.job_id).attempts():
+        events = read_events(attempt.events)
+        last = events[-1] if events else {}
+        said = last.get("failure") or last.get("kind")
+        found.append("open" if said in (None, EventKind.STARTED, EventKind.CHECKPOINTED) else str(said))
+    return found
+
+
+def submissions(cluster: ClusterConfig) -> int:
+    """Return how many submissions there were."""
+    return len(list((cluster.run_root / "submissions").glob("**/*.json")))
+
+
+def finish(slurm: Cluster, cluster: ClusterConfig, over: Plan) -> None:
+    """Wait for every result, letting what Slurm has requeued start at once, and see that no call is needed any more."""
+    run = RunPaths(cluster.run_root)
+    slurm.wait_until(lambda: all(run.job(one.job_id).result.exists() for one in over.jobs), release=True, what="for all results")
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty")
+    after = client.hand_over(over, cluster, wait=False)
+    assert (after.submitted, after.counts) == (0, {State.SUCCEEDED: len(over.jobs)})
+
+
+def assert_as_if_nothing_had_happened(tmp_path: Path, cluster: ClusterConfig, over: Plan) -> None:
+    """See that every job's result is the bytes of an undisturbed run."""
+    alone = tmp_path / "alone"
+    run_here(over, alone)
+    for one in over.jobs:
+        theirs, ours = RunPaths(alone).job(one.job_id), RunPaths(cluster.run_root).job(one.job_id)
+        assert ours.result.read_bytes() == theirs.result.read_bytes()
+
+
+# --- Slurm acts --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["preempted", "requeued", "node down"])
+def test_slurm_starts_again_what_it_took_away_and_the_job_goes_on(tmp_path: Path, slurm: Cluster, fault: str) -> None:
+    cluster = client.config(tmp_path, partition="preemptible")
+    over = plan(*chain("a", seconds=4))
+    client.hand_over(over, cluster, wait=False)
+    slurm.wait_until(body(cluster, over.jobs[0]), what="for the first start")
+    (number,) = slurm.squeue()
+    node = slurm.job(number)["NodeList"]
+    if fault == "preempted":
+        slurm.preempt(node)
+    elif fault == "requeued":
+        slurm.requeue(number)
+    else:
+        slurm.kill_node(node)
+    finish(slurm, cluster, over)
+    # Where there was time, the job had saved.
+    assert ends(cluster, over.jobs[0]) == ["open" if fault == "node down" else "STOPPED", "SUCCEEDED"]
+    assert [ends(cluster, one) for one in over.jobs[1:]] == [["SUCCEEDED"], ["SUCCEEDED"]]
+    assert submissions(cluster) == 1
+    assert_as_if_nothing_had_happened(tmp_path, cluster, over)
+
+
+def test_a_node_that_slurm_lost_is_ended_by_the_claim_of_the_next_start(tmp_path: Path, slurm: Cluster) -> None:
+    cluster = client.config(tmp_path)
+    pair = Resources(cpus=1, pack=2)
+    saving = job("saving", config={"seconds": 6, "slow": [1], "save_every": 20}, resources=pair)
+    silent = job("silent", config={"seconds": 6, "slow": [1]}, resources=pair)
+    over = plan(saving, silent)
+    client.hand_over(over, cluster, wait=False)
+    old = [slurm.wait_until(body(cluster, one), what="for the first start") for one in over.jobs]
+    (number,) = slurm.squeue()
+    slurm.kill_node(slurm.job(number)["NodeList"], spare_tasks=True)
+    for one in over.jobs:
+        slurm.wait_until(body(cluster, one, 2), release=True, what="for the second start")
+    slurm.wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in old), what="for the first processes to be ended")
+    finish(slurm, cluster, over)
+    # The one that came to save found that it may not; the other was ended by its supervisor. Neither had the last word.
+    assert ends(cluster, saving) == ["STOPPED", "SUCCEEDED"]
+    assert ends(cluster, silent) == ["open", "SUCCEEDED"]
+    assert submissions(cluster) == 1
+    assert_as_if_nothing_had_happened(tmp_path, cluster, over)
+
+
+# --- the job acts ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_job_starts_a_killed_child_again_in_place(tmp_path: Path, slurm: Cluster) -> None:
+    cluster = client.config(tmp_path)
+    over = plan(*chain("a", seconds=2))
+    client.hand_over(over, cluster, wait=False)
+    os.kill(slurm.wait_until(body(cluster, over.jobs[0]), what="for the first start"), signal.SIGKILL)
+    finish(slurm, cluster, over)
+    assert ends(cluster, over.jobs[0]) == ["LOST", "SUCCEEDED"]
+    assert submissions(cluster) == 1
+    assert_as_if_nothing_had_happened(tmp_path, cluster, over)
+
+
+def test_the_job_gives_up_after_three_deaths_and_the_next_call_goes_on(tmp_path: Path, slurm: Cluster) -> None:
+    cluster = client.config(tmp_path)
+    over = plan(job("a", config={"seconds": 0.2, "die": [1, 2, 3]}))
+    client.hand_over(over, cluster, wait=False)
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the allocation to give up")
+    assert ends(cluster, over.jobs[0]) == ["LOST", "LOST", "LOST"]
+    done = client.hand_over(over, cluster, wait=True)
+    assert (done.submitted, done.counts) == (1, {State.SUCCEEDED: 1})
+    assert ends(cluster, over.jobs[0])[3:] == ["SUCCEEDED"]
+
+
+def test_the_job_counts_a_diverged_tune_point_as_done_and_the_pick_goes_on(tmp_path: Path, slurm: Cluster) -> None:
+    cluster = client.config(tmp_path)
+    good = search("a", [[0.1, 0.2]], rule=None)
+    bad = job("a/lost", config={"fail": "DIVERGED"})
+    runs = [{"runs": {"": one.job_id}, "overrides": {"n": n}, "inputs": {}} for n, one in enumerate((good[0], bad))]
+    pick = job("both/pick", (good[0], bad), stage=good[1].stage, config={**good[1].config, "candidates": runs})
+    over = plan(good[0], bad, pick)
+    client.hand_over(over, cluster, wait=False)
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty")
+    done = client.hand_over(over, cluster, wait=False)
+    assert (done.submitted, done.exit_code) == (0, 0)
+    assert [done.states[one.job_id].state for one in over.jobs] == [State.SUCCEEDED, State.FAILED, State.SUCCEEDED]
+    assert ends(cluster, bad) == ["DIVERGED"]
+    ended = slurm.wait_until(lambda: [row["State"] for row in slurm.sacct() if "orch" in row.get("JobName", "orch")], what="for sacct")
+    assert "FAILED" not in ended[-3:]
+
+
+# --- the next call acts ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_next_call_goes_on_where_the_whole_step_was_killed(tmp_path: Path, slurm: Cluster) -> None:
+    cluster = client.config(tmp_path)
+    over = plan(*chain("a", seconds=2))
+    client.hand_over(over, cluster, wait=False)
+    slurm.wait_until(body(cluster, over.jobs[0]), what="for the first start")
+    (number,) = slurm.squeue()
+    slurm.run("scancel", "--signal=KILL", f"{number}.0")
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the job to end")
+    assert ends(cluster, over.jobs[0]) == ["open"]
+    done = client.hand_over(over, cluster, wait=True)
+    assert (done.submitted, done.counts) == (3, {State.SUCCEEDED: 3})
+    assert ends(cluster, over.jobs[0]) == ["LOST", "SUCCEEDED"]
+    assert_as_if_nothing_had_happened(tmp_path, cluster, over)
+
+
+def test_resume_asks_for_more_memory_after_the_host_ran_out_of_it(tmp_path: Path, slurm: Cluster) -> None:
+    cluster = client.config(tmp_path)
+    over = plan(job("a", config={"seconds": 6, "greedy": 450}, resources=Resources(cpus=1, memory_mb=400)))
+    client.hand_over(over, cluster, wait=False)
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the job to be killed")
+    failed = client.hand_over(over, cluster, wait=False)
+    status = failed.states[over.jobs[0].job_id]
+    assert (failed.submitted, status.state, status.failure) == (0, State.FAILED, FailureKind.HOST_OOM)
+    assert status.sighting is None or status.sighting.word == "FAILED"
+    resumed = client.hand_over(over, cluster, wait=False, request=Request(resume=True))
+    assert resumed.submitted == 1
+    (number,) = slurm.squeue()
+    assert slurm.job(number)["MinMemoryNode"] == "600M"
+    finish(slurm, cluster, over)
+    assert ends(cluster, over.jobs[0]) == ["HOST_OOM", "SUCCEEDED"]
+    assert_as_if_nothing_had_happened(tmp_path, cluster, over)
+
+
+def test_an_error_is_not_tried_again_and_what_follows_waits_for_resume(tmp_path: Path, slurm: Cluster) -> None:
+    cluster = client.config(tmp_path)
+    bad = job("bad", config={"fail": "ERROR", "fail_on": [1]})
+    later = job("bad/later", (bad,), phase="later")
+    over = plan(bad, later)
+    client.hand_over(over, cluster, wait=False)
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty")
+    for _ in range(2):
+        failed = client.hand_over(over, cluster, wait=True)
+        assert (failed.submitted, failed.exit_code) == (0, 1)
+        assert failed.states[bad.job_id].failure is FailureKind.ERROR
+        assert failed.kept == {bad.job_id: Why.FAILED, later.job_id: Why.BLOCKED}
+    assert client.ran(over, cluster) == {"bad": [1], "bad/later": []}
+    done = client.hand_over(over, cluster, wait=True, request=Request(resume=True))
+    assert (done.submitted, done.counts) == (2, {State.SUCCEEDED: 2})
+    assert ends(cluster, bad) == ["ERROR", "SUCCEEDED"]
