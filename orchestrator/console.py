@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _PLAIN_EVERY_SECONDS = 15.0
+#: Columns of a table that goes to a file or a pipe.
+_WIDE = 160
 #: A job's id, short or whole, with the folder of its shard before it.
 _JOB_ID = re.compile(r"(?:\b[0-9a-f]{2}/)?\b[0-9a-f]{12}(?:[0-9a-f]{52})?\b")
 
@@ -26,7 +28,8 @@ def out(*, quiet: bool = False) -> Console:
     """Return a console on the real standard output: a job that runs in this process cannot capture it."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True, quiet=quiet)
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, quiet=quiet, width=width)
 
 
 def count_table(plan: Plan) -> Table:

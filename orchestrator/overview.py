@@ -1,20 +1,24 @@
-"""What `plan`, `status`, `explain` and `logs` show: values first, then the words for people."""
+"""What `plan` shows: a plan set against what is there, what it would cost and when it would start. Values first, then words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from jobs.spec import JobSpec, Json, Stage, State
+from orchestrator import scheduler
 from orchestrator.console import clock, count_table, out
-from orchestrator.decide import stays_stopped
+from orchestrator.costs import Cost, cost_json, cost_of, in_words
+from orchestrator.decide import decide, stays_stopped
 from orchestrator.identity import PlanChanges, plan_changes
 from orchestrator.ledger import JobStatus, states
 from orchestrator.model import MANY_JOBS, Plan
 from orchestrator.plans import read_plan
+from orchestrator.rounds import queued_jobs
+from orchestrator.scheduler import Forecast, Scheduler
 from orchestrator.searches import contests_of
 from orchestrator.workspace import Workspace
 
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _SHOWN = 8
-_FOLLOW_EVERY = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,15 @@ class Overview:
     #: Seconds of work that is left by history of the same phase and stage; None for kinds that never ran here.
     seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
     unresolved: str = ""
+    #: When it would start, and the GPU-hours that it used so far, where a scheduler keeps a queue.
+    forecast: Forecast | None = None
+    gpu_hours: float | None = None
+    budget: float | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """Return what it would take to run them."""
+        return cost_of(self.work, self.seconds)
 
     @property
     def work(self) -> list[JobSpec]:
@@ -48,30 +60,44 @@ def overview(plan: Plan, workspace: Workspace) -> Overview:
     run = workspace.run
     path = run.sweep(plan.sweep).plan
     stored = read_plan(path) if path.exists() else None
-    known = states(run, [job.job_id for job in plan.jobs], polled=workspace.sightings(), details=True)
+    answer = scheduler.ask(run, workspace.cluster)
+    ids = dict.fromkeys(job.job_id for one in (plan, stored) if one is not None for job in one.jobs)
+    known = states(run, ids, polled=answer.sightings, details=True)
     unresolved = "" if all(job.resolved for job in plan.jobs) else workspace.resolver.first_unresolved()
     rules = {job: contest.rule for job, contest in contests_of(plan.jobs).items()}
     # What another search stopped goes on here.
     goes_on = {job for job, status in known.items() if status.state is State.STOPPED and not stays_stopped(status, rules.get(job))}
     stand = {job: State.INTERRUPTED if job in goes_on else status.state for job, status in known.items()}
+    keeper = scheduler.of(workspace.cluster)
     return Overview(
         plan=plan,
         changes=plan_changes(plan, stored, stand),
         cluster=workspace.cluster.name,
         backend=workspace.cluster.backend,
-        seconds=_history(workspace, known, plan),
+        seconds=_history(plan, stored, known),
         unresolved=unresolved,
+        forecast=None if keeper is None else _forecast(plan, workspace, known, keeper, answer.silence),
+        gpu_hours=None if keeper is None else keeper.gpu_hours(run, plan.sweep),
+        budget=workspace.cluster.limits.gpu_hours,
     )
 
 
-def _history(workspace: Workspace, known: Mapping[str, JobStatus], plan: Plan) -> dict[tuple[str, str], float]:
-    """Return the median seconds by phase and stage over what succeeded here, this plan's jobs first, then any sweep's of that trainer."""
+def _history(plan: Plan, stored: Plan | None, known: Mapping[str, JobStatus]) -> dict[tuple[str, str], float]:
+    """Return the median seconds by phase and stage over what succeeded here of this plan, and of the one that was submitted before."""
     took: dict[tuple[str, str], list[float]] = {}
-    for job in plan.jobs:
-        seconds = known[job.job_id].seconds
-        if known[job.job_id].state is State.SUCCEEDED and seconds is not None:
-            took.setdefault((job.phase, str(job.stage)), []).append(seconds)
+    for job in {one.job_id: one for one in [*plan.jobs, *(stored.jobs if stored else ())]}.values():
+        status = known[job.job_id]
+        if status.state is State.SUCCEEDED and status.seconds is not None:
+            took.setdefault((job.phase, str(job.stage)), []).append(status.seconds)
     return {key: median(values) for key, values in took.items()}
+
+
+def _forecast(plan: Plan, workspace: Workspace, known: Mapping[str, JobStatus], keeper: Scheduler, silence: str) -> Forecast:
+    """Ask when what would be submitted now would start. Raises BackendError for a job that no partition can hold."""
+    queued = queued_jobs(plan, workspace.run, known, decide(plan, known))
+    if silence:
+        return Forecast(note=f"no expected start: {silence}")
+    return keeper.forecast(plan.sweep, queued)
 
 
 def overview_json(view: Overview) -> dict[str, Json]:
@@ -92,6 +118,10 @@ def overview_json(view: Overview) -> dict[str, Json]:
         "unfinished": [_line(job) for job in changes.unfinished],
         "changed": [{**_line(one.job), "before": one.before.job_id, "why": list(one.why)} for one in changes.changed],
         "gone": [_line(job) for job in changes.gone],
+        "cost": cost_json(view.cost),
+        "gpu_hours": view.gpu_hours,
+        "gpu_hours_budget": view.budget,
+        "starts": asdict(view.forecast) if view.forecast is not None else None,
     }
 
 
@@ -130,13 +160,30 @@ def print_overview(view: Overview, sweep: Path) -> None:
 
 
 def _print_cost(view: Overview, console: Console) -> None:
-    work = view.work
-    if not work:
+    if not view.work:
         return
-    known = [view.seconds.get((job.phase, str(job.stage))) for job in work]
-    total = sum(seconds for seconds in known if seconds is not None)
-    asked = sum(job.resources.gpus * job.resources.time_minutes for job in work if job.stage is Stage.TRAIN) / 60
-    if all(seconds is not None for seconds in known):
-        console.print(f"about {clock(total)} of work left, by what its jobs took here so far", markup=False)
-    elif asked:
-        console.print(f"at most {asked:,.0f} GPU-hours by the time limits of its train jobs (no history here yet)", markup=False)
+    if view.cost.work is not None:
+        console.print(f"about {clock(view.cost.work)} of work left, by what its jobs took here so far", markup=False)
+    for line in [in_words(view.cost), *_starts(view.forecast), _budget(view)]:
+        if line:
+            console.print(line, markup=False)
+
+
+def _starts(forecast: Forecast | None) -> Iterator[str]:
+    """Yield when each thing that is asked for would start."""
+    if forecast is None:
+        return
+    for start in forecast.starts:
+        many = "1 allocation" if start.allocations == 1 else f"{start.allocations:,} allocations"
+        said = f"the first would start at {start.when}" if start.when else f"no expected start: {start.note}"
+        yield f"{many} of {start.asked}: {said}"
+    yield forecast.note
+
+
+def _budget(view: Overview) -> str:
+    """Say what is left of the GPU-hours that the cluster config allows a sweep."""
+    if view.budget is None or view.gpu_hours is None:
+        return ""
+    left = view.budget - view.gpu_hours
+    said = f"{view.gpu_hours:.3g} of {view.budget:g} GPU-hours of its budget are used"
+    return said if view.cost.gpu_hours <= left else f"{said}: what would run may need more than is left, and stops there"

@@ -34,7 +34,8 @@ def progress_of(spec: JobSpec, paths: JobPaths) -> Progress:
     lines = [line for attempt in paths.attempts() for line in read_tail(attempt.metrics)]
     if not lines:
         return Progress()
-    monitor = spec.config.get("monitor")
+    asked = spec.config.get("monitor")
+    monitor = asked.get("metric") if isinstance(asked, Mapping) else asked
     by_name: dict[str, dict[int, float]] = {}
     for line in lines:
         for name, value in line["metrics"].items():

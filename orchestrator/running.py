@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from jobs.spec import Json, State
-from orchestrator import tracking
+from orchestrator import scheduler, tracking
 from orchestrator.backends import base
 from orchestrator.backends.base import Notice
 from orchestrator.console import Following, clock, out
@@ -25,7 +25,7 @@ from orchestrator.identity import code_version
 from orchestrator.ledger import states
 from orchestrator.model import Plan
 from orchestrator.searches import contests_of
-from orchestrator.standing import troubles
+from orchestrator.standing import print_efficiency, troubles
 from orchestrator.status import status_of
 from orchestrator.submit import Summary, preview, submit
 from orchestrator.workspace import Workspace
@@ -184,35 +184,48 @@ def _conclude(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, c
             console.print(sentence, markup=False)
         console.print(f"report: {folder / 'report.html'}", markup=False)
     _mirror(plan, workspace, console)
+    _tell_efficiency(plan, workspace, console)
     if summary.halted:
         console.print(f"stopped; the same command goes on: {workspace.command('submit', sweep)}", markup=False)
-    elif Why.FAILED in summary.kept.values():
+    elif {Why.FAILED, Why.SWEEP_STOPPED} & set(summary.kept.values()):
         console.print(f"when that is put right: {workspace.command('resume', sweep)}", markup=False)
     elif Why.NO_ROOM in summary.kept.values():
         console.print(f"when there is room: {workspace.command('submit', sweep)}", markup=False)
 
 
 def _leave(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, console: Console) -> None:
-    """Say what was handed over, who does what from here, and what to type to look."""
-    jobs = "1 job" if summary.submitted == 1 else f"{summary.submitted} jobs"
-    counts = ", ".join(f"{number} {str(state).lower()}" for state, number in sorted(summary.counts.items()))
-    console.print(f"{plan.sweep}: {jobs} submitted; {counts}", markup=False)
+    """Say what was handed over, who does what from here, what remains for whom, and what to type to look."""
+    jobs = "1 job" if summary.submitted == 1 else f"{summary.submitted:,} jobs"
+    counts = ", ".join(f"{number:,} {str(state).lower()}" for state, number in sorted(summary.counts.items()))
+    console.print(f"{plan.sweep}: {jobs} handed over; {counts}", markup=False)
     _list_failures(plan, summary, console)
-    if any(state in (State.SUBMITTED, State.RUNNING) for state in summary.counts):
-        console.print(
-            "you may log out: the cluster starts jobs, and starts them again after preemption, a time limit or a lost node. "
-            "What it gives up on goes on with the next submit",
-            markup=False,
-        )
-    console.print(f"look: {workspace.command('status', Path(plan.sweep))}; report: {workspace.command('report', sweep)}", markup=False)
+    keeper = scheduler.of(workspace.cluster)
+    if keeper is not None and any(status.is_live for status in summary.states.values()):
+        console.print("you may log out:", markup=False)
+        for who, what in keeper.who_acts():
+            console.print(f"  {who}: {what}", markup=False)
+    left = set(summary.kept.values())
+    for why, verb in ((Why.FAILED, "resume"), (Why.CANCELLED, "resume"), (Why.QUEUE_FULL, "submit"), (Why.COMING, "submit")):
+        if why in left:
+            console.print(f"for you: {why}: {workspace.command(verb, sweep)}", markup=False)
+    name = Path(plan.sweep)
+    for what, verb, on in (("look", "status", name), ("follow", "watch", name), ("when it is done", "report", sweep)):
+        console.print(f"{what}: {workspace.command(verb, on)}", markup=False)
 
 
 def _list_failures(plan: Plan, summary: Summary, console: Console) -> None:
     for line in troubles(status_of(plan, summary.states)):
         console.print(line, markup=False, style="red")
-    left: Sequence[tuple[str, int]] = Counter(str(why) for why in summary.kept.values()).most_common()
+    left: Sequence[tuple[str, int]] = Counter(str(why) for why in summary.kept.values() if why is not Why.IN_FLIGHT).most_common()
     for why, number in left:
         console.print(f"left: {number} {'job' if number == 1 else 'jobs'} ({why})", markup=False)
+
+
+def _tell_efficiency(plan: Plan, workspace: Workspace, console: Console) -> None:
+    """Say what was used of what was asked for, where a scheduler knows."""
+    keeper = scheduler.of(workspace.cluster)
+    if keeper is not None:
+        print_efficiency(keeper.efficiency(workspace.run, plan), console)
 
 
 def _summary_json(summary: Summary) -> dict[str, Json]:

@@ -110,6 +110,10 @@ class Scheduler(Protocol):
         """Ask when jobs would start if they were submitted now, in a handful of calls. Raises BackendError for one that fits nowhere."""
         ...
 
+    def who_acts(self) -> tuple[tuple[str, str], ...]:
+        """Return who does what when the client has gone: who, and what they do."""
+        ...
+
     def gpu_hours(self, run: RunPaths, sweep: str) -> float:
         """Return the GPU-hours that a sweep has used so far."""
         ...

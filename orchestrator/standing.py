@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from orchestrator import scheduler
 from orchestrator.console import clock, out, without_ids
 from orchestrator.model import Plan
 from orchestrator.plans import read_plan
-from orchestrator.scheduler import Answer, Efficiency, Scheduler, Waiting, waiting_json
+from orchestrator.scheduler import Answer, Efficiency, Scheduler, Used, Waiting, waiting_json
 from orchestrator.status import JobRow, Status, Wait, status, to_json
 from orchestrator.workspace import Workspace
 
@@ -183,30 +183,24 @@ def print_efficiency(found: Efficiency, console: Console) -> None:
     if found.rows:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("phase", "stages"):
-            table.add_column(name)
-        for name in ("runs", "GPU-hours", "of them lost", "memory used / asked", "longest / time asked"):
-            table.add_column(name, justify="right")
+            table.add_column(name, no_wrap=True)
+        for name in ("runs", "GPU-h", "lost", "memory", "asked", "longest", "limit"):
+            table.add_column(name, justify="right", no_wrap=True)
         for row in found.rows:
-            lost = ", ".join(f"{number} {word.lower()}" for word, number in row.lost_runs.items())
-            table.add_row(
-                row.phase,
-                row.stages,
-                f"{row.runs} of {_jobs_of(row.allocations)}",
-                f"{row.gpu_hours:.2f}",
-                f"{row.lost_gpu_hours:.2f}" + (f" ({lost})" if lost else ""),
-                _pair(row.memory_used_mb, row.memory_asked_mb, lambda megabytes: f"{megabytes / 1024:.1f} G"),
-                _pair(row.hours_used, row.hours_asked, lambda hours: clock(3600 * hours)),
-            )
+            table.add_row(row.phase, row.stages, str(row.runs), f"{row.gpu_hours:.2f}", f"{row.lost_gpu_hours:.2f}", *_used_and_asked(row))
         console.print(table)
+    for row in found.rows:
+        if row.lost_runs:
+            ended = ", ".join(f"{number} {word.lower()}" for word, number in row.lost_runs.items())
+            console.print(f"  {row.phase}: of {row.runs} runs for {row.allocations} allocations: {ended}", markup=False)
     for row in found.rows:
         for line in row.advice:
             console.print(f"  {row.phase}: {line}", markup=False)
     console.print(f"  {found.gpu_hours:.3g} GPU-hours together" + (f"; {found.note}" if found.note else ""), markup=False)
 
 
-def _jobs_of(number: int) -> str:
-    return f"{number} allocation" if number == 1 else f"{number} allocations"
-
-
-def _pair(used: float | None, asked: float | None, show: Callable[[float], str]) -> str:
-    return f"{'?' if used is None else show(used)} / {'?' if asked is None else show(asked)}"
+def _used_and_asked(row: Used) -> Iterator[str]:
+    for megabytes in (row.memory_used_mb, row.memory_asked_mb):
+        yield "?" if megabytes is None else f"{megabytes / 1024:.1f} G"
+    for hours in (row.hours_used, row.hours_asked):
+        yield "?" if hours is None else clock(3600 * hours)

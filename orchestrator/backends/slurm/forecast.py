@@ -15,9 +15,11 @@ from orchestrator.scheduler import Forecast, Start
 
 #: Most questions that one plan asks.
 QUESTIONS = 5
-#: What submitit writes with other names than sbatch's options, and what says nothing about when it may start.
-_NAMES: Mapping[str, str] = {"signal_delay_s": "", "stderr_to_stdout": "", "comment": "", "array_parallelism": "", "wckey": ""}
+#: Options of submitit that say nothing about when a job may start.
+_NOT_ASKED = frozenset({"signal_delay_s", "stderr_to_stdout", "comment", "array_parallelism", "wckey"})
 _ANSWER = re.compile(r"to start at (?P<when>\S+)")
+#: What sbatch says before it says what is wrong.
+_OPENING = re.compile(r"^(?:(?:sbatch|allocation failure|error|fatal): *)+")
 
 
 def forecast(parts: Sequence[Part]) -> Forecast:
@@ -41,12 +43,13 @@ def forecast(parts: Sequence[Part]) -> Forecast:
 
 def _start(options: Sequence[str], asked: str, allocations: int) -> Start:
     done = commands.call("sbatch", "--test-only", *options, "--wrap=true")
-    said = " ".join((done.stderr + done.stdout).split())
+    said = done.stderr + done.stdout
     if commands.is_busy(said):
         raise commands.refusal(["sbatch"], said)
     found = _ANSWER.search(said)
     if found is None:
-        return Start(asked=asked, allocations=allocations, note=said.removeprefix("allocation failure: ") or "sbatch said nothing")
+        last = next((line for line in reversed(said.splitlines()) if line.strip()), "sbatch said nothing")
+        return Start(asked=asked, allocations=allocations, note=_OPENING.sub("", last).strip())
     try:
         when = f"{datetime.fromisoformat(found['when']):%Y-%m-%d %H:%M}"
     except ValueError:
@@ -63,9 +66,11 @@ def _arguments(options: Mapping[str, Json]) -> Iterator[str]:
     for name, value in sorted(options.items()):
         if name == "additional_parameters":
             yield from _arguments(value)
+        elif value in (None, False) or name in _NOT_ASKED:
+            continue
         elif value is True:
             yield f"--{name}"
-        elif value not in (None, False) and name not in _NAMES:
+        else:
             yield f"--{name.replace('_', '-')}={value}"
 
 

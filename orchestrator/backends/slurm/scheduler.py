@@ -53,6 +53,23 @@ class SlurmScheduler:
         """Ask when jobs would start if they were submitted now. Raises BackendError for one that no partition can hold."""
         return forecast(Slurm(self._cluster).arrange(sweep, jobs))
 
+    def who_acts(self) -> tuple[tuple[str, str], ...]:
+        """Return who does what when the client has gone: who, and what they do."""
+        site, budget = self._cluster.slurm, self._cluster.limits.gpu_hours
+        brakes = [f"stop the sweep when {site.stop_after} of them fail at one place"] if site.stop_after else []
+        brakes += [f"stop when its {budget:g} GPU-hours are used"] if budget is not None else []
+        return (
+            ("Slurm", "starts them, and starts them again after preemption, a time limit or a lost node"),
+            (
+                "the jobs",
+                ", ".join([f"save {site.signal_lead} s before their time limit, start only when their inputs are there", *brakes]),
+            ),
+            (
+                "a keeper job" if site.keeper else "the next submit or resume",
+                "goes on with what was killed or lost, and with what ran out of memory or did not fit the queue",
+            ),
+        )
+
     def gpu_hours(self, run: RunPaths, sweep: str) -> float:
         """Return the GPU-hours that a sweep's allocations have used so far, by their own meters."""
         return usage.gpu_hours(run, sweep)
