@@ -301,6 +301,7 @@ def _ledger(part: _Part) -> list[LedgerRow]:
                     picked=run.picked.tuned,
                     picked_value=run.picked.value,
                     candidates=run.picked.candidates,
+                    stopped=run.picked.stopped,
                     at_edge=run.picked.at_edge,
                 )
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.paths import RunPaths
 from jobs.records import read_record
-from jobs.spec import Input, JobSpec, Json, Scalar, Stage
+from jobs.spec import Input, JobSpec, Json, Scalar, Stage, State
 from orchestrator.model import AxisKind, Plan
 from orchestrator.report.design import Design, Place, pretraining_of, text_of
 from orchestrator.report.predictions import Predictions, read_predictions
@@ -35,6 +35,8 @@ class Picked:
     value: float | None = None
     tuned: Mapping[str, Scalar]
     candidates: int = 1
+    #: Candidates that a search stopped before their end.
+    stopped: int = 0
     at_edge: tuple[str, ...] = ()
     scope: str = "draw"
 
@@ -123,6 +125,7 @@ def _picked(spec: JobSpec, plan: Plan, run: RunPaths, by_id: Mapping[str, JobSpe
         value=(chosen or {}).get("value"),
         tuned=tuned,
         candidates=_candidates(source.job, by_id),
+        stopped=_stopped(source.job, run, by_id),
         at_edge=_at_edge(tuned, plan),
         scope=str(rule.get("scope", "draw")),
     )
@@ -133,6 +136,12 @@ def _candidates(pick: str, by_id: Mapping[str, JobSpec]) -> int:
     counts = [len(by_id[pick].config.get("candidates", ()))]
     elsewhere = _decided_by(by_id[pick].inputs, by_id)
     return max(1, *counts, *(len(by_id[job].config.get("candidates", ())) for job in elsewhere))
+
+
+def _stopped(pick: str, run: RunPaths, by_id: Mapping[str, JobSpec]) -> int:
+    """Return how many candidates of a pick, or of the one that decided elsewhere, a search stopped."""
+    results = [_json(run.job(job).result) or {} for job in (pick, *_decided_by(by_id[pick].inputs, by_id))]
+    return sum(candidate.get("status") == State.STOPPED for result in results for candidate in result.get("candidates", ()))
 
 
 def _decided_by(inputs: Sequence[Input], by_id: Mapping[str, JobSpec]) -> list[str]:

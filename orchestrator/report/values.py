@@ -188,6 +188,8 @@ class LedgerRow:
     picked: Mapping[str, Json]
     picked_value: float | None
     candidates: int
+    #: How many of them a search stopped before their end.
+    stopped: int
     #: A tuned value that stands at the end of its grid: the best may lie beyond.
     at_edge: tuple[str, ...]
 

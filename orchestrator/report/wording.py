@@ -196,6 +196,12 @@ def warnings(cells: Sequence[Cell], test_sets: Sequence[TestSet], ledger: Sequen
         found.append(
             f"{plural(rows, 'pick')} stand at the end of a tuned grid ({values}): the best value may lie beyond it; widen the grid."
         )
+    most = max(ledger, key=lambda row: row.stopped, default=None)
+    if most is not None and most.stopped:
+        found.append(
+            f"A search stopped up to {most.stopped} of {plural(most.candidates, 'candidate')} a pick before their end, and which ones "
+            "depends on which ran first: the winner is the best of those that ran on."
+        )
     if any(cell.n_pretrainings == 1 for cell in cells):
         found.append(
             "Pretrained arms rest on one pretraining run each: their intervals do not hold how much another pretraining would differ."
