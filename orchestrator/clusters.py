@@ -27,6 +27,9 @@ PARTITION = Record(
         "cpus": Key(about="CPU cores of a node.", shape=Whole(low=1), required=True),
         "memory": Key(about="Memory of a node, such as 500G.", shape=Memory(), required=True),
         "max_time": Key(about="Longest job, such as 2-00:00:00.", shape=Time()),
+        "account": Key(about="The account that is charged here, when it is another.", shape=Text()),
+        "qos": Key(about="The quality of service here, when it is another.", shape=Text()),
+        "constraint": Key(about="Features that a node must have here, when they are others.", shape=Text()),
     }
 )
 LIMITS = Record(
@@ -154,7 +157,7 @@ def _read(name: str, tree: Node, faults: Faults) -> ClusterConfig:
         partitions=tuple(_partition(key, spec) for key, spec in plain("partitions", {}).items()),
         account=plain("account", None),
         setup=tuple(plain("setup", ())),
-        container=plain("container", None),
+        container=_filled(tree.entries["container"], faults) if tree.get("container") else None,
         limits=Limits(**plain("limits", {})),
         slurm=_slurm(plain("slurm", {})),
         allocation=_allocation(plain("allocation", {})),
@@ -182,19 +185,26 @@ def _partition(name: str, spec: Mapping[str, Any]) -> Partition:
         cpus=spec["cpus"],
         memory_mb=memory_mb(spec["memory"]) or 0,
         max_time_minutes=time_minutes(spec.get("max_time")),
+        account=spec.get("account"),
+        qos=spec.get("qos"),
+        constraint=spec.get("constraint"),
     )
 
 
 def _path(node: Node, faults: Faults) -> Path:
     """Return a path with `~` and variables filled in, absolute."""
+    return Path(os.path.abspath(Path(_filled(node, faults)).expanduser()))  # noqa: PTH100 (resolving would follow links that a person chose)
+
+
+def _filled(node: Node, faults: Faults) -> str:
+    """Return a text with variables filled in."""
     text = str(node.value)
     for found in _VARIABLE.finditer(text):
         variable = found["braced"] or found["plain"]
         if not variable:
             faults.add(node, f"'{found[0]}' names no environment variable; write ${{NAME}}, or the path out")
-            return Path(text)
+            return text
         if variable not in os.environ:
             faults.add(node, f"the environment variable {variable} is not set; export it, or write the path out")
-            return Path(text)
-    filled = _VARIABLE.sub(lambda found: os.environ[found["braced"] or found["plain"]], text)
-    return Path(os.path.abspath(Path(filled).expanduser()))  # noqa: PTH100 (resolving would follow links that a person chose)
+            return text
+    return _VARIABLE.sub(lambda found: os.environ[found["braced"] or found["plain"]], text)

@@ -253,6 +253,10 @@ class Partition:
     cpus: int = 1
     memory_mb: int = 4096
     max_time_minutes: int | None = None
+    #: What jobs ask for here instead of what the site's own keys say.
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,10 +22,10 @@ weights: {imagenet: weights/imagenet.pt, resnet18: weights/resnet18.pt}
 mlflow: http://127.0.0.1:5000
 partitions:
   gpu: {gpus: 8, cpus: 64, memory: 500G, max_time: 2-00:00:00}
-  cpu: {cpus: 32, memory: 128G}
+  cpu: {cpus: 32, memory: 128G, account: others, qos: short, constraint: avx512}
 account: radiology
 setup: [module load cuda, source .venv/bin/activate]
-container: images/cxr.sif
+container: $SCRATCH/cxr.sif
 limits: {max_queued: 500, gpu_hours: 2000}
 slurm: {qos: long, gres: "gpu:a100", exclude: [n7], accounting: false, array_size: 500, signal_lead: 60, extra: {reservation: mine}}
 allocation: {nodes: 2, time: 6h, partition: gpu}
@@ -52,11 +52,11 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         mlflow="http://127.0.0.1:5000",
         partitions=(
             Partition(name="gpu", gpus=8, cpus=64, memory_mb=512000, max_time_minutes=2880),
-            Partition(name="cpu", cpus=32, memory_mb=131072),
+            Partition(name="cpu", cpus=32, memory_mb=131072, account="others", qos="short", constraint="avx512"),
         ),
         account="radiology",
         setup=("module load cuda", "source .venv/bin/activate"),
-        container="images/cxr.sif",
+        container="/scratch/me/cxr.sif",
         limits=Limits(max_queued=500, gpu_hours=2000),
         slurm=SlurmSite(
             qos="long", gres="gpu:a100", exclude=("n7",), accounting=False, array_size=500, signal_lead=60, extra={"reservation": "mine"}
@@ -83,7 +83,8 @@ def test_the_default_is_local_and_paths_are_from_the_working_directory(tmp_path:
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_config_loads(path: Path) -> None:
+def test_every_shipped_config_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", "/scratch/me")
     assert load_cluster(path.stem).name == path.stem
 
 
@@ -101,7 +102,7 @@ BAD = {
     ),
     "unknown backend": (
         "backend: slrum\nrun_root: runs\n",
-        "bad.yaml:1:10: backend: expects one of ray, slurm, inline, got 'slrum'; did you mean 'slurm'?\n  backend: slrum\n           ^",
+        "bad.yaml:1:10: backend: expects one of ray, slurm, inline, ray_on_slurm, got 'slrum'; did you mean 'slurm'?\n  backend: slrum\n           ^",
     ),
     "variable not set": (
         "run_root: $NO_SUCH_VARIABLE/runs\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 
@@ -36,11 +37,22 @@ def call(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except FileNotFoundError:
-        raise BackendError(
-            f"backend 'slurm': there is no `{command[0]}` here; type this on a login node of the cluster, or choose `--cluster local`"
-        ) from None
+        raise _absent(command[0]) from None
     except subprocess.TimeoutExpired:
         raise BackendError(f"`{command[0]}` did not answer within {PATIENCE:.0f} s; try again", transient=True) from None
+
+
+def require(*names: str) -> None:
+    """Raise BackendError for the first of Slurm's commands that is not installed here."""
+    for name in names:
+        if shutil.which(name) is None:
+            raise _absent(name)
+
+
+def _absent(name: str) -> BackendError:
+    return BackendError(
+        f"backend 'slurm': there is no `{name}` here; type this on a login node of the cluster, or choose `--cluster local`"
+    )
 
 
 def refusal(command: Sequence[str], said: str) -> BackendError:

@@ -45,6 +45,11 @@ def send(run: RunPaths, intent: Intent, part: Part, natives: Sequence[str], clus
     if intents.read(run, intent.sid) is None:
         return None
     try:
+        commands.require("sbatch", "srun")
+    except BackendError:
+        intents.give_up(run, [intent.sid])
+        raise
+    try:
         made = executor(run, intent.sid, cluster, part, natives, code)
         jobs = made.submit_array([_supervisor(run, intent)] * len(part.elements))
     except (FailedJobError, FailedSubmissionError, OSError) as error:

@@ -36,7 +36,7 @@ _KEYED: Mapping[str, str] = {
     "time": "`resources: {time: ...}` of the phase",
 }
 #: What a path of a script must not hold, and who else reads it there.
-_SPECIAL = {"%": "Slurm's names of output files", "\\": "Slurm's names of output files", ":": "the search path of Python"}
+_SPECIAL = {"%": "Slurm's names of output files", ":": "the search path of Python"}
 #: What separates the bind mounts of a container.
 _BINDS = ",:"
 
@@ -111,12 +111,12 @@ def options_of(asked: Resources, about: str, cluster: ClusterConfig, *, parallel
         "cpus_per_task": max(1, asked.cpus // processes),
         "mem": f"{asked.memory_mb}MB",
         "signal_delay_s": site.signal_lead,
-        "comment": "".join(letter if letter.isprintable() else " " for letter in about)[:_COMMENT_LENGTH],
+        "comment": "".join(letter if _fits_a_line(letter) else " " for letter in about)[:_COMMENT_LENGTH],
         "stderr_to_stdout": True,
         "partition": partition.name if partition else None,
-        "account": cluster.account,
-        "qos": site.qos,
-        "constraint": site.constraint,
+        "account": (partition and partition.account) or cluster.account,
+        "qos": (partition and partition.qos) or site.qos,
+        "constraint": (partition and partition.constraint) or site.constraint,
         "exclude": ",".join(site.exclude) or None,
     }
     # `true` stands for an option that takes no value.
@@ -151,11 +151,14 @@ def refuse_impossible(jobs: Sequence[Queued], cluster: ClusterConfig) -> None:
 def refuse_unwritable(cluster: ClusterConfig) -> None:
     """Raise BackendError for a value of the cluster config that a script cannot hold, or that would break what is found by it.
 
-    A line of options ends with the line, whatever quotes stand in it: what followed would be run.
+    A line of options ends with the line, whatever quotes stand in it: what followed would be run. And sbatch takes a backslash for an
+    escape even between quotes.
     """
     for key, text in _texts(cluster):
-        if not text.isprintable():
-            raise BackendError(f"cluster '{cluster.name}': {key}: {text!r} cannot stand on one line of a script; leave line breaks out")
+        if not _fits_a_line(text):
+            raise BackendError(
+                f"cluster '{cluster.name}': {key}: {text!r} cannot stand in a line of options; leave line breaks and backslashes out"
+            )
     for letter, where in _SPECIAL.items():
         if letter in str(cluster.run_root):
             raise BackendError(
@@ -173,13 +176,19 @@ def refuse_unwritable(cluster: ClusterConfig) -> None:
             )
 
 
+def _fits_a_line(text: str) -> bool:
+    return text.isprintable() and "\\" not in text
+
+
 def _texts(cluster: ClusterConfig) -> Iterator[tuple[str, str]]:
-    """Yield every text and path that stands on a line of its own in a script, with its key; setup lines and `python` are shell already."""
+    """Yield every text and path that stands in a line of options, with its key."""
     site = cluster.slurm
     yield "run_root", str(cluster.run_root)
     yield "account", cluster.account or ""
-    yield "container", cluster.container or ""
-    yield from (("partitions", one.name) for one in cluster.partitions)
+    for one in cluster.partitions:
+        words = {"account": one.account, "qos": one.qos, "constraint": one.constraint}
+        yield "partitions", one.name
+        yield from ((f"partitions: {one.name}: {key}", word or "") for key, word in words.items())
     yield from (("slurm: qos", site.qos or ""), ("slurm: constraint", site.constraint or ""), ("slurm: gres", site.gres or ""))
     yield from (("slurm: exclude", node) for node in site.exclude)
     yield from ((f"slurm: extra: {name}", value) for name, value in site.extra.items())

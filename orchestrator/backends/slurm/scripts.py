@@ -48,6 +48,8 @@ def parameters(sid: str, part: Part, natives: Sequence[str], cluster: ClusterCon
     given: dict[str, Any] = dict(part.options)
     given["job_name"] = f"orch-{sid[:12]}"
     given["setup"] = setup_lines(cluster, code)
+    # What sbatch was asked for is not what srun gives a process: since Slurm 22.05 that would be bound to a single CPU.
+    given["srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}"]
     if part.needs:
         given["dependency"] = dependency(part.needs, natives)
     return given
