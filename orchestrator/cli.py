@@ -200,19 +200,49 @@ def gc(
 
 
 @app.command()
-def doctor(cluster: Cluster = None, as_json: AsJson = False) -> None:
-    """Check Python, libraries, GPU, data, disk, Ray and MLflow: each line ok, or what to type.
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the cluster config is to be called, such as site.")],
+    backend: Annotated[str | None, typer.Option(help="What runs the jobs: ray, slurm or inline.")] = None,
+    run_root: Annotated[str | None, typer.Option(help="Where runs live; nodes must see it.")] = None,
+    data_root: Annotated[str | None, typer.Option(help="Where data sets live, a folder each.")] = None,
+    partition: Annotated[list[str] | None, typer.Option(help="A partition to use; may be repeated.")] = None,
+    account: Annotated[str | None, typer.Option(help="The account that jobs are charged to.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, and write over a file that is there.")] = False,
+) -> None:
+    """Write cluster_configs/NAME.yaml from a few answers; on a login node the scheduler says what there is.
 
-    Example: orchestrate doctor
+    Example: orchestrate init site --run-root /scratch/me/runs --yes
+    """
+    from orchestrator.first_config import Answers, config_path, make, write
+
+    path = config_path(name)
+    if path.exists() and not yes:
+        write(path, "", overwrite=False)
+    given = Answers(backend=backend, run_root=run_root, data_root=data_root, partitions=tuple(partition or ()), account=account)
+    asks = sys.stdin.isatty() and not yes
+    text = make(name, given, lambda question, default: typer.prompt(question, default=default) if asks else default)
+    write(path, text, overwrite=yes)
+    typer.echo(f"{text}written to {path}; check it: orchestrate doctor --cluster {name}")
+
+
+@app.command()
+def doctor(
+    cluster: Cluster = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Also send a job of a minute to a node and see what it finds there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check Python, libraries, GPU, data, disk and what runs the jobs: each line ok, or what to type.
+
+    Example: orchestrate doctor --cluster local
     """
     from orchestrator.health import examine
 
-    findings = examine(cluster)
+    findings = examine(cluster, deep=deep)
     if as_json:
         print_json([{"what": one.what, "ok": one.ok, "text": one.text} for one in findings])
     else:
         for one in findings:
-            typer.echo(f"{'ok ' if one.ok else '!! '} {one.what:<12} {one.text}")
+            typer.echo(f"{'ok ' if one.ok else '!! '} {one.what:<20} {one.text}")
     raise typer.Exit(EXIT_DONE if all(one.ok for one in findings) else EXIT_PERSON)
 
 

@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from jobs.stages import data_root
+from orchestrator import scheduler
 from orchestrator.backends import base
+from orchestrator.checks import Check
 from orchestrator.errors import Error
 from orchestrator.model import ClusterConfig
 from orchestrator.workspace import Workspace
@@ -21,17 +22,8 @@ _NEEDED_GB = 5
 _LIBRARIES = ("torch", "timm", "ray", "submitit", "mlflow", "scikit-learn", "filelock")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One line of an examination."""
-
-    what: str
-    ok: bool
-    text: str
-
-
-def examine(cluster: str | None) -> list[Check]:
-    """Check this machine for a cluster config; nothing is changed."""
+def examine(cluster: str | None, *, deep: bool = False) -> list[Check]:
+    """Check this machine for a cluster config; nothing is changed. `deep` also runs a job of a minute where a scheduler keeps a queue."""
     checks = [_python(), *_libraries(), _gpu()]
     try:
         workspace = Workspace.open(cluster)
@@ -39,7 +31,7 @@ def examine(cluster: str | None) -> list[Check]:
         return [*checks, Check(what="cluster", ok=False, text=str(error))]
     config = workspace.cluster
     checks.append(Check(what="cluster", ok=True, text=f"'{config.name}': backend {config.backend}, runs in {config.run_root.absolute()}"))
-    return [*checks, _backend(config), _disk(config), *_data(workspace)]
+    return [*checks, *_backend(config, deep=deep), _disk(config), *_data(workspace)]
 
 
 def _python() -> Check:
@@ -67,14 +59,18 @@ def _gpu() -> Check:
     return Check(what="gpu", ok=asked.returncode == 0, text=names or asked.stderr.strip() or "nvidia-smi lists none: look at the driver")
 
 
-def _backend(config: ClusterConfig) -> Check:
+def _backend(config: ClusterConfig, *, deep: bool) -> Iterator[Check]:
     try:
-        backend = base.load(config)
+        backend, keeper = base.load(config), scheduler.of(config)
     except Error as error:
-        return Check(what="backend", ok=False, text=str(error))
-    return Check(
-        what="backend", ok=True, text=f"{backend.name}: {base.machine_cpus(config)} CPUs, {base.machine_gpus(config)} GPUs for jobs"
-    )
+        yield Check(what="backend", ok=False, text=str(error))
+        return
+    if keeper is not None:
+        yield Check(what="backend", ok=True, text=f"{backend.name}: jobs run on when this machine is left")
+        yield from keeper.examine(deep=deep)
+        return
+    text = f"{backend.name}: {base.machine_cpus(config)} CPUs, {base.machine_gpus(config)} GPUs for jobs"
+    yield Check(what="backend", ok=True, text=text)
 
 
 def _disk(config: ClusterConfig) -> Check:

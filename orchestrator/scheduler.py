@@ -6,6 +6,7 @@ asks says less.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from orchestrator.backends.base import Queued
 from orchestrator.checks import Check
 from orchestrator.errors import BackendError
 from orchestrator.intents import Intent
-from orchestrator.model import ClusterConfig, Plan
+from orchestrator.model import ClusterConfig, Partition, Plan
 from orchestrator.sightings import Sighting
 
 
@@ -91,6 +92,20 @@ class Efficiency:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What a machine's scheduler says of itself, for a first cluster config."""
+
+    #: Partitions that take jobs, the default one first.
+    partitions: tuple[Partition, ...] = ()
+    #: Accounts that this user may charge, the default one first.
+    accounts: tuple[str, ...] = ()
+    #: Types of GPU that a job can ask for by name.
+    gpu_types: tuple[str, ...] = ()
+    array_size: int | None = None
+    accounting: bool = True
+
+
 class Scheduler(Protocol):
     """Somebody who keeps a queue."""
 
@@ -125,6 +140,17 @@ class Scheduler(Protocol):
     def examine(self, *, deep: bool) -> Iterator[Check]:
         """Look at the site: commands, partitions, account, limits, the run root; `deep` also runs a job of a minute."""
         ...
+
+
+def sites() -> dict[str, Site]:
+    """Return what the schedulers of this machine say of themselves, by backend; nothing where there is none, or none that answers."""
+    found: dict[str, Site] = {}
+    for backend in base.available():
+        name = f"{base.__package__}.{backend}"
+        if importlib.util.find_spec(name) is not None and hasattr(importlib.import_module(name), "__path__"):
+            with contextlib.suppress(BackendError, ModuleNotFoundError):
+                found[backend] = importlib.import_module(f"{name}.site").read_site()
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from orchestrator.backends.slurm import commands
 from orchestrator.errors import BackendError
+from orchestrator.model import Partition
+from orchestrator.scheduler import Site
 
 _SINFO = "%R|%a|%l|%c|%m|%G|%P"
 _GPU = re.compile(r"gpu(?::(?P<type>[A-Za-z][\w.-]*))?:(?P<count>\d+)")
@@ -82,6 +84,23 @@ def settings() -> Mapping[str, str]:
 def read_settings(told: str) -> Mapping[str, str]:
     """Read the lines of `scontrol show config`."""
     return {name.strip(): value.strip() for name, sign, value in (line.partition("=") for line in told.splitlines()) if sign}
+
+
+def read_site() -> Site:
+    """Return what a first cluster config needs to know. Raises BackendError where there is no Slurm, or it does not answer."""
+    there = sorted((one for one in partitions() if one.up), key=lambda one: not one.default)
+    known = settings()
+    limit = known.get("MaxArraySize", "")
+    return Site(
+        partitions=tuple(
+            Partition(name=one.name, gpus=one.gpus, cpus=max(1, one.cpus), memory_mb=one.memory_mb, max_time_minutes=one.max_time_minutes)
+            for one in there
+        ),
+        accounts=accounts() or (),
+        gpu_types=tuple(dict.fromkeys(kind for one in there for kind in one.gpu_types)),
+        array_size=int(limit) - 1 if limit.isdigit() and int(limit) > 1 else None,
+        accounting=known.get("AccountingStorageType", "") not in ("accounting_storage/none", "(null)", ""),
+    )
 
 
 def accounts() -> tuple[str, ...] | None:
