@@ -58,7 +58,7 @@ def test_the_seam_is_standard_library(name: str) -> None:
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("ray", {"orchestrator/backends/ray.py", "orchestrator/backends/ray_search.py"}),
+        ("ray", {"orchestrator/backends/ray.py", "orchestrator/backends/ray_own.py", "orchestrator/backends/ray_search.py"}),
         ("mlflow", {"orchestrator/tracking.py"}),
     ],
 )

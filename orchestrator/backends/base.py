@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from jobs.company import processes_of
 from jobs.paths import RunPaths
 from jobs.spec import SHORT_ID, JobSpec, Json, Resources, State
 from orchestrator.errors import BackendError
@@ -26,7 +27,7 @@ from orchestrator.sightings import Sighting
 #: Runs one job; every backend reaches it by this name, so that other processes can import it.
 RUNNER = "jobs.main:run"
 #: Modules of this package that are no backend.
-_PARTS = frozenset({"base", "ray_search"})
+_PARTS = frozenset({"base", "ray_own", "ray_search"})
 #: How often a job may die without a word in one submission before it is left alone.
 DEATHS_ALLOWED = 3
 
@@ -222,6 +223,11 @@ def refuse_oversized(jobs: Sequence[Queued], *, cpus: int, gpus: int, cluster: s
                     f"{job.spec.sweep}: phase '{job.spec.phase}' asks for {what}: {asked}, and cluster '{cluster}' has {there}; "
                     f"lower `resources: {{{what}: ...}}` of the phase, or set `{what}: {asked}` in the cluster config"
                 )
+        if processes_of(job.resources) > 1:
+            raise BackendError(
+                f"{job.spec.sweep}: phase '{job.spec.phase}' wants {processes_of(job.resources)} processes a job, and cluster '{cluster}' "
+                "starts one; write `resources: {gpus: 1, nodes: 1}` in the phase (it is the same experiment), or choose a Slurm cluster"
+            )
 
 
 def listing(sweep: str, jobs: Sequence[Queued], where: str) -> str:

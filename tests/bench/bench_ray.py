@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.backends.base import Notice
-from orchestrator.backends.ray import _local_ray
+from orchestrator.backends.ray_own import local_ray
 from tests.bench.rows import Row
 from tests.orchestrator import client
 
@@ -37,7 +37,7 @@ def ours(chains: int, root: Path) -> tuple[float, float]:
 
 def plain(trials: int, root: Path) -> float:
     """Return the seconds from the start of the first trial to the end of the last, for a function trainable."""
-    with _local_ray(client.cluster(root, "ray"), root / "plain.log") as folder:
+    with local_ray(client.cluster(root, "ray"), root / "plain.log") as folder:
         from ray import tune
 
         times: list[float] = []

@@ -11,7 +11,8 @@ from jobs.paths import RunPaths
 from jobs.signals import EXIT_STOPPED
 from orchestrator import intents, ledger
 from orchestrator.backends.base import Halt, Notice, Queued, Session, Submission
-from orchestrator.backends.ray import Joined, RayTune
+from orchestrator.backends.ray import RayTune
+from orchestrator.backends.ray_own import Joined
 from orchestrator.intents import Intent
 from orchestrator.model import ClusterConfig
 from orchestrator.plans import read_plan

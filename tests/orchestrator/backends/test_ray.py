@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.events import process_identity
 from jobs.paths import RunPaths
 from jobs.spec import Resources, Stage, State
 from orchestrator.backends import ray as backend
+from orchestrator.backends import ray_own
 from orchestrator.backends.base import Notice
 from orchestrator.errors import BackendError
 from orchestrator.execution.board import shape_of
@@ -134,7 +136,7 @@ def test_a_ray_that_cannot_start_is_one_sentence_and_nothing_is_lost(tmp_path: P
         def shutdown(self) -> None:
             pass
 
-    monkeypatch.setattr(backend, "_import_ray", Broken)
+    monkeypatch.setattr(ray_own, "_import_ray", Broken)
     over = client.chains("c", 0.0, 1)
     with pytest.raises(BackendError, match=r"Ray stopped \(no room for a socket\); its log is .*submit again") as raised:
         client.run_here(over, tmp_path, "ray")
@@ -143,16 +145,16 @@ def test_a_ray_that_cannot_start_is_one_sentence_and_nothing_is_lost(tmp_path: P
 
 
 def test_what_a_killed_driver_left_on_disk_is_swept_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_short_folder", lambda: str(tmp_path))
+    monkeypatch.setattr(ray_own, "_short_folder", lambda: str(tmp_path))
     names = ("dead", "alive", "fresh", "old")
     folders = {name: tmp_path / f"orch-ray-{name}" for name in names}
     for folder in folders.values():
         folder.mkdir()
-    mine = backend.process_identity()
+    mine = process_identity()
     (folders["alive"] / "owner.json").write_text(json.dumps(mine))
     (folders["dead"] / "owner.json").write_text(json.dumps({**mine, "started": 1}))
     os.utime(folders["old"], (1, 1))
-    backend._sweep_up()
+    ray_own.sweep_up()
     assert {name for name, folder in folders.items() if folder.exists()} == {"alive", "fresh"}
 
 
