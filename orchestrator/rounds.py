@@ -121,6 +121,7 @@ def plan_states(plan: Plan, run: RunPaths, backend: Backend, request: Request) -
 
 
 def fold(plan: Plan, run: RunPaths, polled: Mapping[str, Sighting] | None, request: Request) -> dict[str, JobStatus]:
+    """Return where every job of a plan, and every job to cancel, stands by the files and a scheduler's answer."""
     ids = dict.fromkeys([*(job.job_id for job in plan.jobs), *sorted(request.cancel)])
     return ledger.states(run, ids, polled=polled)
 

@@ -58,7 +58,7 @@ def test_the_seam_is_standard_library(name: str) -> None:
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("ray", {"orchestrator/backends/ray.py", "orchestrator/backends/ray_own.py", "orchestrator/backends/ray_search.py"}),
+        ("ray", {"orchestrator/backends/ray.py", "orchestrator/backends/ray_search.py"}),
         ("mlflow", {"orchestrator/tracking.py"}),
     ],
 )
@@ -66,6 +66,12 @@ def test_a_heavy_library_is_imported_in_one_place(library: str, homes: set[str])
     pattern = re.compile(rf"^\s*(import|from)\s+{library}(\.|\s)", re.MULTILINE)
     found = {relative(path) for path in SOURCES if pattern.search(path.read_text(encoding="utf-8"))}
     assert found == homes
+
+
+def test_submitit_is_imported_by_the_slurm_backend_alone() -> None:
+    pattern = re.compile(r"^\s*(import|from)\s+submitit(\.|\s)", re.MULTILINE)
+    found = {path.parent.relative_to(ROOT).as_posix() for path in SOURCES if pattern.search(path.read_text(encoding="utf-8"))}
+    assert found == {"orchestrator/backends/slurm"}
 
 
 def test_no_file_says_nothing_by_its_name() -> None:

@@ -25,7 +25,7 @@ from orchestrator.sightings import Sighting
 
 
 def make(cluster: ClusterConfig) -> RayOnSlurm:
-    """Make the backend for a cluster config. Raises BackendError when the config names no partition to take nodes of."""
+    """Make the backend for a cluster config."""
     return RayOnSlurm(cluster)
 
 
@@ -38,11 +38,10 @@ class RayOnSlurm:
     def __init__(self, cluster: ClusterConfig) -> None:
         self._cluster = cluster
         self._run = RunPaths(cluster.run_root)
-        self._partition = _partition_of(cluster)
 
     def render(self, sweep: str, jobs: Sequence[Queued]) -> Submission:
-        """Ask for the nodes, and say what runs in them. Raises BackendError for a job that no single node can hold."""
-        ask, node = self._cluster.allocation, self._partition
+        """Ask for the nodes, and say what runs in them. Raises BackendError without a partition, or for a job that no node can hold."""
+        ask, node = self._cluster.allocation, _partition_of(self._cluster)
         refuse_unwritable(self._cluster)
         base.refuse_oversized(jobs, cpus=node.cpus, gpus=node.gpus, cluster=self._cluster.name)
         if not jobs:
