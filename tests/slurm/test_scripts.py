@@ -89,6 +89,15 @@ def test_values_of_a_sweep_reach_no_shell(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("ran")) and not (client.ROOT / "ran").exists()
 
 
+def test_sbatch_reads_quotes_as_a_shell_does(tmp_path: Path, slurm: Cluster) -> None:
+    cluster = client.config(tmp_path, extra={"hold": "true", "mail-type": "FAIL", "mail-user": HOSTILE})
+    client.hand_over(plan(job("a")), cluster, wait=False)
+    ((intent, _),) = submitted(RunPaths(cluster.run_root))
+    assert intent.native is not None
+    shown = slurm.run("scontrol", "show", "job", intent.native["id"]).stdout
+    assert f"MailUser={HOSTILE} MailType" in shown, shown
+
+
 def trainer(folder: Path, says: str) -> None:
     """Write a trainer that tells, in the words of its failure, which code ran and from where."""
     folder.mkdir(exist_ok=True)
