@@ -8,7 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from jobs.company import leave_word
 from jobs.paths import RunPaths
+from jobs.spec import SHORT_ID
 from orchestrator import intents
 from orchestrator.intents import Intent
 
@@ -58,6 +60,15 @@ class Allocation:
         """Return the command that runs one attempt of a job in this process of the allocation."""
         words = [sys.executable, "-m", "jobs", "run", str(self.run.job(job).job), "--attempt", str(attempt)]
         if self.world > 1:
-            meeting = f"{self.native}-{self.restart}-{job[:12]}"
-            words += ["--rank", str(self.rank), "--world", str(self.world), "--local-rank", str(self.local_rank), "--meeting", meeting]
+            words += ["--rank", str(self.rank), "--world", str(self.world), "--local-rank", str(self.local_rank)]
+            words += ["--meeting", self._meeting(job)]
         return words
+
+    def dismiss(self, job: str, code: int) -> None:
+        """Let the other processes of the allocation know that the first one does not start a job: they may be waiting for it."""
+        if self.world > 1 and self.is_first:
+            leave_word(self.run.job(job).meeting(self._meeting(job)), code)
+
+    def _meeting(self, job: str) -> str:
+        """Return the name under which the processes of this very start meet for a job."""
+        return f"{self.native}-{self.restart}-{job[:SHORT_ID]}"

@@ -158,18 +158,23 @@ class Lane:
         if found is not None and found.goes_on:
             self._next(job)
         elif found is not None:
-            self._close(found.code)
+            self._leave(job, found.code)
         elif not may_start:
-            self._close(EXIT_STOPPED)
+            self._leave(job, EXIT_STOPPED)
         elif job in intents.cancel_requests(allocation.run, allocation.intent.sid):
             if allocation.is_first:
                 write_tombstone(allocation.run, job, "cancelled before it started")
-            self._close(EXIT_REFUSED)
+            self._leave(job, EXIT_REFUSED)
         elif reason := brakes.reason_not_to_start(allocation.run, allocation.intent):
             sys.stderr.write(f"{job[:SHORT_ID]}: not started: {reason}\n")
-            self._close(EXIT_REFUSED)
+            self._leave(job, EXIT_REFUSED)
         else:
             self._start(job)
+
+    def _leave(self, job: str, code: int) -> None:
+        """Close the lane before a job, and keep nobody waiting for it."""
+        self._allocation.dismiss(job, code)
+        self._close(code)
 
     def _start(self, job: str) -> None:
         allocation, paths = self._allocation, self._allocation.run.job(job)
