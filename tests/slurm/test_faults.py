@@ -4,69 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from jobs.events import read_events
-from jobs.paths import RunPaths
-from jobs.spec import EventKind, FailureKind, JobSpec, Resources, State
+from jobs.spec import FailureKind, Resources, State
 from orchestrator.decide import Request, Why
-from orchestrator.model import ClusterConfig, Plan
-from tests.orchestrator.client import run_here
-from tests.orchestrator.standin import bodies, chain, job, plan, search
+from tests.orchestrator.standin import chain, job, plan, search
 from tests.slurm import client
 from tests.slurm.cluster import Cluster
+from tests.slurm.endings import assert_as_if_nothing_had_happened, body, ends, finish, submissions
 
 
 @pytest.fixture(autouse=True)
 def _on_the_cluster(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in slurm.env.items():
         monkeypatch.setenv(name, value)
-
-
-# --- what a test looks at ----------------------------------------------------------------------------------------------------------------
-
-
-def body(cluster: ClusterConfig, spec: JobSpec, number: int = 1) -> Callable[[], int]:
-    """Return a question: the pid of the body of a job's start `number`, 0 while there is none."""
-    folder = RunPaths(cluster.run_root).job(spec.job_id).folder
-    return lambda: found[number - 1][1] if len(found := bodies(folder)) >= number else 0
-
-
-def ends(cluster: ClusterConfig, spec: JobSpec) -> list[str]:
-    """Return how each attempt of a job ended: the event, or the failure; `open` for one that left no word."""
-    found: list[str] = []
-    for attempt in RunPaths(cluster.run_root).job(spec.job_id).attempts():
-        events = read_events(attempt.events)
-        last = events[-1] if events else {}
-        said = last.get("failure") or last.get("kind")
-        found.append("open" if said in (None, EventKind.STARTED, EventKind.CHECKPOINTED) else str(said))
-    return found
-
-
-def submissions(cluster: ClusterConfig) -> int:
-    """Return how many submissions there were."""
-    return len(list((cluster.run_root / "submissions").glob("**/*.json")))
-
-
-def finish(slurm: Cluster, cluster: ClusterConfig, over: Plan) -> None:
-    """Wait for every result, letting what Slurm has requeued start at once, and see that no call is needed any more."""
-    run = RunPaths(cluster.run_root)
-    slurm.wait_until(lambda: all(run.job(one.job_id).result.exists() for one in over.jobs), release=True, what="for all results")
-    slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty")
-    after = client.hand_over(over, cluster, wait=False)
-    assert (after.submitted, after.counts) == (0, {State.SUCCEEDED: len(over.jobs)})
-
-
-def assert_as_if_nothing_had_happened(tmp_path: Path, cluster: ClusterConfig, over: Plan) -> None:
-    """See that every job's result is the bytes of an undisturbed run."""
-    alone = tmp_path / "alone"
-    run_here(over, alone)
-    for one in over.jobs:
-        theirs, ours = RunPaths(alone).job(one.job_id), RunPaths(cluster.run_root).job(one.job_id)
-        assert ours.result.read_bytes() == theirs.result.read_bytes()
 
 
 # --- Slurm acts --------------------------------------------------------------------------------------------------------------------------
@@ -96,7 +49,7 @@ def test_slurm_starts_again_what_it_took_away_and_the_job_goes_on(tmp_path: Path
 
 def test_a_node_that_slurm_lost_is_ended_by_the_claim_of_the_next_start(tmp_path: Path, slurm: Cluster) -> None:
     cluster = client.config(tmp_path)
-    pair = Resources(cpus=1, pack=2)
+    pair = Resources(cpus=1, memory_mb=1000, pack=2)
     saving = job("saving", config={"seconds": 6, "slow": [1], "save_every": 20}, resources=pair)
     silent = job("silent", config={"seconds": 6, "slow": [1]}, resources=pair)
     over = plan(saving, silent)

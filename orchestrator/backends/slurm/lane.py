@@ -6,6 +6,7 @@ nothing that failed or was cancelled a second time, and can be asked inside a si
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from orchestrator.ledger import failure_kind, write_loss, write_tombstone
 
 #: How often a job may die without a word in one allocation before the allocation gives up on it.
 DEATHS_ALLOWED = 3
+_LIBRARY = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _NOTHING_SAVED = "the time limit was reached before anything new was saved"
 
 
@@ -64,6 +67,11 @@ def last_saved(paths: JobPaths) -> tuple[int, int]:
             if event.get("kind") == EventKind.CHECKPOINTED:
                 return int(event["step"]), int(event["epoch"])
     return -1, -1
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end this process with its parent: Slurm may lose sight of what a supervisor that was killed leaves behind."""
+    _LIBRARY.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 class Lane:
@@ -120,7 +128,13 @@ class Lane:
             self.ask()
         elif is_superseded(self._paths):
             sys.stderr.write(f"{self._job[:SHORT_ID]}: attempt {self._attempt} was taken over elsewhere; ended here\n")
-            self._kill()
+            self.kill()
+
+    def kill(self) -> None:
+        """End the child at once: what it has not saved by now is lost."""
+        if self._child is not None and self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
 
     def code_if_over(self) -> int | None:
         """Return the lane's exit code when nothing of it would run after a requeue; None when something would."""
@@ -138,17 +152,11 @@ class Lane:
             return
         paths = self._allocation.run.job(self._job)
         if verdict(paths, self._attempt) is None and last_saved(paths) <= self._saved and not is_superseded(self._paths):
-            self._kill()
             write_loss(self._paths, _NOTHING_SAVED, FailureKind.TIMEOUT)
 
     @property
     def _paths(self) -> AttemptPaths:
         return self._allocation.run.job(self._job).attempt(self._attempt)
-
-    def _kill(self) -> None:
-        if self._child is not None and self._child.poll() is None:
-            self._child.kill()
-            self._child.wait()
 
     # --- starting ------------------------------------------------------------------------------------------------------------------------
 
@@ -181,7 +189,7 @@ class Lane:
         self._job, self._attempt = job, self._number(job)
         self._saved, self._kills = last_saved(paths), kills_for_memory()
         paths.folder.mkdir(parents=True, exist_ok=True)
-        self._child = subprocess.Popen(allocation.command(job, self._attempt), stdin=subprocess.DEVNULL)
+        self._child = subprocess.Popen(allocation.command(job, self._attempt), stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
 
     def _number(self, job: str) -> int:
         """Return the number of the attempt: the one that was recorded for a first start, the next free one for each later one."""

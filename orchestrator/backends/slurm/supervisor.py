@@ -96,6 +96,9 @@ class Supervisor:
         allocation = self._allocation
         if allocation is not None:
             self._wait_until_saved(max(allocation.lead - MARGIN, MARGIN))
+            for lane in self._lanes:
+                # It would be ended with this process, or a little later, when the next start may already be running.
+                lane.kill()
             if allocation.is_at_its_limit():
                 for lane in self._lanes:
                     lane.end_without_progress()
