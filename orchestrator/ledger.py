@@ -242,7 +242,7 @@ def _seen(job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None)
     if polled is None or cover is None or not cover.native:
         return None
     seen = polled.get(job)
-    return seen if seen is not None and seen.native.partition("_")[0] in ("", cover.native) else None
+    return seen if seen is not None and seen.is_of(cover.native) else None
 
 
 def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None) -> JobStatus:

@@ -206,8 +206,9 @@ def _tidy_detached(run: RunPaths, intent: intents.Intent, polled: Mapping[str, S
     """Put an intent away when the scheduler has ended all of it; what it ended without a word is ended in the files first."""
     if intent.native is None or polled is None:
         return
+    native = str(intent.native["id"])
     seen = [polled.get(job) for job in intent.jobs]
-    if any(one is None or one.is_live or one.state is State.UNKNOWN for one in seen):
+    if any(one is None or not one.is_of(native) or one.is_live or one.state is State.UNKNOWN for one in seen):
         return
     for job, status in ledger.states(run, intent.jobs, polled=polled).items():
         if status.submission is None and status.owner and status.failure is not None:

@@ -32,3 +32,7 @@ class Sighting:
     def is_live(self) -> bool:
         """Tell whether the scheduler still answers for it."""
         return self.state in (State.SUBMITTED, State.RUNNING)
+
+    def is_of(self, native: str) -> bool:
+        """Tell whether it is an element of that submission: an answer may be older than the submission that has the job by now."""
+        return self.native.partition("_")[0] in ("", native)

@@ -87,7 +87,7 @@ def test_an_answer_without_a_number_is_looked_up_too(nursery: Nursery, folder: P
 def test_what_never_got_through_is_submitted_again_by_the_next_client(nursery: Nursery, folder: Path, slurm: Cluster, call: int) -> None:
     env = network(folder, slurm, f'echo "{TIMED_OUT}" >&2; exit 1', call=call)
     assert follow(nursery, folder, env=env, name="first") == crash_client.RAISED
-    assert "`sbatch` failed" in said(folder, "first")
+    assert "it may have been submitted all the same: submit again" in said(folder, "first")
     open_ = intents.open_intents(RunPaths(crash_client.config(folder).run_root))
     assert [held.intent.native is None for held in open_] == [False] * (call - 1) + [True], "what comes after it was put away at once"
     assert follow(nursery, folder, env=env) == 0, said(folder, "last")

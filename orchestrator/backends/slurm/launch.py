@@ -58,9 +58,13 @@ def send(run: RunPaths, intent: Intent, part: Part, natives: Sequence[str], clus
         native = _after_silence(intent, cluster) if in_doubt else None
         if native is not None:
             return adopt(run, intent, native)
+        refusal = commands.refusal(["sbatch"], said)
         if not commands.is_busy(said):
             intents.give_up(run, [intent.sid])
-        raise commands.refusal(["sbatch"], said) from None
+            raise refusal from None
+        raise BackendError(
+            f"{refusal}; it may have been submitted all the same: submit again, which finds out first", transient=True
+        ) from None
     return _note(run, intent, str(jobs[0].job_id).split("_")[0])
 
 
