@@ -62,7 +62,7 @@ def stage(node: Node) -> dict[str, Json]:
             _save(node, step)
             raise Stopped
         time.sleep(PACE * (10 * STEP if attempt in config.get("slow", ()) else STEP))
-        aside = progress.with_name(".progress")
+        aside = progress.with_name(f".progress.{os.getpid()}")
         aside.write_text(str(step + 1))
         aside.replace(progress)
         if step + 1 in ends:
