@@ -49,10 +49,10 @@ def group(units: Sequence[Unit]) -> list[Group]:
         for unit in levels[level]:
             if unit.number not in claims.group_of:
                 rows[kinds[unit.number]].append(unit)
-        here = [*claims.made[level], *(one for row in rows.values() for one in _cut(row))]
-        for one in here:
-            claims.follow(one)
-        found += here
+        for one in claims.made[level]:
+            found.append(claims.follow(one))
+        for row in rows.values():
+            found += [claims.follow(one) for one in _cut(claims.in_order(row))]
     # A canary goes before those that wait for it.
     return sorted(found, key=lambda one: (one.level, not one.has_canary))
 
@@ -106,7 +106,6 @@ def _rounds(parents: Sequence[tuple[int, ...]]) -> list[int]:
 
 def _cut(row: list[Unit]) -> list[Group]:
     """Make a row one group; or one each, where a few units would cut their many parents into more arrays than that."""
-    row = sorted(row, key=lambda unit: [parent.number for parent in unit.parents])
     if len(row) <= GROUPS_AT_MOST and len(row) < _own_places(row):
         return [Group(units=[unit]) for unit in row]
     return [Group(units=row)]
@@ -125,15 +124,22 @@ class _Claims:
         self._kinds = kinds
         #: The group of a unit that is in one, by the unit's number.
         self.group_of: dict[int, Group] = {}
+        #: Where in that group it is.
+        self._place_of: dict[int, int] = {}
         #: The groups made, by level.
         self.made: defaultdict[int, list[Group]] = defaultdict(list)
 
-    def follow(self, one: Group) -> None:
-        """Let a group follow others of its order, where it can."""
+    def in_order(self, row: Sequence[Unit]) -> list[Unit]:
+        """Return a row in the order that its parents are in already, or else are submitted in."""
+        return sorted(row, key=lambda unit: [self._place_of.get(parent.number, parent.number) for parent in unit.parents])
+
+    def follow(self, one: Group) -> Group:
+        """Let a group follow others of its order, where it can, and return it."""
         places = len(one.units[0].parents)
         may = len(one.units) > 1 and one.units[0].asked.pack == 1 and _own_places(one.units) <= GROUPS_AT_MOST
         for place in range(places):
             one.follows.append(self._of_order([unit.parents[place] for unit in one.units]) if may else None)
+        return one
 
     def _of_order(self, column: list[Unit]) -> Group | None:
         """Return the group of these units in this very order; None when they are, or must be, in another."""
@@ -146,5 +152,6 @@ class _Claims:
             return None
         made = Group(units=column)
         self.group_of.update((unit.number, made) for unit in column)
+        self._place_of.update((unit.number, place) for place, unit in enumerate(column))
         self.made[made.level].append(made)
         return made
