@@ -12,7 +12,7 @@ from orchestrator.backends.base import Capabilities, Notice, Part, Queued, Sessi
 from orchestrator.backends.slurm import brakes, commands, launch, snapshot
 from orchestrator.backends.slurm.layout import Unit, lay_out
 from orchestrator.backends.slurm.poll import poll
-from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible
+from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible, signal_lead
 from orchestrator.backends.slurm.scripts import script
 from orchestrator.errors import BackendError
 from orchestrator.intents import Held, Intent
@@ -62,7 +62,7 @@ class Slurm:
     def _terms(self, asked: Resources, code: str) -> dict[str, Json]:
         site = self._cluster.slurm
         return {
-            "signal_lead": site.signal_lead,
+            "signal_lead": signal_lead(asked, self._cluster),
             "stop_after": site.stop_after,
             "gpu_hours": self._cluster.limits.gpu_hours,
             "gpus": asked.gpus * asked.nodes,

@@ -12,6 +12,9 @@ from orchestrator.backends.base import Queued
 from orchestrator.errors import BackendError
 from orchestrator.model import ClusterConfig, Partition
 
+#: Seconds from which on a job hears a signal: Slurm looks every 30 whether one is due, and sends it early. Python has to be up by then.
+_STARTING = 60
+_SHORTEST_LEAD = 10
 #: What people see in `squeue` beside the name.
 _COMMENT_LENGTH = 120
 #: As many elements at once as there are; submitit's own default would hold all but 256 of them back.
@@ -99,6 +102,11 @@ def packed(asked: Resources, lanes: int) -> Resources:
     )
 
 
+def signal_lead(asked: Resources, cluster: ClusterConfig) -> int:
+    """Return how many seconds before its limit a job is asked to save: what the config says, but never while it is still starting."""
+    return max(_SHORTEST_LEAD, min(cluster.slurm.signal_lead, 60 * asked.time_minutes - _STARTING))
+
+
 def options_of(asked: Resources, about: str, cluster: ClusterConfig, *, parallel: int | None = None) -> dict[str, Json]:
     """Return the parameters of submitit's Slurm executor for one array. Raises BackendError when no partition fits."""
     asked = within_limits(asked, cluster)
@@ -110,7 +118,7 @@ def options_of(asked: Resources, about: str, cluster: ClusterConfig, *, parallel
         "ntasks_per_node": processes,
         "cpus_per_task": max(1, asked.cpus // processes),
         "mem": f"{asked.memory_mb}MB",
-        "signal_delay_s": site.signal_lead,
+        "signal_delay_s": signal_lead(asked, cluster),
         "comment": "".join(letter if _fits_a_line(letter) else " " for letter in about)[:_COMMENT_LENGTH],
         "stderr_to_stdout": True,
         "partition": partition.name if partition else None,

@@ -23,7 +23,7 @@ from orchestrator.backends.slurm.usage import Budget, Meter
 TICK = 0.1
 #: Seconds between two looks at what others want of these jobs.
 LOOK_EVERY = 5.0
-#: Seconds that are left for Slurm itself when children were asked to save before a time limit.
+#: Seconds that are left for Slurm itself when children were asked to save before a time limit; of a short lead, a third.
 MARGIN = 15.0
 ASK_AGAIN = 2.0
 
@@ -95,7 +95,7 @@ class Supervisor:
         del args, kwargs
         allocation = self._allocation
         if allocation is not None:
-            self._wait_until_saved(max(allocation.lead - MARGIN, MARGIN))
+            self._wait_until_saved(allocation.lead - min(MARGIN, allocation.lead / 3))
             for lane in self._lanes:
                 # It would be ended with this process, or a little later, when the next start may already be running.
                 lane.kill()
