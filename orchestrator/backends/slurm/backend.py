@@ -9,7 +9,7 @@ from jobs.paths import RunPaths
 from jobs.spec import Json, Resources
 from orchestrator import intents
 from orchestrator.backends.base import Capabilities, Notice, Part, Queued, Session, Submission
-from orchestrator.backends.slurm import brakes, commands, launch, snapshot
+from orchestrator.backends.slurm import brakes, commands, keeper, launch, snapshot
 from orchestrator.backends.slurm.layout import Unit, lay_out
 from orchestrator.backends.slurm.poll import poll
 from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible, signal_lead
@@ -93,6 +93,11 @@ class Slurm:
             finally:
                 if waiting:
                     intents.give_up(session.run, [intent.sid for intent in waiting])
+        if self._cluster.slurm.keeper and not session.halt.wanted:
+            code = snapshot.take(session.run, self._cluster, name=str(submission.parts[0].terms["code"]))
+            number = keeper.ensure(session.run, submission.sweep, self._cluster, code)
+            if number:
+                session.notify(Notice(kind="note", message=f"{number}: a keeper, which goes on with what Slurm does not do again"))
         return frozenset()
 
     def _send(self, submission: Submission, session: Session, waiting: list[Intent]) -> None:

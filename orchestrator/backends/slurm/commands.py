@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from orchestrator.errors import BackendError
 
 #: Seconds that a command may take; Slurm's own time-outs are shorter.
 PATIENCE = 120.0
+#: Variables by which a job would hand its own CPUs, memory and names on to what is submitted from inside it.
+_OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")
 #: What a controller says that is busy and not wrong. The command may have done its work all the same.
 _BUSY = (
     "Socket timed out",
@@ -64,3 +68,16 @@ def refusal(command: Sequence[str], said: str) -> BackendError:
 def is_busy(said: str) -> bool:
     """Tell whether a command failed because the controller was too busy to answer, so that it may have done its work."""
     return any(words in said for words in _BUSY)
+
+
+@contextmanager
+def without_job() -> Iterator[None]:
+    """Hide from sbatch that it is called from inside a job: it would hand that job's CPUs and memory on."""
+    inside = "SLURM_JOB_ID" in os.environ
+    hidden = {name: value for name, value in os.environ.items() if inside and name.startswith(_OF_A_JOB) and name != "SLURM_CONF"}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

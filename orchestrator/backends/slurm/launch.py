@@ -51,7 +51,8 @@ def send(run: RunPaths, intent: Intent, part: Part, natives: Sequence[str], clus
         raise
     try:
         made = executor(run, intent.sid, cluster, part, natives, code)
-        jobs = made.submit_array([_supervisor(run, intent)] * len(part.elements))
+        with commands.without_job():
+            jobs = made.submit_array([_supervisor(run, intent)] * len(part.elements))
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         said = str(error)
         in_doubt = commands.is_busy(said) or not isinstance(error, FailedJobError)
