@@ -35,8 +35,11 @@ def chains(name: str, seconds: float, count: int) -> Plan:
 
 
 def searched(seconds: float) -> Plan:
-    """Return a plan of one search: a good job, a better one that takes thrice as long, and bad ones that take ten times as long as that."""
-    curves = [[0.8] * 12, [0.9] * 24, *([0.1 * n] * 600 for n in (1, 2, 3))]
+    """Return a plan of one search: two good jobs, one three times as long as the other, and bad ones ten times as long as that.
+
+    The good ones are alike until the last epoch, where the longer one wins, so that neither is ever behind.
+    """
+    curves = [[0.9] * 12, [*[0.9] * 23, 0.95], *([0.1 * n] * 60 for n in (1, 2, 3))]
     return standin.plan(*standin.search("search", curves, seconds=(seconds / 3, seconds, *[10 * seconds] * 3)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,23 +15,38 @@ from jobs.main import claim
 from jobs.paths import RunPaths
 from jobs.spec import EventKind, JobSpec, Json, Stage, State
 from jobs.stopping import ending
-from orchestrator.backends import base
+from orchestrator.backends import base, ray_own
 from orchestrator.backends.base import Notice
 from orchestrator.backends.ray_search import Referee
 from orchestrator.execution.curve import Reading
 from orchestrator.searches import contests_of
 from tests.orchestrator import client
-from tests.orchestrator.client import start, wait_until
+from tests.orchestrator.client import press_ctrl_c, start, wait_until
 from tests.orchestrator.standin import ASHA, SCORE, bodies, chain, plan, search
 
 PATIENCE = 150.0
 MEDIAN = {**ASHA, "scheduler": "median"}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _ray_is_imported_as_the_backend_does() -> None:
+    """Ray reads its secret when it is first imported, and a Ray of ours that starts later in this process needs ours."""
+    with ray_own._environment(1, ray_own._token()):
+        importlib.import_module("ray")
+
+
 def last_event(run: RunPaths, spec: JobSpec) -> dict[str, Json]:
     attempts = run.job(spec.job_id).attempts()
     events = read_events(attempts[-1].events) if attempts else []
     return events[-1] if events else {}
+
+
+def is_done(run: RunPaths, spec: JobSpec) -> bool:
+    return run.job(spec.job_id).result.exists()
+
+
+def is_lost(run: RunPaths, spec: JobSpec) -> bool:
+    return last_event(run, spec).get("search") == ASHA
 
 
 def played(run: RunPaths, spec: JobSpec, curve: list[float], kind: EventKind, **fields: Json) -> None:
@@ -155,10 +171,11 @@ def test_a_metric_that_nobody_logs_is_said_once(tmp_path: Path) -> None:
 
 def test_losers_stop_and_the_pick_chooses_among_the_others(tmp_path: Path) -> None:
     """Two searches and a chain in one experiment; each search stops its own losers, and the same command again runs nothing."""
-    low = [[0.1 * n] * 600 for n in (1, 2, 3)]
-    first = search("a", [[0.8] * 8, [0.9] * 8, *low], seconds=(0.8, 0.8, 60, 60, 60))
+    # The good ones are alike at every rung, so that neither loses, and quick; the bad ones are slow.
+    low = [[0.1 * n] * 60 for n in (1, 2, 3)]
+    first = search("a", [[0.9] * 8, [*[0.9] * 7, 0.95], *low], seconds=(0.8, 0.8, 60, 60, 60))
     # All below the first search's losers: nobody is stopped for what another search reaches.
-    second = search("b", [[0.05] * 8, [0.01] * 600], seconds=(0.8, 60))
+    second = search("b", [[0.05] * 8, [0.01] * 60], seconds=(0.8, 60))
     over = plan(*first, *second, *chain("c", seconds=0.2))
     notices: list[Notice] = []
     summary = client.run_here(over, tmp_path, "ray", notify=notices.append)
@@ -185,27 +202,37 @@ def test_losers_stop_and_the_pick_chooses_among_the_others(tmp_path: Path) -> No
     assert client.run_here(over, tmp_path, "inline").submitted == 0
 
 
-def test_a_search_whose_driver_was_killed_is_finished_by_the_same_command(tmp_path: Path) -> None:
+def test_a_search_that_a_person_stops_and_then_a_kill_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    """Ctrl-C leaves jobs to be gone on with, a search does not; and the third command knows what the first two had seen."""
     seconds = 9.0
     over = client.searched(seconds)
     run = RunPaths(tmp_path)
     trains = [spec for spec in over.jobs if spec.stage is Stage.TRAIN]
 
-    def is_stopped(spec: JobSpec) -> bool:
-        return last_event(run, spec).get("kind") == "STOPPED"
+    def is_under_way(spec: JobSpec) -> bool:
+        progress = run.job(spec.job_id).folder / "progress"
+        return progress.exists() and int(progress.read_text()) > 5
 
     first = start(tmp_path, "ray", name="search", seconds=seconds)
-    wait_until(lambda: any(map(is_stopped, trains)), "a loser to be stopped", PATIENCE)
-    first.kill()
-    first.communicate()
-    before = {spec.job_id: len(bodies(run.job(spec.job_id).folder)) for spec in trains if is_stopped(spec) or _is_done(run, spec)}
-    assert before
+    wait_until(lambda: is_under_way(trains[1]), "the better job to be under way", PATIENCE)
+    press_ctrl_c(first)
+    out, errors = first.communicate(timeout=PATIENCE)
+    assert (first.returncode, errors, json.loads(out.splitlines()[-1])["halted"]) == (1, "", True)
+    assert last_event(run, trains[1])["resumable"] is True, "a person's word is not that of a search"
+    assert not run.job(trains[1].job_id).result.exists()
 
     second = start(tmp_path, "ray", name="search", seconds=seconds)
-    out, errors = second.communicate(timeout=PATIENCE)
-    assert (second.returncode, errors) == (0, "")
+    wait_until(lambda: any(is_lost(run, spec) for spec in trains), "a loser to be stopped", PATIENCE)
+    second.kill()
+    second.communicate()
+    before = {spec.job_id: len(bodies(run.job(spec.job_id).folder)) for spec in trains if is_lost(run, spec) or is_done(run, spec)}
+    assert before
+
+    third = start(tmp_path, "ray", name="search", seconds=seconds)
+    out, errors = third.communicate(timeout=PATIENCE)
+    assert (third.returncode, errors) == (0, "")
     assert json.loads(out.splitlines()[-1])["counts"] == {"SUCCEEDED": 4, "STOPPED": 3}
-    assert [is_stopped(spec) for spec in trains] == [False, False, True, True, True]
+    assert [is_lost(run, spec) for spec in trains] == [False, False, True, True, True]
     for spec in trains:
         ran = bodies(run.job(spec.job_id).folder)
         assert len(ran) == before.get(spec.job_id, len(ran)), "what had ended is not run again"
@@ -213,10 +240,6 @@ def test_a_search_whose_driver_was_killed_is_finished_by_the_same_command(tmp_pa
     picked = json.loads(run.job(over.jobs[5].job_id).result.read_text())
     assert picked["choice"]["candidate"] == 1
     assert client.run_here(over, tmp_path, "ray").submitted == 0
-
-
-def _is_done(run: RunPaths, spec: JobSpec) -> bool:
-    return run.job(spec.job_id).result.exists()
 
 
 def test_a_backend_that_cannot_stop_runs_every_sample_in_full(tmp_path: Path) -> None:
