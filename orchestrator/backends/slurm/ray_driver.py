@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jobs.paths import RunPaths
 from jobs.signals import EXIT_STOPPED
+from jobs.spec import State
 from orchestrator import intents, ledger
 from orchestrator.backends.base import Halt, Notice, Queued, Session, Submission
 from orchestrator.backends.ray import RayTune
@@ -42,7 +43,12 @@ def _left(run: RunPaths, intent: Intent) -> tuple[Queued, ...]:
     """Return the jobs of a submission that have no result yet, each with the attempt that is next."""
     specs = read_plan(run.sweep(intent.sweep).plan).by_id()
     known = ledger.states(run, intent.jobs, ignoring=intent.sid)
-    left = [job for job in intent.jobs if job in specs and not known[job].state.is_final]
+    # What ended before this submission was recorded is why it was submitted; what ended since is settled.
+    left = [
+        job
+        for job, first in intent.jobs.items()
+        if job in specs and known[job].state is not State.SUCCEEDED and not (known[job].state.is_final and known[job].attempt >= first)
+    ]
     return tuple(
         Queued(
             spec=replace(specs[job], resources=specs[job].resources),
