@@ -232,9 +232,11 @@ def cancel_live(run: RunPaths, cluster: ClusterConfig, live: Sequence[JobStatus]
     """Cancel jobs that are queued or running; to be called under the lock. Returns those that nobody could be asked to cancel."""
     by_submission: defaultdict[str | None, list[str]] = defaultdict(list)
     for status in live:
-        buried = status.state is not State.RUNNING and ledger.write_tombstone(run, status.job_id, "cancelled before it started")
+        unknown = status.state is State.UNKNOWN
+        idle = status.state is not State.RUNNING and not (unknown and status.owner)
+        buried = idle and ledger.write_tombstone(run, status.job_id, "cancelled before it started")
         # A scheduler is told of every one: what never starts still stands in its queue.
-        if not buried or status.sighting is not None:
+        if not buried or unknown or status.sighting is not None:
             by_submission[status.submission].append(status.job_id)
     for held in intents.open_intents(run) if by_submission else ():
         jobs = by_submission.pop(held.intent.sid, None)

@@ -177,12 +177,18 @@ def cancel(run: RunPaths, cluster: ClusterConfig, jobs: Iterable[str]) -> tuple[
     """Cancel jobs that are queued or running, wherever their client is. Returns those that nobody could be asked to cancel.
 
     A queued job is cancelled at once: its next attempt is taken from everybody. A running one is asked by its client to save and stop.
+    Raises BackendError when the scheduler cannot be told; what it has then finds at its next look that it is not wanted.
     """
     wanted = list(dict.fromkeys(jobs))
+    polled = poll(run, base.load(cluster))
     with intents.locked(run):
-        backend = base.load(cluster)
-        known = ledger.states(run, wanted, polled=poll(run, backend))
-        return cancel_live(run, cluster, [known[job] for job in wanted if known[job].is_live])
+        known = ledger.states(run, wanted, polled=polled)
+        return cancel_live(run, cluster, [known[job] for job in wanted if _may_be_live(known[job])])
+
+
+def _may_be_live(status: JobStatus) -> bool:
+    """Tell whether a job is queued or running, or somebody has it and does not answer."""
+    return status.is_live or (status.state is State.UNKNOWN and status.submission is not None)
 
 
 def sightings(run: RunPaths, cluster: ClusterConfig) -> Mapping[str, Sighting] | None:
