@@ -28,9 +28,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 test: setup check
 	$(BIN)/python -m pytest --require=$(REQUIRE)
 
-## test-all: the slow statistics and the whole fault-injection sets too
+## test-all: the slow statistics and the whole fault-injection sets too, which also write their section of docs/benchmarks.md
 test-all: setup check
-	$(BIN)/python -m pytest --require=$(REQUIRE) --slow
+	BENCHMARKS=docs/benchmarks.md $(BIN)/python -m pytest --require=$(REQUIRE) --slow
 
 ## check: style, types, walls, generated files
 check: setup

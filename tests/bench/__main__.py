@@ -1,4 +1,4 @@
-"""Measure, and write `docs/benchmarks.md` with the machine: `python -m tests.bench [NAME ...]`; without names, all of them.
+"""Measure, and write `docs/benchmarks.md` with the machine: `python -m tests.bench [NAME ...]`; without names, all but the long ones.
 
 Each bench runs in a process of its own, one after another. A section of the page is replaced when its bench ran to the end.
 """
@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 #: A bench that takes longer than this hangs; they are made to take less than a minute.
 LONGEST_SECONDS = 600
+#: Those that take longer, and run only when they are named; `make test-all` writes the section of `faults` too.
+LONG = {"faults": 3600}
 
 
 def names() -> list[str]:
@@ -35,7 +37,7 @@ def section_of(name: str) -> Section | None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "tests.bench.rows", name, str(file)]
-        done = run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, timeout=LONGEST_SECONDS, check=False)
+        done = run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, timeout=LONG.get(name, LONGEST_SECONDS), check=False)
         if done.returncode != 0:
             return None
         rows = tuple(Row(**row) for row in json.loads(file.read_text(encoding="utf-8")))
@@ -49,7 +51,7 @@ def main(asked: Sequence[str]) -> int:
         sys.stderr.write(f"no bench {strange[0]!r}: there are {', '.join(known)}\n")
         return 2
     failed: list[str] = []
-    for name in asked or known:
+    for name in asked or [name for name in known if name not in LONG]:
         section = section_of(name)
         if section is None:
             failed.append(name)

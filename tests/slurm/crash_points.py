@@ -29,8 +29,8 @@ SHORTER: Mapping[str, float] = {
 AT_ONCE_STALE: Mapping[str, float] = {**SHORTER, "orchestrator.intents:STALE_AFTER": 0.0}
 #: So many run roots are in flight side by side: what one waits for costs the others nothing.
 AT_ONCE = 6
-#: A client that dies here has submitted two arrays and half of a third: it is in the queue, and its elements wait for their pickles.
-HALF_WAY = ("sbatch has ended", 3)
+#: A client that dies here has submitted four of six and half of the fifth, an array: it is in the queue, and has no pickles.
+HALF_WAY = ("sbatch has ended", 5)
 #: What CI takes of all points.
 PARTS = 6
 

@@ -118,34 +118,35 @@ class Client:
 
 
 def _serve() -> None:
-    """Fork a client for each line of stdin; say its number and, when it has ended, how."""
+    """Fork a client for each line of stdin; say its number and, when it has ended, how. The end of stdin is the end of all."""
     from tests.slurm import crash_client
 
     said = os.dup(1)
+    running: dict[int, int] = {}
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
-        left, running = b"", 0
-        is_open = True
+        left, is_open = b"", True
         while is_open or running:
             for key, _ in selector.select():
                 if key.fd == 0:
                     got = os.read(0, 2**16)
                     *lines, left = (left + got).split(b"\n")
                     for line in lines:
-                        running += 1
-                        _fork(json.loads(line), selector, said, crash_client.do)
+                        _fork(json.loads(line), selector, running, said, crash_client.do)
                     if not got:
                         is_open = False
                         selector.unregister(0)
+                        for pid in running:
+                            os.kill(pid, signal.SIGKILL)
                 else:
                     selector.unregister(key.fd)
                     os.close(key.fd)
-                    running -= 1
-                    pid, number = key.data
-                    _say(said, {"number": number, "code": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])})
+                    pid = key.data
+                    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                    _say(said, {"number": running.pop(pid), "code": code})
 
 
-def _fork(asked: dict[str, Any], selector: selectors.BaseSelector, said: int, do: Any) -> None:
+def _fork(asked: dict[str, Any], selector: selectors.BaseSelector, running: dict[int, int], said: int, do: Any) -> None:
     number = asked.pop("number")
     pid = os.fork()
     if pid == 0:
@@ -157,8 +158,9 @@ def _fork(asked: dict[str, Any], selector: selectors.BaseSelector, said: int, do
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+    running[pid] = number
     _say(said, {"number": number, "pid": pid})
-    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, number))
+    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
 
 
 def _say(said: int, what: dict[str, int]) -> None:

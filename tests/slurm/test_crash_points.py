@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from tests.bench import __main__ as bench
+from tests.bench import bench_faults
+from tests.bench.page import Section, machine, write_page
 from tests.slurm import crash_points
 from tests.slurm.cluster import Cluster
-from tests.slurm.crash_points import Ground, Point
+from tests.slurm.crash_points import Ground, Outcome, Point
 from tests.slurm.nursery import Nursery
 
 #: Fewer would mean that the counting has gone blind.
 LEAST = 200
+#: Names the page that gets a section when every point was tried; relative to the top of the tree.
+RECORD = "BENCHMARKS"
+
+
+@dataclass(slots=True)
+class Found:
+    """What came of the points that were tried so far."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    seconds: float = 0.0
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +41,21 @@ def ground(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield Ground.prepare(nursery, tmp_path_factory.mktemp("crash"))
 
 
-def survive(ground: Ground, points: list[Point], slurm: Cluster, capsys: pytest.CaptureFixture[str], which: str) -> None:
+@pytest.fixture(scope="module")
+def found() -> Found:
+    return Found()
+
+
+def survive(ground: Ground, points: Sequence[Point], found: Found, capsys: pytest.CaptureFixture[str], which: str) -> None:
     begun = time.monotonic()
-    found = ground.outcomes(points)
+    outcomes = ground.outcomes(points)
     seconds = time.monotonic() - begun
+    found.outcomes += outcomes
+    found.seconds += seconds
     with capsys.disabled():
-        died = sum(one.died for one in found)
+        died = sum(one.died for one in outcomes)
         sys.stdout.write(f"\n{len(points)} of {len(ground.points)} points, {which}: {died} clients died, {seconds:.0f} s\n")
-    assert crash_points.problems(found) == []
-    slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty: nothing is left behind in it")
+    assert crash_points.problems(outcomes) == []
 
 
 def test_there_are_enough_points_and_every_step_is_among_them(ground: Ground) -> None:
@@ -43,15 +67,24 @@ def test_there_are_enough_points_and_every_step_is_among_them(ground: Ground) ->
 
 
 def test_a_client_killed_at_any_of_a_sixth_of_the_points_costs_nothing(
-    ground: Ground, slurm: Cluster, capsys: pytest.CaptureFixture[str]
+    ground: Ground, slurm: Cluster, found: Found, capsys: pytest.CaptureFixture[str]
 ) -> None:
     turn, commit = crash_points.turn()
-    points = list(ground.points[turn :: crash_points.PARTS])
-    survive(ground, points, slurm, capsys, f"turn {turn + 1} of {crash_points.PARTS} by commit {commit}")
+    points = ground.points[turn :: crash_points.PARTS]
+    survive(ground, points, found, capsys, f"turn {turn + 1} of {crash_points.PARTS} by commit {commit}")
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty: nothing is left behind in it")
 
 
 @pytest.mark.slow
-def test_a_client_killed_at_any_point_costs_nothing(ground: Ground, slurm: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    turn, _ = crash_points.turn()
-    rest = [point for index, point in enumerate(ground.points) if index % crash_points.PARTS != turn]
-    survive(ground, rest, slurm, capsys, "all others")
+def test_a_client_killed_at_any_point_costs_nothing(
+    ground: Ground, slurm: Cluster, found: Found, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = {one.point for one in found.outcomes}
+    survive(ground, [point for point in ground.points if point not in tried], found, capsys, "all others")
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty: nothing is left behind in it")
+    if page := os.environ.get(RECORD):
+        rows = tuple(bench_faults.rows(found.outcomes, found.seconds))
+        section = Section(
+            name=bench_faults.NAME, when=datetime.now(UTC), machine=machine(), load=found.load, seconds=found.seconds, rows=rows
+        )
+        write_page(Path(bench.ROOT, page), section, bench.names())
