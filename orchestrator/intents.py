@@ -43,6 +43,8 @@ class Place:
 
     native: str
     index: int | None
+    #: Jobs of several lanes stand there: it fails with any of them.
+    is_shared: bool = False
 
     def __str__(self) -> str:
         return self.native if self.index is None else f"{self.native}_{self.index}"
@@ -79,7 +81,7 @@ class Intent:
             return {}
         native = str(self.native["id"])
         return {
-            job: Place(native=native, index=index if self.native["array"] else None)
+            job: Place(native=native, index=index if self.native["array"] else None, is_shared=len(element) > 1)
             for index, element in enumerate(self.elements)
             for lane in element
             for job in lane

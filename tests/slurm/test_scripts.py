@@ -9,9 +9,10 @@ import pytest
 
 from jobs.events import read_events
 from jobs.paths import RunPaths
-from jobs.spec import State
+from jobs.spec import Resources, State
 from orchestrator import intents
 from orchestrator.backends import base
+from orchestrator.backends.base import Queued
 from orchestrator.model import ClusterConfig, Plan
 from orchestrator.submit import preview, submit
 from tests.orchestrator.standin import chain, job, plan
@@ -44,10 +45,12 @@ def submitted(run: RunPaths) -> list[tuple[intents.Intent, str]]:
 
 def study() -> Plan:
     """Make chains and rows that follow one another: every kind of dependency, in arrays and alone."""
-    parents = [job(f"parent{number}") for number in range(3)]
+    parents = [job(f"parent{number}", resources=Resources(cpus=1, time_minutes=7)) for number in range(3)]
     later = [job(f"{one.trial}/{number}", (one,), phase="later") for one in parents for number in range(2)]
-    last = job("last", tuple(later), phase="last")
-    return plan(*parents, *later, last, *(one for name in "ab" for one in chain(name)))
+    own = [job(f"{one.trial}/own", (one,), phase="own") for one in later]
+    packed = [job(f"packed{number}", resources=Resources(cpus=1, memory_mb=1000, pack=2)) for number in range(4)]
+    last = job("last", (*own, packed[0]), phase="last")
+    return plan(*parents, *later, *own, *packed, last, *(one for name in "ab" for one in chain(name)))
 
 
 def held(folder: Path) -> ClusterConfig:
@@ -69,6 +72,19 @@ def test_what_is_submitted_is_what_the_dry_run_said(tmp_path: Path, slurm: Clust
         assert script.rstrip("\n") == text.rstrip("\n")
     shown = slurm.job(natives[0])
     assert shown["JobState"] == "PENDING" and shown["Reason"] == "JobHeldUser"
+
+
+def test_every_kind_of_waiting_comes_to_its_end(tmp_path: Path) -> None:
+    cluster, over = client.config(tmp_path, canary=3, array_size=4), study()
+    kinds = {need.kind for part in base.load(cluster).render("toy", list_of(over)).parts for need in part.needs}
+    assert kinds == {"aftercorr", "afterok", "afterany"}
+    done = client.hand_over(over, cluster, wait=True)
+    assert done.counts == {State.SUCCEEDED: len(over.jobs)}
+    assert set(map(tuple, client.ran(over, cluster).values())) == {(1,)}
+
+
+def list_of(over: Plan) -> list[Queued]:
+    return [Queued(spec=one, attempt=1, resources=one.resources) for one in over.jobs]
 
 
 def test_a_run_root_of_any_name_is_no_more_than_a_name(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ class _Table:
             yield from (Need(kind="afterany", part=part) for part in sorted({part for places in inside for part, _ in places}))
         outside = {unit.waits_for: None for unit in row}
         if len(outside) == 1:
-            yield from (Need(kind="afterok", native=place.native, index=place.index) for place in next(iter(outside)))
+            for place in next(iter(outside)):
+                yield Need(kind="afterany" if place.is_shared else "afterok", native=place.native, index=place.index)
         else:
             natives = dict.fromkeys(place.native for places in outside for place in places)
             yield from (Need(kind="afterany", native=native) for native in natives)

@@ -304,6 +304,16 @@ def test_lanes_that_share_an_element_do_not_fall_together() -> None:
     assert [part.needs for part in made.parts[1:]] == [(Need(kind="afterany", part=0, index=0),)] * 2
 
 
+def test_what_is_in_the_queue_already_is_waited_for_in_the_same_way() -> None:
+    waits = (Place(native="7", index=2), Place(native="8", index=None, is_shared=True))
+    (one,) = queued(job("a"), waits_for=waits)
+    (part,) = lay_out([one], array_size=1000).parts
+    assert part.needs == (Need(kind="afterok", native="7", index=2), Need(kind="afterany", native="8"))
+    others = [replace(one, waits_for=(Place(native="7", index=number),), spec=job(str(number))) for number in range(30)]
+    (part,) = lay_out(others, array_size=1000).parts
+    assert part.needs == (Need(kind="afterany", native="7"),), "too many to tell apart"
+
+
 def test_an_evaluation_does_not_hold_back_what_follows_its_pick() -> None:
     train, pick, evaluate = chain("a")
     later = job("later", (pick,), phase="later")
