@@ -1,10 +1,11 @@
 """A stage that needs no torch, behind the real seam: what a job does stands in its config. Imported by Ray workers too.
 
 `config`: `seconds` (how long it works, in steps of 10 ms, saving each), `slow` (attempts whose steps take 100 ms), `fail` (a failure kind),
-`fail_on` (the attempts that fail; all of them without it), `die` (attempts that kill themselves with SIGKILL half-way), `crash` (the runner
-raises before anything is claimed), `deaf` (attempts that do not hear that they are asked to stop), `save_every` (steps from one resume file
-to the next), `greedy` (MB that it holds while it works), `curve` (the value of `val/score` after each of its epochs, which share the
-seconds). Every body leaves a line in `body.log` of its job. A pick with candidates is the real one.
+`fail_on` (the attempts that fail; all of them without it), `fail_while` (a file while which is there it fails), `die` (attempts that kill
+themselves with SIGKILL half-way), `crash` (the runner raises before anything is claimed), `deaf` (attempts that do not hear that they are
+asked to stop), `save_every` (steps from one resume file to the next), `greedy` (MB that it holds while it works), `curve` (the value of
+`val/score` after each of its epochs, which share the seconds). Every body leaves a line in `body.log` of its job. A pick with candidates
+is the real one.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def stage(node: Node) -> dict[str, Json]:
     del held
     if attempt in config.get("die", ()):
         os.kill(os.getpid(), signal.SIGKILL)
-    if "fail" in config and attempt in config.get("fail_on", (attempt,)):
+    if "fail" in config and attempt in config.get("fail_on", (attempt,)) and Path(config.get("fail_while", "/")).exists():
         raise _ERRORS[config["fail"]]("as told")
     kept = [
         {"name": f"epoch-{epoch:04d}", "epoch": epoch, "step": epoch, "metrics": {SCORE: value}, "files": {}}

@@ -61,6 +61,18 @@ def test_a_running_job_saves_first_and_takes_what_follows_it_along(tmp_path: Pat
     assert_as_if_nothing_had_happened(tmp_path, cluster, over)
 
 
+def test_a_sweep_is_cancelled_whatever_part_of_it_is_done_or_running(tmp_path: Path, slurm: Cluster) -> None:
+    cluster = client.config(tmp_path, parallel=1)
+    over = plan(job("done"), job("running", config={"seconds": 60}), job("waiting"))
+    client.hand_over(over, cluster, wait=False)
+    slurm.wait_until(body(cluster, over.jobs[1]), what="for the second to run")
+    cancel(RunPaths(cluster.run_root), cluster, [one.job_id for one in over.jobs])
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty")
+    after = client.hand_over(over, cluster, wait=False)
+    assert [after.states[one.job_id].state for one in over.jobs] == [State.SUCCEEDED, State.CANCELLED, State.CANCELLED]
+    assert after.submitted == 0
+
+
 def allocations(cluster: ClusterConfig, jobs: list[str]) -> list[str]:
     """Return the allocation in which each job's last attempt ran."""
     run = RunPaths(cluster.run_root)

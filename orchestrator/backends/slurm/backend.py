@@ -56,7 +56,7 @@ class Slurm:
             lanes = max(len(element) for element in part.elements)
             wanted = packed(asked, lanes)
             options = options_of(wanted, _about(sweep, units), self._cluster, parallel=parallel)
-            parts.append(replace(part, options=options, terms=self._terms(wanted, code)))
+            parts.append(replace(part, options=options, terms={**self._terms(wanted, code), "canary": units[0].is_canary}))
         return tuple(parts)
 
     def _terms(self, asked: Resources, code: str) -> dict[str, Json]:

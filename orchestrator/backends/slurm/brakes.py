@@ -7,11 +7,14 @@ import re
 
 from jobs.events import read_events
 from jobs.paths import AttemptPaths, RunPaths
-from jobs.spec import SHORT_ID
+from jobs.spec import SHORT_ID, EventKind, FailureKind
 from orchestrator import stop_file
 from orchestrator.backends.slurm.usage import gpu_hours, used_up
 from orchestrator.intents import Intent
+from orchestrator.ledger import failure_kind
 
+#: Failures that come again until somebody changes code or data.
+_TO_BE_MENDED = frozenset({FailureKind.ERROR, FailureKind.BAD_DATA})
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line \d+, in (?P<name>.*)$')
 
 
@@ -28,16 +31,22 @@ def over_budget(run: RunPaths, intent: Intent) -> str:
 
 
 def count_failure(run: RunPaths, intent: Intent, job: str, attempt: AttemptPaths) -> None:
-    """Note that a job failed; the last of so many that fail with the same traceback stops the sweep."""
-    most = int(intent.terms.get("stop_after", 0))
-    found = fingerprint(attempt)
-    if not most or not found:
+    """Note that a job failed; the one that all others wait for stops the sweep, and the last of so many that fail with one traceback."""
+    events = read_events(attempt.events)
+    last = events[-1] if events else {}
+    if last.get("kind") != EventKind.FAILED:
+        return
+    said = " ".join(str(last.get("message", "")).split())
+    if intent.terms.get("canary"):
+        stop_file.write(run, intent.sweep, f"the first job, {job[:SHORT_ID]}, failed with '{said}'")
+        return
+    most, found = int(intent.terms.get("stop_after", 0)), fingerprint(attempt)
+    if not most or not found or failure_kind(last.get("failure")) not in _TO_BE_MENDED:
         return
     folder = run.sweep(intent.sweep).failures / found
     folder.mkdir(parents=True, exist_ok=True)
     (folder / job[:SHORT_ID]).touch()
     if len(list(folder.iterdir())) >= most:
-        said = " ".join(str(read_events(attempt.events)[-1].get("message", "")).split())
         stop_file.write(run, intent.sweep, f"{most} jobs failed at the same place, the last of them {job[:SHORT_ID]} with '{said}'")
 
 

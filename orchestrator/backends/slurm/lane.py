@@ -234,15 +234,13 @@ class Lane:
             self._close(EXIT_STOPPED)
 
     def _failed(self, code: int) -> None:
-        """Let Slurm know of a failure, unless it is one that loses; count what a change of code or data would have to mend."""
+        """Let Slurm know of a failure, unless it is one that loses, and count it."""
         allocation, attempt = self._allocation, self._paths
         found = verdict(allocation.run.job(self._job), self._attempt)
         if found is not None and found.code == EXIT_DONE:
             self._close(EXIT_DONE)
             return
-        events = read_events(attempt.events)
-        failure = events[-1].get("failure") if events else None
-        if failure in (FailureKind.ERROR, FailureKind.BAD_DATA) and allocation.is_first:
+        if allocation.is_first:
             brakes.count_failure(allocation.run, allocation.intent, self._job, attempt)
         self._close(code)
 

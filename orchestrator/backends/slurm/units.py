@@ -117,7 +117,8 @@ def _send_canaries(units: Sequence[Unit], least: int) -> None:
         if len(row) >= least:
             # Only what starts as early as any of the row can keep all the others waiting.
             first = min(unit.level for unit in row)
-            min((unit for unit in row if unit.level == first), key=_length).is_canary = True
+            # One that was tried before may have failed for a reason of its own.
+            min((unit for unit in row if unit.level == first), key=lambda unit: (unit.jobs[0].attempt, _length(unit))).is_canary = True
 
 
 def _length(unit: Unit) -> float:
