@@ -60,7 +60,8 @@ def test_a_typo_in_a_sweep_of_500_jobs_costs_one(tmp_path: Path, slurm: Cluster)
     assert bodies_run(over, cluster) == 1
 
 
-def stops_in_time(tmp_path: Path, slurm: Cluster, count: int) -> None:
+def stopped_in_time(tmp_path: Path, slurm: Cluster, count: int) -> tuple[Plan, ClusterConfig]:
+    """Run a mistyped sweep until its third failure has stopped it."""
     cluster = client.config(tmp_path, stop_after=3, parallel=6)
     over = misspelt(tmp_path / "typo", count)
     client.hand_over(over, cluster, wait=False)
@@ -69,24 +70,25 @@ def stops_in_time(tmp_path: Path, slurm: Cluster, count: int) -> None:
     ran = bodies_run(over, cluster)
     assert 3 <= ran <= 3 + 6
     assert_stopped(over, cluster, "3 jobs failed at the same place, the last of them [0-9a-f]{12} with 'ValueError: as told'")
+    assert bodies_run(over, cluster) == ran
+    return over, cluster
+
+
+def test_the_third_failure_of_a_kind_stops_the_sweep_until_a_person_resumes_it(tmp_path: Path, slurm: Cluster) -> None:
+    over, cluster = stopped_in_time(tmp_path, slurm, 16)
     (tmp_path / "typo").unlink()
     assert_stopped(over, cluster, "3 jobs failed at the same place")
-    assert bodies_run(over, cluster) == ran
     resumed = client.hand_over(over, cluster, wait=False, request=Request(resume=True))
-    assert resumed.submitted == count
+    assert resumed.submitted == 16
     sweep = RunPaths(cluster.run_root).sweep(over.sweep)
     assert not sweep.stop.exists()
     assert not sweep.failures.exists()
     finish(slurm, cluster, over)
 
 
-def test_the_third_failure_of_a_kind_stops_the_sweep_until_a_person_resumes_it(tmp_path: Path, slurm: Cluster) -> None:
-    stops_in_time(tmp_path, slurm, 24)
-
-
 @pytest.mark.slow
 def test_without_a_canary_a_typo_in_a_sweep_of_500_jobs_costs_a_few(tmp_path: Path, slurm: Cluster) -> None:
-    stops_in_time(tmp_path, slurm, 500)
+    stopped_in_time(tmp_path, slurm, 500)
 
 
 def test_gpu_hours_stop_what_runs_after_saving_and_refuse_what_starts_and_what_is_submitted(tmp_path: Path, slurm: Cluster) -> None:

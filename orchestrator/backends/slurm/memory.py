@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-#: The exit code of what was ended by SIGKILL.
-KILLED = 137
+#: The exit codes of what was ended by SIGKILL: that of a shell, and the one that Slurm may make of it.
+KILLED = frozenset({9, 137})
 _ROOT = Path("/sys/fs/cgroup")
 #: Bytes at the end of a log in which Slurm's last words stand.
 _TAIL = 8192

@@ -188,7 +188,7 @@ def _of_intent(run: RunPaths, intent: Intent, answers: _Answers, now: Callable[[
         if sighting is None:
             gone = answers.complete and now() - since[str(index)] >= LOOK_AGAIN_AFTER
             sighting = Sighting(state=State.FAILED if gone else State.UNKNOWN, word="NOT_FOUND", native=called)
-        elif sighting.state is State.FAILED and sighting.failure is None and sighting.exit_code in (None, KILLED):
+        elif sighting.state is State.FAILED and sighting.failure is None and (sighting.exit_code is None or sighting.exit_code in KILLED):
             log = intents.folder(run, intent.sid) / f"{called}_0_log.out"
             sighting = replace(sighting, failure=FailureKind.HOST_OOM) if tells_of_memory(log) else sighting
         for lane in element:
