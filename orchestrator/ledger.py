@@ -18,6 +18,7 @@ from jobs.main import claim
 from jobs.paths import AttemptPaths, JobPaths, RunPaths
 from jobs.spec import EventKind, FailureKind, Json, State
 from orchestrator import policy
+from orchestrator.finished import finished, times_of
 from orchestrator.intents import Held, open_intents
 from orchestrator.sightings import Sighting
 
@@ -112,10 +113,12 @@ def states(
     touched = _touched(run, wanted)
     found: dict[str, JobStatus] = {}
     for job in wanted:
-        if job in touched:
-            found[job] = _of_folder(run.job(job), job, covers.get(job), polled, details=details)
-        else:
+        if job not in touched:
             found[job] = _not_started(job, 0, covers.get(job), polled)
+        elif (known := finished(touched[job], details=details)) is not None:
+            found[job] = JobStatus(job_id=job, state=State.SUCCEEDED, **known)
+        else:
+            found[job] = _of_folder(run.job(job), job, covers.get(job), polled)
     return found
 
 
@@ -167,39 +170,31 @@ def _covers(open_: Sequence[Held], wanted: Sequence[str]) -> dict[str, _Cover]:
     return covers
 
 
-def _touched(run: RunPaths, job_ids: Sequence[str]) -> set[str]:
-    """Return which jobs were ever started or have a result: one listing a shard, and two questions for each job that has a folder.
+def _touched(run: RunPaths, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return the folders of jobs that were ever started or have a result: one listing a shard, and two questions for each folder.
 
     Plain strings: a queue of 10,000 jobs that wait is asked for again and again, and building paths would cost most of it.
     """
     shards: dict[str, list[str]] = {}
     for job in job_ids:
         shards.setdefault(job[:2], []).append(job)
-    touched: set[str] = set()
+    touched: dict[str, str] = {}
     for shard, jobs in shards.items():
         folder = f"{run.root}{os.sep}jobs{os.sep}{shard}"
         try:
             present = set(os.listdir(folder))
         except FileNotFoundError:
             continue
-        touched.update(
-            job
-            for job in jobs
-            if job in present
-            and (os.path.lexists(f"{folder}{os.sep}{job}{os.sep}attempts") or os.path.lexists(f"{folder}{os.sep}{job}{os.sep}result.json"))
-        )
+        for job in jobs:
+            place = f"{folder}{os.sep}{job}"
+            if job in present and (os.path.lexists(f"{place}{os.sep}attempts") or os.path.lexists(f"{place}{os.sep}result.json")):
+                touched[job] = place
     return touched
 
 
-def _of_folder(paths: JobPaths, job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None, *, details: bool) -> JobStatus:
-    done = _has_result(paths)
-    if done and not details:
-        return JobStatus(job_id=job, state=State.SUCCEEDED)
-    attempts = paths.attempts()
-    number = _last_claimed(attempts)
-    if done:
-        times = _times(read_events(paths.attempt(number).events)) if number else {}
-        return JobStatus(job_id=job, state=State.SUCCEEDED, attempt=number, **times)
+def _of_folder(paths: JobPaths, job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None) -> JobStatus:
+    """Judge a job that was started, or may have been, and has no result."""
+    number = _last_claimed(paths.attempts())
     if number == 0 or (cover is not None and (cover.live or cover.is_in_doubt) and number < cover.attempt):
         return _not_started(job, number, cover, polled)
     status = _of_attempt(paths.attempt(number), job, cover, polled)
@@ -251,7 +246,7 @@ def _of_attempt(attempt: AttemptPaths, job: str, cover: _Cover | None, polled: M
     seen = _seen(job, cover, polled)
     answered = cover is not None and (cover.live if seen is None or seen.state is State.UNKNOWN else seen.is_live)
     sid = cover.sid if cover is not None and answered else None
-    about: dict[str, Any] = {"job_id": job, "attempt": attempt.number, "submission": sid, "sighting": seen, **_times(events)}
+    about: dict[str, Any] = {"job_id": job, "attempt": attempt.number, "submission": sid, "sighting": seen, **times_of(events)}
     if last is None:
         return _of_open_attempt(attempt, cover, about)
     state = _ENDS[last["kind"]]
@@ -315,16 +310,3 @@ def failure_kind(name: Json) -> FailureKind:
         return FailureKind(name)
     except ValueError:
         return FailureKind.ERROR
-
-
-def _times(events: Sequence[Mapping[str, Json]]) -> dict[str, Any]:
-    times: dict[str, Any] = {}
-    for event in events:
-        kind = event.get("kind")
-        if kind == EventKind.STARTED:
-            times["started"] = event.get("time")
-        elif kind == EventKind.CHECKPOINTED:
-            times["step"], times["epoch"] = event.get("step"), event.get("epoch")
-        elif kind in _ENDS:
-            times["ended"] = event.get("time")
-    return times
