@@ -61,7 +61,7 @@ SLURM = Record(
         "keeper": Key(about="Whether a small job goes on with what Slurm itself does not do again.", shape=Flag()),
         "python": Key(about="The command that starts Python on a node.", shape=Text()),
         "extra": Key(
-            about="Further options of sbatch, by name.",
+            about="Further options of sbatch, by name; `true` for one that takes no value.",
             shape=MapOf(item=Text(), pattern=r"[a-z][a-z0-9-]*", key_words="an option of sbatch without its dashes"),
         ),
     }

@@ -12,7 +12,7 @@ from orchestrator.backends.base import Capabilities, Notice, Part, Queued, Sessi
 from orchestrator.backends.slurm import brakes, commands, keeper, launch, snapshot
 from orchestrator.backends.slurm.layout import Unit, lay_out
 from orchestrator.backends.slurm.poll import poll
-from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible, signal_lead
+from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible, signal_lead, within_limits
 from orchestrator.backends.slurm.scripts import script
 from orchestrator.errors import BackendError
 from orchestrator.intents import Held, Intent
@@ -54,7 +54,7 @@ class Slurm:
         parts: list[Part] = []
         for part, asked, units in zip(layout.parts, layout.resources, layout.units, strict=True):
             lanes = max(len(element) for element in part.elements)
-            wanted = packed(asked, lanes)
+            wanted = within_limits(packed(asked, lanes), self._cluster)
             options = options_of(wanted, _about(sweep, units), self._cluster, parallel=parallel)
             parts.append(replace(part, options=options, terms={**self._terms(wanted, code), "canary": units[0].is_canary}))
         return tuple(parts)

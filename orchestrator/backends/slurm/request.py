@@ -21,11 +21,10 @@ _COMMENT_LENGTH = 120
 _ALL_AT_ONCE = 4_000_000
 #: What a submission is found again by, written to, and waits by: another value of these would break the protocol.
 _RESERVED = {"array", "dependency", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "open-mode", "output", "requeue", "signal"}
-_RESERVED |= {"ignore-pbs", "parsable", "quiet", "test-only", "wait", "wrap"}
+_RESERVED |= {"comment", "ignore-pbs", "parsable", "quiet", "test-only", "wait", "wrap"}
 #: Options that have a key of their own, and where it stands.
 _KEYED: Mapping[str, str] = {
     "account": "`account:`",
-    "comment": "nothing: it names the sweep",
     "constraint": "`slurm: {constraint: ...}`",
     "cpus-per-task": "`resources: {cpus: ...}` of the phase",
     "exclude": "`slurm: {exclude: [...]}`",
@@ -109,7 +108,6 @@ def signal_lead(asked: Resources, cluster: ClusterConfig) -> int:
 
 def options_of(asked: Resources, about: str, cluster: ClusterConfig, *, parallel: int | None = None) -> dict[str, Json]:
     """Return the parameters of submitit's Slurm executor for one array. Raises BackendError when no partition fits."""
-    asked = within_limits(asked, cluster)
     site, partition = cluster.slurm, partition_for(asked, cluster)
     processes = max(1, asked.gpus)
     options: dict[str, Json] = {

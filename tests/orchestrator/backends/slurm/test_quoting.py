@@ -23,7 +23,7 @@ from orchestrator.backends.slurm.request import options_of, refuse_unwritable
 from orchestrator.backends.slurm.scripts import script
 from orchestrator.errors import BackendError
 from orchestrator.model import ClusterConfig, Partition, SlurmSite
-from tests.orchestrator.standin import job
+from tests.orchestrator.standin import chain, job
 
 SID = "f" * 32
 PYTHON = "/opt/a python/bin/python"
@@ -233,6 +233,19 @@ def test_what_others_must_find_again_cannot_be_set() -> None:
         refuse_unwritable(config(extra={"account": "x"}))
     with pytest.raises(BackendError, match=r"cluster 'here': run_root: '%' in /a%b means something in Slurm's names of output files"):
         refuse_unwritable(replace(config(), run_root=Path("/a%b")))
+
+
+def test_a_chain_asks_for_no_more_time_than_the_nodes_that_hold_it_give() -> None:
+    chained = [replace(one, resources=Resources(gpus=1, time_minutes=200)) for one in chain("a")]
+    nodes = (Partition(name="gpu", gpus=1, cpus=4, max_time_minutes=240), Partition(name="cpu", cpus=4, max_time_minutes=9000))
+    jobs = [Queued(spec=one, attempt=1, resources=one.resources) for one in chained]
+    (part,) = base.load(replace(config(), partitions=nodes)).render("toy", jobs).parts
+    assert (part.options["time"], part.options["partition"], part.terms["minutes"]) == (240, "gpu", 240)
+    (part,) = base.load(config()).render("toy", jobs).parts
+    assert part.options["time"] == 200 + 200 + 60
+    with pytest.raises(BackendError, match=r"'gpu' has at most 240 minutes.*lower `resources:` of the phase"):
+        longer = [replace(one, resources=Resources(gpus=1, time_minutes=241)) for one in jobs]
+        base.load(replace(config(), partitions=nodes)).render("toy", longer)
 
 
 def test_needs_name_what_was_submitted_before() -> None:
