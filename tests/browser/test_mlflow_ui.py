@@ -186,7 +186,9 @@ def test_what_keeps_the_ui_from_starting_is_said(ui: UiCommand, run: RunPaths, t
 
 
 _SHOW = """
-import sys
+import signal, sys
+# A shell that starts this suite in the background has Ctrl-C ignored, and that is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from jobs.paths import RunPaths
 from orchestrator.mirror import ui as mlflow_ui
