@@ -1,7 +1,7 @@
 """What people ask a scheduler besides running jobs: why one waits, when it would start, what was used, whether the site is in order.
 
-A backend that has a scheduler is a package with a module `scheduler` and `make(cluster) -> Scheduler`. The others have none, and whoever
-asks says less.
+A backend says in its capabilities which package of backends has the module `scheduler` with `make(cluster) -> Scheduler`. Where none has,
+whoever asks says less.
 """
 
 from __future__ import annotations
@@ -147,8 +147,8 @@ def sites() -> dict[str, Site]:
     found: dict[str, Site] = {}
     for backend in base.available():
         name = f"{base.__package__}.{backend}"
-        if importlib.util.find_spec(name) is not None and hasattr(importlib.import_module(name), "__path__"):
-            with contextlib.suppress(BackendError, ModuleNotFoundError):
+        if hasattr(importlib.import_module(name), "__path__") and importlib.util.find_spec(f"{name}.site") is not None:
+            with contextlib.suppress(BackendError):
                 found[backend] = importlib.import_module(f"{name}.site").read_site()
     return found
 
@@ -164,13 +164,8 @@ class Answer:
 
 def of(cluster: ClusterConfig) -> Scheduler | None:
     """Return who keeps a cluster's queue; None where nobody does. Raises BackendError for a backend that is none."""
-    if not base.load(cluster).capabilities.detaches:
-        return None
-    name = f"{base.__package__}.{cluster.backend}"
-    package = importlib.import_module(name)
-    if not hasattr(package, "__path__") or importlib.util.find_spec(f"{name}.scheduler") is None:
-        return None
-    return importlib.import_module(f"{name}.scheduler").make(cluster)
+    package = base.load(cluster).capabilities.scheduler
+    return importlib.import_module(f"{base.__package__}.{package}.scheduler").make(cluster) if package else None
 
 
 def ask(run: RunPaths, cluster: ClusterConfig) -> Answer:

@@ -46,6 +46,8 @@ class Capabilities:
     needs_shared_fs: bool = False
     #: It enforces `resources.time_minutes` and `resources.memory_mb`.
     enforces_limits: bool = False
+    #: The package here whose module `scheduler` people ask about its queue; empty where nobody keeps one.
+    scheduler: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ class RayOnSlurm:
     """A Ray cluster in one allocation."""
 
     name = "ray_on_slurm"
-    capabilities = Capabilities(detaches=True, parallel=True, searches=True, needs_shared_fs=True)
+    capabilities = Capabilities(detaches=True, parallel=True, searches=True, needs_shared_fs=True, scheduler="slurm")
 
     def __init__(self, cluster: ClusterConfig) -> None:
         self._cluster = cluster

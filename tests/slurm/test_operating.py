@@ -75,17 +75,18 @@ def test_status_asks_slurm_once_for_one_sweep_and_for_several(tmp_path: Path, mo
     assert all("scontrol release" in line for one in found.sweeps for line in waits_in_words(one))
 
 
-def test_status_without_an_answer_shows_what_the_files_say(slurm: Cluster, tmp_path: Path) -> None:
+def test_status_and_the_doctor_without_an_answer_say_so_and_status_shows_what_the_files_say(slurm: Cluster, tmp_path: Path) -> None:
     cluster = client.config(tmp_path, extra=HELD)
     done, waiting = job("done"), job("waiting")
     client.hand_over(plan(done, sweep="first"), client.config(tmp_path), wait=True)
     client.hand_over(plan(done, waiting), cluster, wait=False)
     slurm.stop_controller()
     try:
-        found = standings(here(cluster), "toy")
+        found, wrong = standings(here(cluster), "toy"), problems(cluster)
     finally:
         slurm.start_controller()
     assert "does not answer" in found.silence
+    assert set(wrong) == {"slurm"} and "Unable to contact slurm controller" in wrong["slurm"]
     assert (state_of(found, done), state_of(found, waiting)) == (State.SUCCEEDED, State.UNKNOWN)
     assert standings(here(cluster), "toy").silence == ""
 
@@ -264,15 +265,6 @@ def test_the_doctor_finds_what_the_config_has_wrong(tmp_path: Path, monkeypatch:
     assert "write `slurm: {array_size: 1000}`" in found["array size"]
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "there is no sbatch" in problems(cluster)["slurm"]
-
-
-def test_the_doctor_says_when_the_controller_is_silent(slurm: Cluster, tmp_path: Path) -> None:
-    slurm.stop_controller()
-    try:
-        found = problems(client.config(tmp_path))
-    finally:
-        slurm.start_controller()
-    assert set(found) == {"slurm"} and "Unable to contact slurm controller" in found["slurm"]
 
 
 def test_the_doctor_sends_a_job_to_a_node(tmp_path: Path) -> None:

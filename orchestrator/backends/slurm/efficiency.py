@@ -106,7 +106,8 @@ def summed(plan: Plan, found: Sequence[Run]) -> Efficiency:
     groups: defaultdict[tuple[str, str], _Group] = defaultdict(_Group)
     for run in found:
         jobs = [known[job] for job in run.intent.elements[run.index][0] if job in known] if run.index < len(run.intent.elements) else []
-        key = (jobs[0].phase, "+".join(dict.fromkeys(str(job.stage) for job in jobs))) if jobs else (GONE, "")
+        phases, stages = ("+".join(dict.fromkeys(names)) for names in ([job.phase for job in jobs], [str(job.stage) for job in jobs]))
+        key = (phases, stages) if jobs else (GONE, "")
         groups[key].runs.append(run)
         groups[key].specs |= {job.job_id: job for job in jobs}
     rows = tuple(_used(phase, stages, group) for (phase, stages), group in groups.items())

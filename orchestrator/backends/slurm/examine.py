@@ -98,12 +98,14 @@ def _limit(minutes: int | None) -> str:
 
 
 def _charged(cluster: ClusterConfig) -> Iterator[Check]:
-    if cluster.account is not None:
-        yield _account(cluster.account, site.accounts())
-    if cluster.slurm.qos is not None:
-        there = site.qualities()
-        good = there is None or cluster.slurm.qos in there
-        text = f"'{cluster.slurm.qos}'" if good else f"there is no '{cluster.slurm.qos}'; there are {', '.join(there or ())}: correct `qos`"
+    accounts = {name for name in (cluster.account, *(one.account for one in cluster.partitions)) if name is not None}
+    mine = site.accounts() if accounts else None
+    yield from (_account(name, mine) for name in sorted(accounts))
+    qualities = {name for name in (cluster.slurm.qos, *(one.qos for one in cluster.partitions)) if name is not None}
+    there = site.qualities() if qualities else None
+    for name in sorted(qualities):
+        good = there is None or name in there
+        text = f"'{name}'" if good else f"there is no '{name}'; there are {', '.join(there or ())}: correct `qos`"
         yield Check(what="qos", ok=good, text=text)
 
 

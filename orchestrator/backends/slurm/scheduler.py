@@ -7,9 +7,9 @@ from pathlib import Path
 
 from jobs.paths import RunPaths
 from orchestrator import intents, stop_file
+from orchestrator.backends import base
 from orchestrator.backends.base import Queued
 from orchestrator.backends.slurm import efficiency, examine, usage
-from orchestrator.backends.slurm.backend import Slurm
 from orchestrator.backends.slurm.forecast import forecast
 from orchestrator.backends.slurm.pending import waiting_for
 from orchestrator.checks import Check
@@ -51,7 +51,7 @@ class SlurmScheduler:
 
     def forecast(self, sweep: str, jobs: Sequence[Queued]) -> Forecast:
         """Ask when jobs would start if they were submitted now. Raises BackendError for one that no partition can hold."""
-        return forecast(Slurm(self._cluster).arrange(sweep, jobs))
+        return forecast(base.load(self._cluster).render(sweep, jobs).parts)
 
     def who_acts(self) -> tuple[tuple[str, str], ...]:
         """Return who does what when the client has gone: who, and what they do."""

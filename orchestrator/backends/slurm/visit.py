@@ -44,7 +44,7 @@ def _visit_one(cluster: ClusterConfig, partition: Partition | None) -> Iterator[
     try:
         gpus = 1 if partition and partition.gpus else 0
         places = [str(place.absolute()) for place in (cluster.data_root, *cluster.data.values()) if place is not None]
-        (folder / ASKED).write_text(pretty_json({"gpus": gpus, "places": places}), encoding="utf-8")
+        (folder / ASKED).write_text(pretty_json({"places": places}), encoding="utf-8")
         script = folder / "visit.sh"
         script.write_text(_script(cluster, run, folder), encoding="utf-8")
         number = _submit(cluster, partition, folder, script, gpus)
