@@ -130,6 +130,43 @@ def test_a_job_is_explained_and_its_log_printed(ran: Site, capsys: pytest.Captur
     assert code == 0
 
 
+def test_one_frame_of_the_live_view_is_printed(ran: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = ran.type(capsys, "watch", "small", "--sample", "--once")
+    assert code == 0
+    assert "small: " in out and "succeeded" in out
+    code, out, _ = ran.type(capsys, "watch", "small", "--sample")
+    assert (code, out.splitlines()[-1]) == (0, "nothing is queued or running")
+
+
+def test_what_was_never_submitted_has_nothing_to_watch(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    elsewhere = Site(tmp_path)
+    for command in ("status", "watch"):
+        code, out, _ = elsewhere.type(capsys, command)
+        assert (code, "nothing was submitted to" in out) == (0, True)
+
+
+def test_logs_of_a_job_that_has_ended_end(ran: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = ran.type(capsys, "status", "small", "--sample", "--json")
+    job = json.loads(out)[0]["jobs"][0]["job"]
+    printed = ran.type(capsys, "logs", job[:8], "--sample")
+    assert ran.type(capsys, "logs", job[:8], "--sample", "-f") == printed
+
+
+def test_a_cluster_config_is_written_once(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, out, _ = site.type(capsys, "init", "mine", "--run-root", "/scratch/runs", cluster=False)
+    assert (code, out.splitlines()[-1]) == (0, "written to cluster_configs/mine.yaml; check it: orchestrate doctor --cluster mine")
+    written = (tmp_path / "cluster_configs" / "mine.yaml").read_text(encoding="utf-8")
+    assert "backend: ray\nrun_root: /scratch/runs\n" in written
+    code, _, err = site.type(capsys, "init", "mine", "--run-root", "/elsewhere", cluster=False)
+    assert (code, "is there already" in err) == (2, True)
+    assert (tmp_path / "cluster_configs" / "mine.yaml").read_text(encoding="utf-8") == written
+    assert site.type(capsys, "init", "mine", "--run-root", "/elsewhere", "--yes", cluster=False)[0] == 0
+
+
 def test_syncing_twice_changes_nothing(ran: Site, capsys: pytest.CaptureFixture[str]) -> None:
     ran.type(capsys, "sync", "small", "--sample")
     _, out, _ = ran.type(capsys, "sync", "small", "--sample", "--json")
