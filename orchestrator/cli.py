@@ -107,6 +107,7 @@ def resume(
     sample: Sample = False,
     failure: Annotated[list[FailureKind] | None, typer.Option("--failure", help="Only jobs that failed so; may be repeated.")] = None,
     jobs: Annotated[list[str] | None, typer.Option("--jobs", help="Only these jobs (ids or prefixes); may be repeated.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to the end (ray and inline always do).")] = False,
 ) -> None:
     """Run failed, cancelled and lost jobs again, with what the policy table proposes.
 
@@ -120,7 +121,7 @@ def resume(
     only = frozenset(workspace.find_job(prefix).job_id for prefix in jobs) if jobs else None
     request = Request(resume=True, failures=frozenset(failure or ()), only=only)
     with naming(workspace.run.root):
-        code = run_plan(planned, workspace, sweep, wait=True, request=request)
+        code = run_plan(planned, workspace, sweep, wait=wait, request=request)
     raise typer.Exit(code)
 
 
