@@ -102,7 +102,8 @@ BAD = {
     ),
     "unknown backend": (
         "backend: slrum\nrun_root: runs\n",
-        "bad.yaml:1:10: backend: expects one of ray, slurm, inline, ray_on_slurm, got 'slrum'; did you mean 'slurm'?\n  backend: slrum\n           ^",
+        "bad.yaml:1:10: backend: expects one of ray, slurm, inline, ray_on_slurm, got 'slrum'; did you mean 'slurm'?"
+        "\n  backend: slrum\n           ^",
     ),
     "variable not set": (
         "run_root: $NO_SUCH_VARIABLE/runs\n",
