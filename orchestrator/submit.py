@@ -158,19 +158,17 @@ def submit(
                 break
             if halt.wanted or not (stays or decided.is_early):
                 break
+    settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up, tried=request.tried)
+    states, kept = _left(plan, run, backend, settled)
+    return Summary(sweep=plan.sweep, submitted=handed, states=states, kept=kept, cancelled=tuple(cancelled), halted=halt.wanted)
+
+
+def _left(plan: Plan, run: RunPaths, backend: Backend, settled: Request) -> tuple[Mapping[str, JobStatus], Mapping[str, Why]]:
+    """Return where all jobs of a plan stand at the end of a command, and why those that are not done were left."""
     final = plan_states(plan, run, backend, Request())
     stopped = bool(stop_file.reason(run, plan.sweep))
-    settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up, tried=request.tried, stopped=stopped)
-    settled = with_unplaced(run, backend, settled)
-    kept = {action.job_id: action.why for action in decide(plan, final, settled) if isinstance(action, Keep)}
-    return Summary(
-        sweep=plan.sweep,
-        submitted=handed,
-        states=final,
-        kept={job: why for job, why in kept.items() if why is not Why.DONE},
-        cancelled=tuple(cancelled),
-        halted=halt.wanted,
-    )
+    actions = decide(plan, final, with_unplaced(run, backend, replace(settled, stopped=stopped)))
+    return final, {action.job_id: action.why for action in actions if isinstance(action, Keep) and action.why is not Why.DONE}
 
 
 def cancel(run: RunPaths, cluster: ClusterConfig, jobs: Iterable[str]) -> tuple[str, ...]:
