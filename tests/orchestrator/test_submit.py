@@ -173,22 +173,23 @@ def test_two_clients_at_once_run_each_job_once_and_lose_none(tmp_path: Path) -> 
 
 
 def test_a_client_takes_over_what_another_that_was_killed_left(tmp_path: Path) -> None:
-    over = client.chains("c", 0.3, 3)
-    first = start(tmp_path, "inline", seconds=0.3, count=3)
+    # Long enough that the second client has started, on a busy machine too, while the first job still runs.
+    over = client.chains("c", 4.0, 1)
+    first = start(tmp_path, "inline", seconds=4.0, count=1)
     folder = RunPaths(tmp_path).job(over.jobs[0].job_id).folder
     wait_until(lambda: bool(bodies(folder)), "the first job to start")
-    second = start(tmp_path, "inline", seconds=0.3, count=3)
+    second = start(tmp_path, "inline", seconds=4.0, count=1)
     assert second.stdout is not None
     assert json.loads(second.stdout.readline())["kind"] == "round"
     first.kill()
     first.communicate()
     out, errors = second.communicate(timeout=60)
     assert second.returncode == 0, errors
-    assert json.loads(out.splitlines()[-1])["counts"] == {"SUCCEEDED": 9}
+    assert json.loads(out.splitlines()[-1])["counts"] == {"SUCCEEDED": 3}
     attempts = ran(over, tmp_path)
     assert all(len(set(numbers)) == len(numbers) for numbers in attempts.values()), "no attempt ran twice"
     assert len(attempts["c0/train"]) == 2
-    assert sum(map(len, attempts.values())) <= 10
+    assert sum(map(len, attempts.values())) == 4
     assert intents.open_intents(RunPaths(tmp_path)) == []
 
 
