@@ -171,7 +171,7 @@ def _decide_one(spec: JobSpec, known: Mapping[str, JobSpec], states: Mapping[str
     return Submit(
         job_id=spec.job_id,
         attempt=status.next_attempt,
-        resources=policy.bumped(spec.resources, status.failure),
+        resources=policy.bumped(spec.resources, status.failure, status.repeats),
         after=status.failure,
     )
 

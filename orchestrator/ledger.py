@@ -41,6 +41,8 @@ class JobStatus:
     #: Number of the last claimed attempt; 0 when nothing was ever started (and, without `details`, of a job that succeeded).
     attempt: int = 0
     failure: FailureKind | None = None
+    #: How many of its attempts failed for want of what the last one lacked.
+    repeats: int = 0
     #: Why it failed or was interrupted, for people.
     message: str = ""
     #: It failed with a sentence for people: they put something right, where otherwise code raised what nobody foresaw.
@@ -194,13 +196,20 @@ def _touched(run: RunPaths, job_ids: Sequence[str]) -> dict[str, str]:
 
 def _of_folder(paths: JobPaths, job: str, cover: _Cover | None, polled: Mapping[str, Sighting] | None) -> JobStatus:
     """Judge a job that was started, or may have been, and has no result."""
-    number = _last_claimed(paths.attempts())
+    attempts = paths.attempts()
+    number = _last_claimed(attempts)
     if number == 0 or (cover is not None and (cover.live or cover.is_in_doubt) and number < cover.attempt):
         return _not_started(job, number, cover, polled)
     status = _of_attempt(paths.attempt(number), job, cover, polled)
     if status.state is State.INTERRUPTED and cover is not None and cover.is_in_doubt:
         return replace(status, state=State.UNKNOWN, message=_DOUBT_MESSAGE)
+    if status.failure is not None and policy.rule(status.failure).remedy is policy.Remedy.BUMP:
+        return replace(status, repeats=sum(_ended_by(one, status.failure) for one in attempts))
     return status
+
+
+def _ended_by(attempt: AttemptPaths, failure: FailureKind) -> bool:
+    return any(event.get("failure") == failure for event in read_events(attempt.events)[-1:])
 
 
 def _has_result(paths: JobPaths) -> bool:

@@ -93,15 +93,15 @@ def resumes(kind: FailureKind) -> bool:
     return TABLE[kind].remedy is not Remedy.GIVE_UP
 
 
-def bumped(resources: Resources, kind: FailureKind | None) -> Resources:
-    """Return what the next attempt asks for after a failure of this kind."""
+def bumped(resources: Resources, kind: FailureKind | None, times: int = 1) -> Resources:
+    """Return what the next attempt asks for after a failure of this kind, of which it is the one that makes so many."""
     if kind is None:
         return resources
-    row = TABLE[kind]
+    row, times = TABLE[kind], max(times, 1)
     return replace(
         resources,
-        memory_mb=round(resources.memory_mb * row.memory),
-        time_minutes=round(resources.time_minutes * row.time),
+        memory_mb=round(resources.memory_mb * row.memory**times),
+        time_minutes=round(resources.time_minutes * row.time**times),
     )
 
 

@@ -140,6 +140,7 @@ def queued_jobs(plan: Plan, run: RunPaths, known: Mapping[str, JobStatus], actio
                 spec=replace(spec, resources=action.resources),
                 attempt=action.attempt,
                 resources=action.resources,
+                planned=spec.resources if action.resources != spec.resources else None,
                 waits_for=tuple(dict.fromkeys(live[item.job] for item in spec.inputs if item.job in live)),
                 proven=(spec.phase, spec.stage) in proven,
             )

@@ -57,6 +57,8 @@ class Queued:
     spec: JobSpec
     attempt: int
     resources: Resources
+    #: What its phase asks for, where a failure has raised that.
+    planned: Resources | None = None
     #: Where inputs stand that an earlier submission has in a scheduler's queue.
     waits_for: tuple[Place, ...] = ()
     #: A job of its phase and stage has succeeded here before.

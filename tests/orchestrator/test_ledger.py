@@ -122,6 +122,14 @@ def test_the_event_that_ended_the_last_attempt_decides(
     assert (found.state, found.failure, found.attempt, found.step) == (expected, failure, 2, 5)
 
 
+def test_it_is_counted_how_often_a_job_lacked_the_same(run: RunPaths) -> None:
+    for number, failure in enumerate(("HOST_OOM", "ERROR", "HOST_OOM"), 1):
+        attempt(run, number, (EventKind.FAILED, {"failure": failure}))
+    assert ledger.state_of(run, JOB).repeats == 2
+    attempt(run, 4, (EventKind.FAILED, {"failure": "ERROR"}))
+    assert ledger.state_of(run, JOB).repeats == 0
+
+
 def test_a_job_that_a_search_stopped_knows_which_rule_it_was(run: RunPaths) -> None:
     rule = {"scheduler": "asha", "metric": "val/loss", "mode": "min", "grace": 1}
     attempt(run, 1, STARTED, (EventKind.STOPPED, {"search": rule, "message": "was losing"}))

@@ -39,6 +39,12 @@ def test_the_next_attempt_asks_for_more_of_what_ran_out(kind: FailureKind | None
     assert (asked.memory_mb, asked.time_minutes, asked.cpus, asked.gpus) == (memory, minutes, 3, 1)
 
 
+def test_what_ran_out_again_is_raised_again() -> None:
+    asked = [policy.bumped(Resources(memory_mb=1000, time_minutes=60), FailureKind.HOST_OOM, times).memory_mb for times in (0, 1, 2, 3)]
+    assert asked == [1500, 1500, 2250, 3375]
+    assert policy.bumped(Resources(time_minutes=60), FailureKind.TIMEOUT, 2).time_minutes == 240
+
+
 def test_a_bump_is_promised_exactly_where_it_is_given() -> None:
     bumping = {kind for kind in FailureKind if policy.bumped(Resources(), kind) != Resources()}
     assert bumping == {kind for kind in FailureKind if policy.rule(kind).remedy is Remedy.BUMP}

@@ -12,7 +12,7 @@ from orchestrator.backends.base import Capabilities, Notice, Part, Queued, Sessi
 from orchestrator.backends.slurm import brakes, commands, keeper, launch, snapshot
 from orchestrator.backends.slurm.layout import Unit, lay_out
 from orchestrator.backends.slurm.poll import poll
-from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible, signal_lead, within_limits
+from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible, signal_lead, within_limits, within_reach
 from orchestrator.backends.slurm.scripts import script
 from orchestrator.errors import BackendError
 from orchestrator.intents import Held, Intent
@@ -46,6 +46,7 @@ class Slurm:
 
     def arrange(self, sweep: str, jobs: Sequence[Queued]) -> tuple[Part, ...]:
         """Arrange jobs in arrays, parents first. Raises BackendError for a job that no partition can hold."""
+        jobs = [within_reach(job, self._cluster) for job in jobs]
         refuse_impossible(jobs, self._cluster)
         site = self._cluster.slurm
         layout = lay_out(jobs, array_size=site.array_size, canary=site.canary)

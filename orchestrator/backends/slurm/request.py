@@ -70,6 +70,26 @@ def within_limits(asked: Resources, cluster: ClusterConfig) -> Resources:
     return asked if longest is None else replace(asked, time_minutes=min(asked.time_minutes, longest))
 
 
+def within_reach(job: Queued, cluster: ClusterConfig) -> Queued:
+    """Return a job whose wish a failure has raised, cut back to the most that a partition has which could hold it as planned."""
+    planned, asked = job.planned, job.resources
+    if planned is None or any(not _lacks(packed(asked, asked.pack), one) for one in cluster.partitions):
+        return job
+    most = [
+        replace(
+            asked,
+            memory_mb=min(asked.memory_mb, one.memory_mb // planned.pack),
+            time_minutes=min(asked.time_minutes, asked.time_minutes if one.max_time_minutes is None else one.max_time_minutes),
+        )
+        for one in cluster.partitions
+        if not _lacks(packed(planned, planned.pack), one)
+    ]
+    if not most:
+        return job
+    cut = max(most, key=lambda one: (one.memory_mb, one.time_minutes))
+    return replace(job, resources=cut, spec=replace(job.spec, resources=cut))
+
+
 def _lacks(asked: Resources, partition: Partition) -> list[str]:
     longest = partition.max_time_minutes
     return [
