@@ -76,6 +76,8 @@ class Request:
 
     #: Run failed and cancelled jobs again.
     resume: bool = False
+    #: Somebody looked at what failed: `resume` then also lets a sweep go on that its failures have stopped.
+    by_person: bool = True
     #: Only jobs that failed in one of these ways, with `resume`; a kind that lost (DIVERGED) is run again only when named here.
     failures: frozenset[FailureKind] = frozenset()
     #: Only these jobs; None means all of the plan.

@@ -121,13 +121,13 @@ def submit(
 
     With `wait`, also stay for jobs of this plan that another client runs, and take over what it leaves. Ctrl-C and TERM ask running jobs
     to save and stop; a second Ctrl-C raises KeyboardInterrupt. `machine` is the content of `machine.json`.
-    A sweep that its own failures have stopped is refused, and `resume` lets it go on.
+    A sweep that its own failures have stopped is refused, and a person's `resume` lets it go on.
     Raises BackendError, IdentityError or LedgerError before anything of this submission has started.
     """
     notify = notify or _silent
     halt = halt or Halt()
     request = with_pruned(plan, run, request or Request(), prune=prune)
-    if request.resume:
+    if request.resume and request.by_person:
         stop_file.clear(run, plan.sweep)
     stop_file.refuse(run, plan.sweep)
     asked, handed, cancelled = request, 0, []

@@ -78,6 +78,9 @@ def test_the_third_failure_of_a_kind_stops_the_sweep_until_a_person_resumes_it(t
     over, cluster = stopped_in_time(tmp_path, slurm, 16)
     (tmp_path / "typo").unlink()
     assert_stopped(over, cluster, "3 jobs failed at the same place")
+    # What goes on by itself, as a keeper does, does not do so either.
+    with pytest.raises(BackendError, match="the sweep was stopped"):
+        client.hand_over(over, cluster, wait=False, request=Request(resume=True, by_person=False))
     resumed = client.hand_over(over, cluster, wait=False, request=Request(resume=True))
     assert resumed.submitted == 16
     sweep = RunPaths(cluster.run_root).sweep(over.sweep)

@@ -20,10 +20,12 @@ from typing import Any
 from jobs.paths import RunPaths, write_atomically
 from jobs.records import read_record
 from jobs.spec import FailureKind, Resources
+from orchestrator import stop_file
 from orchestrator.backends import base
 from orchestrator.backends.slurm import commands
 from orchestrator.backends.slurm.request import options_of, setup_lines
 from orchestrator.decide import Request
+from orchestrator.exit_codes import EXIT_DONE
 from orchestrator.model import ClusterConfig
 from orchestrator.plans import read_plan
 from orchestrator.submit import submit
@@ -106,10 +108,14 @@ def main(arguments: list[str]) -> int:
     run, sweep = RunPaths(cluster.run_root), file.parent.name
     while True:
         before = run.sweep(sweep).plan.read_bytes()
-        request = Request(resume=True, failures=AGAIN)
+        why = stop_file.reason(run, sweep)
+        if why:
+            sys.stderr.write(f"the sweep was stopped: {why}; a person has to resume it\n")
+            return EXIT_DONE
+        request = Request(resume=True, failures=AGAIN, by_person=False)
         done = submit(read_plan(run.sweep(sweep).plan), run, cluster, base.load(cluster), machine=read_record(run.machine), request=request)
         if done.halted or run.sweep(sweep).plan.read_bytes() == before:
-            return 0
+            return EXIT_DONE
 
 
 if __name__ == "__main__":
