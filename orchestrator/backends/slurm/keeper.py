@@ -23,7 +23,7 @@ from jobs.spec import FailureKind, Resources
 from orchestrator import stop_file
 from orchestrator.backends import base
 from orchestrator.backends.slurm import commands
-from orchestrator.backends.slurm.request import options_of, setup_lines
+from orchestrator.backends.slurm.request import options_of, setup_lines, within_limits
 from orchestrator.decide import Request
 from orchestrator.exit_codes import EXIT_DONE
 from orchestrator.model import ClusterConfig
@@ -89,7 +89,7 @@ def ensure(run: RunPaths, sweep: str, cluster: ClusterConfig, code: Path) -> str
     folder = run.root / "keepers" / sweep
     file = folder / "cluster.pickle"
     write_atomically(file, pickle.dumps(cluster))
-    options = options_of(ASKS, f"{sweep} keeper", cluster)
+    options = options_of(within_limits(ASKS, cluster), f"{sweep} keeper", cluster)
     executor = SlurmExecutor(folder=folder, max_num_timeout=1_000_000)
     executor.update_parameters(**options, job_name=name, setup=setup_lines(cluster, code))
     try:
