@@ -178,11 +178,12 @@ def test_a_plan_that_fits_nowhere_is_refused_and_one_without_sbatch_says_so(tmp_
 
 def test_what_was_used_and_lost_is_told_by_accounting(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = client.config(tmp_path)
-    good, bad = job("good", resources=GPU, config={"seconds": 6.0}), job("bad", resources=GPU, config={"fail": "ERROR"})
+    good, bad = job("good", resources=GPU, config={"seconds": 6.0}), job("bad", resources=GPU, config={"fail": "ERROR", "seconds": 3.0})
+    # Accounting counts whole seconds: what fails at once has used nothing.
     over = plan(good, bad)
     client.hand_over(over, cluster, wait=False)
     slurm.wait_until(lambda: state_of(standings(here(cluster)), good) is State.RUNNING, what="for it to run")
-    (native,) = [number for number, state in slurm.squeue("--states=RUNNING").items() if state == "RUNNING"][:1]
+    (native,) = sorted(number for number, state in slurm.squeue("--states=RUNNING").items() if state == "RUNNING")[:1]
     slurm.requeue(native)
     slurm.wait_until(lambda: not slurm.squeue("--states=PENDING,RUNNING,COMPLETING"), what="for both to end", release=True)
     keeper = scheduler.of(cluster)
