@@ -14,6 +14,23 @@ from orchestrator.loading import load_sweep
 from orchestrator.model import Draws, Plan, Sweep
 from tests.golden.trainers import CATALOG
 
+#: Two arms that follow a pretraining or nothing, whose starts and networks are set side by side.
+CHAIN = """
+    sweep: chain
+    data: chexpert
+    compare: {init: [imagenet, random], arch: [resnet18, resnet50]}
+    phases:
+      pretrain:
+        trainer: moco_cxr
+        tune: {lr: [1e-5, 1e-4]}
+      finetune:
+        trainer: classification
+        compare: {after: [pretrain, none]}
+        draws: {fraction: [0.1, 1], repeats: [2, 1]}
+        pick: {metric: val/auroc_macro}
+        evaluate: [{data: same, split: test}]
+"""
+
 
 def digest(text: str) -> str:
     """Return a made-up sha256."""
