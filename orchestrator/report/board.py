@@ -85,10 +85,10 @@ def lay_out(
     common = [label for label in every[0] if all(label in labels for labels in every)]
     if not common:
         raise ReportError(f"test set {title}: its runs share no label, so nothing can be compared; give their phases the same labels")
-    frames = {run.spec.job_id: run.predictions.only(common) for run in runs if run.predictions is not None}
-    first = frames[runs[0].spec.job_id]
+    frames = {run.job: run.predictions.only(common) for run in runs if run.predictions is not None}
+    first = frames[runs[0].job]
     for run in runs[1:]:
-        if frames[run.spec.job_id].frame_digest() != first.frame_digest():
+        if frames[run.job].frame_digest() != first.frame_digest():
             raise ReportError(
                 f"test set {title}: {run.name} and {runs[0].name} scored the same units against different truths or patients; "
                 "one of them is from another version of the card: evaluate both again"
@@ -103,7 +103,7 @@ def lay_out(
         counts=counts,
         clusters=counts.units,
         labels=labels,
-        scored={run.spec.job_id: Scored(run=run, areas=_areas(frames[run.spec.job_id], codes, counts, labels)) for run in runs},
+        scored={run.job: Scored(run=run, areas=_areas(frames[run.job], codes, counts, labels)) for run in runs},
         left_out=tuple(sorted({label for labels_ in every for label in labels_} - set(common))),
     )
 

@@ -47,11 +47,11 @@ class Planned:
 
     def present(self, board: Board) -> list[Scored]:
         """Return the runs that are there."""
-        return [board.scored[run.spec.job_id] for run in self.runs if run.spec.job_id in board.scored]
+        return [board.scored[run.job] for run in self.runs if run.job in board.scored]
 
     def missing(self, board: Board) -> tuple[str, ...]:
         """Name the replicates that are not there."""
-        return tuple(run.place.replicate for run in self.runs if run.spec.job_id not in board.scored)
+        return tuple(run.place.replicate for run in self.runs if run.job not in board.scored)
 
 
 def pretrainings(scored: Sequence[Scored]) -> set[str]:
@@ -170,7 +170,7 @@ def _bare(
     images = [one.run.draw.images for one in scored if one.run.draw.images is not None]
     patients = [one.run.draw.patients for one in scored if one.run.draw.patients is not None]
     points = tuple(
-        Point(replicate=group.name, value=group.value(label), jobs=tuple(one.run.spec.job_id for one in group.members)) for group in groups
+        Point(replicate=group.name, value=group.value(label), jobs=tuple(one.run.job for one in group.members)) for group in groups
     )
     return Cell(
         test_set=planned.test_set,

@@ -150,7 +150,7 @@ def _bare(sides: tuple[Planned, Planned], paired: Pairing, label: str | None, *,
             Point(
                 replicate=(one if one.name != "run" else other).name,
                 value=one.value(label) - other.value(label),
-                jobs=tuple(item.run.spec.job_id for item in (*one.members, *other.members)),
+                jobs=tuple(item.run.job for item in (*one.members, *other.members)),
             )
             for one, other in zip(paired.a, paired.b, strict=True)
         )

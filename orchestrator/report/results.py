@@ -11,7 +11,7 @@ from jobs.paths import RunPaths
 from jobs.records import read_record
 from jobs.spec import Input, JobSpec, Json, Scalar, Stage, State
 from orchestrator.model import AxisKind, Plan
-from orchestrator.report.design import Design, Place, pretraining_of, text_of
+from orchestrator.report.design import Design, Place, card_of, pretraining_of, text_of
 from orchestrator.report.predictions import Predictions, read_predictions
 
 
@@ -43,9 +43,19 @@ class Picked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One planned evaluation. `result` and `predictions` are None while it is not there."""
+    """One planned evaluation, of a sweep or from somebody's files. `result` and `predictions` are None while it is not there."""
 
-    spec: JobSpec
+    #: What tells it apart: a job's id, or the sha256 of its predictions.
+    job: str
+    trial: str
+    #: Where it is: a short job id, or file names.
+    source: str
+    card: str
+    split: str
+    #: What is scored: image, study or patient.
+    unit: str
+    #: What is resampled: patient, study or image.
+    cluster: str
     place: Place
     pretraining: str
     result: Mapping[str, Any] | None
@@ -56,7 +66,7 @@ class Run:
     @property
     def name(self) -> str:
         """Return what errors and the ledger call this run."""
-        return f"{self.spec.trial} ({self.spec.short_id})"
+        return f"{self.trial} ({self.source})"
 
 
 def read_runs(plan: Plan, run: RunPaths) -> list[Run]:
@@ -70,9 +80,16 @@ def _read(spec: JobSpec, design: Design, run: RunPaths, by_id: Mapping[str, JobS
     paths = run.job(spec.job_id)
     result = _json(paths.result) if paths.predictions.exists() else None
     picked = _picked(spec, design.plan, run, by_id)
+    place = design.place(spec)
     return Run(
-        spec=spec,
-        place=design.place(spec),
+        job=spec.job_id,
+        trial=spec.trial,
+        source=spec.short_id,
+        card=card_of(spec),
+        split=str(spec.config.get("split", "test" if place.fold is None else "held_out")),
+        unit=str(spec.config.get("score_per") or "image"),
+        cluster=str(spec.config.get("cluster") or "patient"),
+        place=place,
         pretraining=pretraining_of(spec, by_id),
         result=result,
         draw=_draw(result, run, picked.train_job),

@@ -1,0 +1,43 @@
+"""Numbers of labels: the columns of the headline table, in order, with titles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.report import wording
+from orchestrator.report.cells import Planned
+from orchestrator.report.values import SizeInfo
+
+
+def sizes(planned: Sequence[Planned]) -> tuple[SizeInfo, ...]:
+    """Return the numbers of labels of some planned runs, smallest first, everything last."""
+    found: list[SizeInfo] = []
+    for key in sorted({one.size for one in planned}, key=size_rank):
+        draws = [run.draw for one in planned if one.size == key for run in one.runs]
+        images = [draw.images for draw in draws if draw.images is not None]
+        patients = [draw.patients for draw in draws if draw.patients is not None]
+        found.append(
+            SizeInfo(
+                key=key,
+                title=_size_title(key, patients),
+                n_labeled=float(np.mean(images)) if images else None,
+                n_labeled_patients=float(np.mean(patients)) if patients else None,
+            )
+        )
+    return tuple(found)
+
+
+def _size_title(key: str, patients: Sequence[int]) -> str:
+    if key.startswith("fraction="):
+        return f"{wording.percent(float(key.removeprefix('fraction=')))} of the labels"
+    if key.startswith("count="):
+        return f"{float(key.removeprefix('count=')):,g} labelled patients"
+    return "all labels" if not patients else f"{np.mean(patients):,.0f} labelled patients"
+
+
+def size_rank(key: str) -> tuple[int, float]:
+    """Return how a number of labels is sorted: numbers ascending, then everything."""
+    _, _, value = key.partition("=")
+    return (1, float(value)) if value else (2, 0.0)
