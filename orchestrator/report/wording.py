@@ -24,6 +24,7 @@ STATUS_NAMES: Mapping[str, str] = {
     Status.ONE_RUN: "one run",
     Status.MISSING_RUNS: "runs missing",
     Status.IDENTICAL: "the same in every run",
+    Status.CONSTANT: "no spread between runs",
 }
 #: Between the labels in the title of an arm.
 SEPARATOR = " · "

@@ -24,6 +24,8 @@ class Status(StrEnum):
     MISSING_RUNS = "missing_runs"
     #: Two arms gave the same value in every run.
     IDENTICAL = "identical"
+    #: Values without any spread, where a test divides by none.
+    CONSTANT = "constant"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
