@@ -55,6 +55,12 @@ class Entry:
     series: int | None = None
     title: str = ""
     mono: bool = False
+    #: 1 for the best of its column or row, 2 for the second.
+    rank: int | None = None
+    #: Signs of the declared contrasts in which the difference from the baseline is shown.
+    signs: tuple[str, ...] = ()
+    #: What of `text` and then of `below` is a number of the report, with its name: what LaTeX tables carry for `report --check`.
+    numbers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +143,16 @@ def marks_of(status: Sequence[str], *, n_runs: int, n_planned: int, noun: str = 
     return tuple(found)
 
 
-def cell_entry(cell: Cell | None, scale: Scale, series: int) -> Entry:
-    """Return one arm's number with its interval and its marks."""
+def ends(low: float | None, high: float | None, key: str, *, sign: bool = False) -> tuple[tuple[str, str], ...]:
+    """Return the ends of an interval as they are written, each with its name."""
+    write = signed if sign else number
+    return () if low is None or high is None else ((write(low), f"{key}.low"), (write(high), f"{key}.high"))
+
+
+def cell_entry(
+    cell: Cell | None, scale: Scale, series: int, *, key: str = "", rank: int | None = None, signs: tuple[str, ...] = ()
+) -> Entry:
+    """Return one arm's number with its interval and its marks. `key` is the name of the number."""
     if cell is None:
         return Entry(text="", title="not planned")
     marks = marks_of(cell.status, n_runs=cell.n_runs, n_planned=cell.n_planned)
@@ -159,11 +173,14 @@ def cell_entry(cell: Cell | None, scale: Scale, series: int) -> Entry:
             series=series,
         ),
         title=f"{estimand_words(cell.estimand)}; {METHOD_NAMES.get(cell.method, cell.method)}; {plural(cell.n_runs, 'run')}",
+        rank=rank,
+        signs=signs,
+        numbers=((number(cell.estimate), key), *ends(cell.low, cell.high, key)),
     )
 
 
-def difference_entry(one: Difference, scale: Scale, series: int | None) -> Entry:
-    """Return one difference with its interval, its replicates and its marks."""
+def difference_entry(one: Difference, scale: Scale, series: int | None, *, key: str = "", signs: tuple[str, ...] = ()) -> Entry:
+    """Return one difference with its interval, its replicates and its marks. `key` is the name of the number."""
     words = [word for word in one.status if word != Status.MISSING_RUNS]
     marks = tuple(STATUS_NAMES[word] for word in words) + (("runs missing",) if Status.MISSING_RUNS in one.status else ())
     if one.estimate is None:
@@ -183,4 +200,6 @@ def difference_entry(one: Difference, scale: Scale, series: int | None) -> Entry
             series=series,
         ),
         title=f"{estimand_words(one.estimand)}; {METHOD_NAMES.get(one.method, one.method)}",
+        signs=signs,
+        numbers=((signed(one.estimate), key), *ends(one.low, one.high, key, sign=True)),
     )

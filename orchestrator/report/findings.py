@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
+from orchestrator.report import marks
 from orchestrator.report.entries import (
     Column,
     Entry,
@@ -18,6 +20,7 @@ from orchestrator.report.entries import (
     scale_of,
     series_of,
 )
+from orchestrator.report.keys import Keys
 from orchestrator.report.stats.estimate import Status
 from orchestrator.report.values import ArmInfo, Cell, Difference, LabelInfo, Report, TestSet
 from orchestrator.report.wording import STATUS_NAMES, apart, p_value, percent, plural
@@ -27,25 +30,37 @@ def findings(report: Report, test_set: TestSet, size: str) -> Table:
     """Return areas by finding for one number of labels."""
     cells = {(one.arm, one.label): one for one in report.label_cells if (one.test_set, one.size) == (test_set.key, size)}
     arms = [arm for arm in test_set.arms if any(key == arm.key for key, _ in cells)]
-    series = series_of(test_set.arms)
+    found = [one for one in report.label_differences if (one.test_set, one.size) == (test_set.key, size)]
+    series, keys = series_of(test_set.arms), Keys.of(report.test_sets)
     scale = scale_of([bound for one in cells.values() for bound in (one.low, one.high, one.estimate)], reference=0.5)
+    signs = marks.signed_places(found, marks.signs_of(found), report.confidence)
+
+    def row_of(label: LabelInfo) -> tuple[Entry, ...]:
+        row = [cells.get((arm.key, label.name)) for arm in arms]
+        return tuple(
+            _plain_cell(
+                cell,
+                scale,
+                series[arm.key],
+                key=keys.cell(cell) if cell else "",
+                rank=rank,
+                signs=signs.get((arm.key, size, label.name), ()),
+            )
+            for arm, cell, rank in zip(arms, row, marks.ranks(row), strict=True)
+        )
+
     columns = (
         Column(title="Finding", kind="text"),
         Column(title="Positive", below="cases (patients)"),
         *(_arm_column(arm, [one for one in cells.values() if one.arm == arm.key], scale) for arm in arms),
     )
-    rows = [
-        Row(
-            entries=(
-                _finding_entry(label),
-                _positive_entry(label),
-                *(_plain_cell(cells.get((arm.key, label.name)), scale, series[arm.key]) for arm in arms),
-            )
-        )
-        for label in test_set.labels
-    ]
+    rows = [Row(entries=(_finding_entry(label), _positive_entry(label), *row_of(label))) for label in test_set.labels]
     return Table(
-        key=f"findings-{test_set.key}-{size}", caption=f"AUROC by finding, {_title_of(test_set, size)}.", columns=columns, rows=tuple(rows)
+        key=f"findings-{test_set.key}-{size}",
+        caption=f"AUROC by finding, {_title_of(test_set, size)}.",
+        columns=columns,
+        rows=tuple(rows),
+        note=marks.legend(list(cells.values()), found, test_set, confidence=report.confidence, column="row"),
     )
 
 
@@ -77,12 +92,12 @@ def _positive_entry(label: LabelInfo) -> Entry:
     )
 
 
-def _plain_cell(cell: Cell | None, scale: Scale, series: int) -> Entry:
+def _plain_cell(cell: Cell | None, scale: Scale, series: int, *, key: str, rank: int | None, signs: tuple[str, ...]) -> Entry:
     """Return a cell without the marks that its row or its column already carries."""
-    entry = cell_entry(cell, scale, series)
+    entry = cell_entry(cell, scale, series, key=key, rank=rank, signs=signs)
     carried = marks_of((Status.FEW_POSITIVES, Status.MISSING_RUNS), n_runs=cell.n_runs, n_planned=cell.n_planned) if cell else ()
     kept = tuple(mark for mark in entry.marks if mark not in carried)
-    return Entry(text=entry.text, below=entry.below, sort=entry.sort, marks=kept, strip=entry.strip, title=entry.title)
+    return replace(entry, marks=kept)
 
 
 def finding_differences(report: Report, test_set: TestSet, size: str) -> Table | None:
@@ -91,18 +106,20 @@ def finding_differences(report: Report, test_set: TestSet, size: str) -> Table |
     if not found:
         return None
     titles, series = {arm.key: arm.title for arm in test_set.arms}, series_of(test_set.arms)
+    keys, signs = Keys.of(report.test_sets), marks.signs_of(found)
     pairs = list(dict.fromkeys((one.arm, one.baseline) for one in found))
     scale = scale_of([bound for one in found for bound in (one.low, one.high, one.estimate)], reference=0.0, reach=math.inf)
     by_place = {(one.arm, one.baseline, one.label): one for one in found}
+
+    def entry(one: Difference) -> Entry:
+        sign = (signs[one.contrast],) if marks.passes(one, report.confidence) else ()
+        return _exploratory(one, scale, series[one.arm], key=keys.difference(one), signs=sign)
+
     rows = [
         Row(
             entries=(
                 Entry(text=label.title, sort=label.title),
-                *(
-                    _exploratory(by_place[arm, base, label.name], scale, series[arm])
-                    for arm, base in pairs
-                    if (arm, base, label.name) in by_place
-                ),
+                *(entry(by_place[arm, base, label.name]) for arm, base in pairs if (arm, base, label.name) in by_place),
             )
         )
         for label in test_set.labels
@@ -113,11 +130,15 @@ def finding_differences(report: Report, test_set: TestSet, size: str) -> Table |
     )
     adjusted = "exploratory: q is adjusted by Benjamini–Hochberg over the findings of a column."
     caption = f"Differences by finding, {_title_of(test_set, size)}; {adjusted}"
-    return Table(key=f"finding-differences-{test_set.key}-{size}", caption=caption, columns=columns, rows=tuple(rows))
+    note = marks.legend([], found, test_set, confidence=report.confidence, column="row")
+    return Table(key=f"finding-differences-{test_set.key}-{size}", caption=caption, columns=columns, rows=tuple(rows), note=note)
 
 
-def _exploratory(one: Difference, scale: Scale, series: int) -> Entry:
-    entry = difference_entry(one, scale, series)
-    below = "; ".join(part for part in (entry.below, f"q {p_value(one.p_adjusted)}" if one.p_adjusted is not None else "") if part)
+def _exploratory(one: Difference, scale: Scale, series: int, *, key: str, signs: tuple[str, ...]) -> Entry:
+    entry = difference_entry(one, scale, series, key=key, signs=signs)
+    if one.p_adjusted is None:
+        return replace(entry, marks=())
+    q = p_value(one.p_adjusted)
+    below = "; ".join(part for part in (entry.below, f"q {q}") if part)
     strip = entry.strip and Strip(scale=scale, value=entry.strip.value, low=entry.strip.low, high=entry.strip.high, series=series)
-    return Entry(text=entry.text, below=below, sort=entry.sort, strip=strip, title=entry.title)
+    return replace(entry, below=below, strip=strip, marks=(), numbers=(*entry.numbers, (q, f"{key}.p_adjusted")))

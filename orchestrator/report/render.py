@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.paths import write_atomically
 from jobs.spec import Json
-from orchestrator.report import figures, findings, provenance, record, tables, wording
-from orchestrator.report.entries import Entry, Table
-from orchestrator.report.figures import Figure
-from orchestrator.report.values import Report, TestSet, Verdict
+from orchestrator.report import lines, provenance, record, tables, wording
+from orchestrator.report.entries import Entry
+from orchestrator.report.figures.curves import thinned
+from orchestrator.report.figures.drawing import standalone
+from orchestrator.report.keys import slug
+from orchestrator.report.layout import Section, sections
+from orchestrator.report.values import Report, Verdict
 
 #: Verdicts shown before the rest is folded away.
 FIRST = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """What the page shows of one test set."""
-
-    test_set: TestSet
-    figure: Figure | None
-    headline: Table | None
-    differences: Table | None
-    folds: Table | None
-    #: (title of the size, areas by finding, differences by finding).
-    findings: tuple[tuple[str, Table, Table | None], ...]
-
-
 def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None) -> Path:
-    """Write `report.html`, `report.md`, `report.json`, `figures/*.svg` and, from `origin`, `provenance.json`; return the page's path.
+    """Write the page and everything beside it; return the page's path.
 
-    `origin` is what `orchestrator.report.provenance.provenance` returned. Every file is replaced whole.
+    `report.html`, `report.md`, `report.json`, `report.csv`, `figures/*.svg` and, from `origin`, `provenance.json`. `origin` is what
+    `orchestrator.report.provenance.provenance` returned. Every file is replaced whole, and figures that the report no longer has go away.
     """
+    written = record.text(report)
+    write_atomically(folder / "report.json", written.encode())
+    # Everything else is made from what was written, so that the JSON alone gives the same bytes again, on any machine.
+    report = record.parse(written)
     shown = sections(report)
-    write_atomically(folder / "report.json", record.text(report).encode())
-    for section in shown:
-        if section.figure is not None:
-            write_atomically(folder / "figures" / f"{section.figure.key}.svg", figures.standalone(section.figure).encode())
+    write_atomically(folder / "report.csv", lines.csv_text(report).encode())
+    drawn = {f"{figure.key}.svg": standalone(figure) for part in shown for block in part.blocks for figure in block.all_figures()}
+    _replace(folder / "figures", drawn, ".svg")
     write_atomically(folder / "report.md", markdown(report, shown).encode())
     if origin is not None:
         write_atomically(folder / "provenance.json", provenance.text(origin).encode())
@@ -50,28 +43,13 @@ def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None
     return page
 
 
-def sections(report: Report) -> tuple[Section, ...]:
-    """Lay out what is shown of each test set."""
-    return tuple(
-        Section(
-            test_set=test_set,
-            figure=None if test_set.by_folds else figures.label_efficiency(report, test_set),
-            headline=None if test_set.by_folds else tables.headline(report, test_set),
-            differences=None if test_set.by_folds else tables.differences(report, test_set),
-            folds=tables.folds(report, test_set) if test_set.by_folds else None,
-            findings=_findings(report, test_set),
-        )
-        for test_set in report.test_sets
-    )
-
-
-def _findings(report: Report, test_set: TestSet) -> tuple[tuple[str, Table, Table | None], ...]:
-    if test_set.by_folds or len(test_set.labels) < 2:
-        return ()
-    return tuple(
-        (size.title, findings.findings(report, test_set, size.key), findings.finding_differences(report, test_set, size.key))
-        for size in test_set.sizes
-    )
+def _replace(folder: Path, files: Mapping[str, str], kind: str) -> None:
+    """Make some files all that a folder holds of one kind."""
+    for old in folder.glob(f"*{kind}"):
+        if old.name not in files:
+            old.unlink()
+    for name, text in files.items():
+        write_atomically(folder / name, text.encode())
 
 
 def html(report: Report, shown: tuple[Section, ...], origin: Mapping[str, Json] | None = None) -> str:
@@ -92,7 +70,6 @@ def _context(report: Report, shown: tuple[Section, ...]) -> dict[str, Any]:
         "more_verdicts": list(report.verdicts[FIRST:]),
         "ledger": tables.ledger(report),
         "made_data": wording.MADE_DATA,
-        "series": figures.SERIES,
         "symbol": symbol,
         "emphasised": emphasised,
         "level": wording.percent(report.confidence),
@@ -158,6 +135,9 @@ def _environment(*, autoescape: bool) -> Any:
         keep_trailing_newline=True,
     )
     environment.filters["pipe"] = _for_markdown
+    environment.filters["thinned"] = thinned
+    environment.filters["slug"] = slug
+    environment.filters["sortable"] = lambda value: f"{value:.8g}" if isinstance(value, float) else value
     return environment
 
 
@@ -165,4 +145,5 @@ def _for_markdown(entry: Entry) -> str:
     """Write an entry for a Markdown table."""
     marks = f" *({'; '.join(entry.marks)})*" if entry.marks else ""
     below = f" ({entry.below})" if entry.below else ""
-    return f"{entry.text}{below}{marks}".replace("|", "\\|")
+    text = {1: f"**{entry.text}**", 2: f"<ins>{entry.text}</ins>"}.get(entry.rank or 0, entry.text)
+    return f"{text}{''.join(entry.signs)}{below}{marks}".replace("|", "\\|")

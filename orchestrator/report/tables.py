@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from orchestrator.report import marks
 from orchestrator.report.entries import (
     Column,
     Entry,
@@ -18,6 +19,7 @@ from orchestrator.report.entries import (
     scale_of,
     series_of,
 )
+from orchestrator.report.keys import Keys
 from orchestrator.report.values import ArmInfo, Difference, FoldArea, LedgerRow, Report, TestSet
 from orchestrator.report.wording import (
     SINGULAR,
@@ -33,8 +35,20 @@ from orchestrator.report.wording import (
 def headline(report: Report, test_set: TestSet) -> Table:
     """Return arms by numbers of labels."""
     cells = {(one.arm, one.size): one for one in report.cells if one.test_set == test_set.key}
+    found = [one for one in report.differences if one.test_set == test_set.key]
     scale = scale_of([bound for one in cells.values() for bound in (one.low, one.high, one.estimate)], reference=0.5)
-    series = series_of(test_set.arms)
+    series, keys = series_of(test_set.arms), Keys.of(report.test_sets)
+    signs = marks.signed_places(found, marks.signs_of(found), report.confidence)
+    ranks: dict[tuple[str, str], int | None] = {}
+    for size in test_set.sizes:
+        column = marks.ranks([cells.get((arm.key, size.key)) for arm in test_set.arms])
+        ranks |= {(arm.key, size.key): rank for arm, rank in zip(test_set.arms, column, strict=True)}
+
+    def entry(arm: str, size: str) -> Entry:
+        cell = cells.get((arm, size))
+        key = keys.cell(cell) if cell else ""
+        return cell_entry(cell, scale, series[arm], key=key, rank=ranks[arm, size], signs=signs.get((arm, size, None), ()))
+
     columns = [Column(title="Arm", kind="text")]
     columns += [
         Column(title=size.title, below=_size_below(size.n_labeled_patients, size.n_labeled, size.key), scale=scale)
@@ -45,14 +59,20 @@ def headline(report: Report, test_set: TestSet) -> Table:
         Row(
             entries=(
                 Entry(text=arm.title, below="floor: no network" if arm.floor else "", series=series[arm.key], sort=arm.title),
-                *(cell_entry(cells.get((arm.key, size.key)), scale, series[arm.key]) for size in test_set.sizes),
+                *(entry(arm.key, size.key) for size in test_set.sizes),
                 Entry(text=str(arm.candidates), sort=arm.candidates),
             ),
             floor=arm.floor,
         )
         for arm in test_set.arms
     ]
-    return Table(key=f"headline-{test_set.key}", caption=_headline_caption(report, test_set), columns=tuple(columns), rows=tuple(rows))
+    return Table(
+        key=f"headline-{test_set.key}",
+        caption=_headline_caption(report, test_set),
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note=marks.legend(list(cells.values()), found, test_set, confidence=report.confidence, column="column"),
+    )
 
 
 def _headline_caption(report: Report, test_set: TestSet) -> str:
@@ -76,7 +96,8 @@ def differences(report: Report, test_set: TestSet) -> Table | None:
         return None
     scale = scale_of(_extent(found), reference=0.0, reach=math.inf)
     titles, sizes = {arm.key: arm.title for arm in test_set.arms}, {size.key: size.title for size in test_set.sizes}
-    series = series_of(test_set.arms)
+    series, keys = series_of(test_set.arms), Keys.of(report.test_sets)
+    signs = marks.signs_of(found)
     columns = (
         Column(title="Arm", below="minus its baseline", kind="text"),
         Column(title="Labels", kind="text"),
@@ -89,17 +110,29 @@ def differences(report: Report, test_set: TestSet) -> Table | None:
             entries=(
                 Entry(text=titles[one.arm], below=f"minus {apart(titles[one.arm], titles[one.baseline])[1]}", series=series[one.arm]),
                 Entry(text=sizes[one.size], sort=index),
-                difference_entry(one, scale, series[one.arm]),
-                Entry(
-                    text=p_value(one.p_adjusted), below=f"raw {p_value(one.p)}" if one.p_adjusted is not None else "", sort=one.p_adjusted
+                difference_entry(
+                    one,
+                    scale,
+                    series[one.arm],
+                    key=keys.difference(one),
+                    signs=(signs[one.contrast],) if marks.passes(one, report.confidence) else (),
                 ),
+                _p_entry(one, keys.difference(one)),
                 Entry(text=_replicates(one), sort=one.n_replicates),
             )
         )
         for index, one in enumerate(found)
     ]
     caption = f"Differences in {test_set.measure_title} from the declared baselines; ticks are matched replicates."
-    return Table(key=f"differences-{test_set.key}", caption=caption, columns=columns, rows=tuple(rows))
+    note = marks.legend([], found, test_set, confidence=report.confidence, column="column")
+    return Table(key=f"differences-{test_set.key}", caption=caption, columns=columns, rows=tuple(rows), note=note)
+
+
+def _p_entry(one: Difference, key: str) -> Entry:
+    if one.p_adjusted is None:
+        return Entry(text="–", sort=None)
+    adjusted, raw = p_value(one.p_adjusted), p_value(one.p)
+    return Entry(text=adjusted, below=f"raw {raw}", sort=one.p_adjusted, numbers=((adjusted, f"{key}.p_adjusted"), (raw, f"{key}.p")))
 
 
 def _extent(found: Sequence[Difference]) -> list[float | None]:

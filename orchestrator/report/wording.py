@@ -43,6 +43,11 @@ def percent(share: float) -> str:
     return f"{100 * share:g}\u202f%"
 
 
+def alpha(confidence: float) -> float:
+    """Return what an adjusted p must be below: 0.05 at 95 %, and not the nearest float above it."""
+    return round(1 - confidence, 12)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Write an estimate, or a dash."""
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
@@ -117,7 +122,7 @@ def tone_of(found: Difference, confidence: float) -> str:
     """Say which way a difference points once it is adjusted: higher, lower, open, or silent where no claim about a method is possible."""
     if found.p_adjusted is None or found.estimate is None:
         return "silent"
-    if found.p_adjusted >= 1 - confidence:
+    if found.p_adjusted >= alpha(confidence):
         return "open"
     return "higher" if found.estimate > 0 else "lower"
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report import figures, record, tables
+from orchestrator.report import record, tables
 from orchestrator.report.analysis import build
 from orchestrator.report.entries import scale_of
+from orchestrator.report.figures.curves import label_efficiency
+from orchestrator.report.layout import sections
 from orchestrator.report.provenance import provenance
-from orchestrator.report.render import emphasised, html, markdown, sections, write
+from orchestrator.report.render import emphasised, html, markdown, write
 from orchestrator.report.values import Report
 from orchestrator.report.wording import MADE_DATA, apart, estimand_words, number, p_value, signed
 from tests.orchestrator.report.made_run import leave_pair_out, quickstart
@@ -141,8 +143,8 @@ def test_cells_are_flat_for_whoever_reads_the_json_as_a_table(written: tuple[Rep
 
 def test_drawings_are_the_same_bytes_and_carry_no_date(written: tuple[Report, Path]) -> None:
     report, folder = written
-    first = figures.label_efficiency(report, report.test_sets[0])
-    again = figures.label_efficiency(report, report.test_sets[0])
+    first = label_efficiency(report, report.test_sets[0])
+    again = label_efficiency(report, report.test_sets[0])
     assert first == again
     assert first is not None
     assert "var(--series-0, #0a66a8)" in first.wide

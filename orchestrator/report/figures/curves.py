@@ -1,43 +1,24 @@
-"""Figures as SVG text. Colours are variables with a fallback, so that one drawing serves light pages, dark pages and print."""
+"""The measure against the number of labels: a curve an arm with its interval, and a dot a run."""
 
 from __future__ import annotations
 
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from orchestrator.report.entries import series_of
+from orchestrator.report.figures.drawing import INK, MUTED, PAPER, RULE, VARIABLES, Figure, color_of, file_slug
 from orchestrator.report.stats.estimate import Status
 from orchestrator.report.values import ArmInfo, Cell, Report, SizeInfo, TestSet
-from orchestrator.report.wording import number
+from orchestrator.report.wording import number, percent
 
-#: Colours on a light page by series, readable by people who do not see red and green apart; the page knows their dark twins.
-SERIES = ("#0a66a8", "#c4500c", "#00795a", "#9a4a86", "#8a6400", "#2a8ab2", "#6a51a3", "#5c6b00")
-FLOOR = "#7a7a7a"
-INK, MUTED, RULE, PAPER = "#1c1f24", "#5f6670", "#d4d8dd", "#fffffe"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
-_VARIABLES: Mapping[str, str] = {
-    **{color: f"--series-{index}" for index, color in enumerate(SERIES)},
-    FLOOR: "--floor",
-    INK: "--ink",
-    MUTED: "--muted",
-    RULE: "--rule",
-    PAPER: "--paper",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One drawing at two widths, with what a reader who cannot see it is told."""
-
-    key: str
-    alt: str
-    wide: str
-    narrow: str
+#: Runs drawn a cell at most; of more, evenly spaced ones of the ordered values stand for all.
+MOST_DOTS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +30,7 @@ class _Curve:
 
     @property
     def color(self) -> str:
-        return FLOOR if self.series < 0 else SERIES[self.series % len(SERIES)]
+        return color_of(self.series)
 
     @property
     def marker(self) -> str:
@@ -62,8 +43,9 @@ def label_efficiency(report: Report, test_set: TestSet) -> Figure | None:
     if len({x for curve in curves for x in curve.x}) < 2:
         return None
     return Figure(
-        key=f"curve-{_slug(test_set.key)}",
+        key=f"curve-{file_slug(test_set.key)}",
         alt=_alt(curves, test_set),
+        caption=_caption(report, test_set),
         wide=_draw(curves, test_set, narrow=False),
         narrow=_draw(curves, test_set, narrow=True),
     )
@@ -95,6 +77,16 @@ def _alt(curves: Sequence[_Curve], test_set: TestSet) -> str:
         for curve in curves
     ]
     return f"{test_set.measure_title} against the number of labelled patients. " + "; ".join(told) + "."
+
+
+def _caption(report: Report, test_set: TestSet) -> str:
+    title = test_set.measure_title
+    floor = "; the dashed line is the floor, which sees no network features" if any(arm.floor for arm in test_set.arms) else ""
+    return (
+        f"{title[:1].upper()}{title[1:]} against the number of labelled patients. Lines join means over replicates; bars and bands are "
+        f"{percent(report.confidence)} intervals for new replicates and new {test_set.cluster}; small dots are the runs themselves{floor}. "
+        "A hollow marker with a broken bar is one run. Arms are set apart sideways so that they can be told from each other."
+    )
 
 
 def _draw(curves: Sequence[_Curve], test_set: TestSet, *, narrow: bool) -> str:
@@ -156,7 +148,7 @@ def _mark(axes: Any, curve: _Curve, at: float, cell: Cell, *, beside: float) -> 
         style = (0, (2, 2)) if hollow else "-"
         axes.plot([at, at], [cell.low, cell.high], color=curve.color, linewidth=1.4, linestyle=style, zorder=3, solid_capstyle="butt")
     if len(cell.points) > 1:
-        dots = [point.value for point in cell.points]
+        dots = thinned([point.value for point in cell.points])
         axes.plot([beside] * len(dots), dots, "o", color=curve.color, markersize=2.9, alpha=0.6, markeredgewidth=0, zorder=5)
     outlined = hollow or curve.arm.floor
     axes.plot(
@@ -170,6 +162,14 @@ def _mark(axes: Any, curve: _Curve, at: float, cell: Cell, *, beside: float) -> 
         markeredgewidth=1.4 if outlined else 1.0,
         zorder=6,
     )
+
+
+def thinned(values: Sequence[float], most: int = MOST_DOTS) -> list[float]:
+    """Return at most so many values, evenly spaced in their order, ends included."""
+    if len(values) <= most:
+        return list(values)
+    ordered = sorted(values)
+    return [ordered[round(index * (len(ordered) - 1) / (most - 1))] for index in range(most)]
 
 
 def _name(arm: ArmInfo) -> str:
@@ -273,20 +273,6 @@ def _svg(canvas: Any) -> str:
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r'(<svg\b[^>]*?)\swidth="[^"]*"', r"\1", drawn, count=1)
     drawn = re.sub(r'(<svg\b[^>]*?)\sheight="[^"]*"', r"\1", drawn, count=1)
-    for color, variable in _VARIABLES.items():
+    for color, variable in VARIABLES.items():
         drawn = drawn.replace(color, f"var({variable}, {color})")
     return drawn
-
-
-def standalone(figure: Figure) -> str:
-    """Return the wide drawing as a file of its own."""
-    head = '<?xml version="1.0" encoding="utf-8"?>\n'
-    return head + figure.wide.replace("<svg", f'<svg role="img" aria-label="{_escaped(figure.alt)}"', 1) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

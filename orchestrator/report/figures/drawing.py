@@ -1,0 +1,58 @@
+"""What all figures share: the value, colours as variables with a fallback, and a file of its own for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: Colours on a light page by series, readable by people who do not see red and green apart; the page knows their dark twins.
+SERIES = ("#0a66a8", "#c4500c", "#00795a", "#9a4a86", "#8a6400", "#2a8ab2", "#6a51a3", "#5c6b00")
+FLOOR = "#7a7a7a"
+INK, MUTED, RULE, PAPER = "#1c1f24", "#5f6670", "#d4d8dd", "#fffffe"
+VARIABLES: Mapping[str, str] = {
+    **{color: f"--series-{index}" for index, color in enumerate(SERIES)},
+    FLOOR: "--floor",
+    INK: "--ink",
+    MUTED: "--muted",
+    RULE: "--rule",
+    PAPER: "--paper",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One drawing at two widths, with its caption and what a reader who cannot see it is told."""
+
+    key: str
+    alt: str
+    caption: str
+    wide: str
+    narrow: str
+
+
+def color_of(series: int) -> str:
+    """Return the colour of a series on a light page; -1 is the floor."""
+    return FLOOR if series < 0 else SERIES[series % len(SERIES)]
+
+
+def paint(color: str) -> str:
+    """Return a colour as a style value: the page's variable, with the light colour where there is no page."""
+    return f"var({VARIABLES[color]}, {color})"
+
+
+def standalone(figure: Figure) -> str:
+    """Return the wide drawing as a file of its own, in plain colours, which programs other than browsers need."""
+    head = '<?xml version="1.0" encoding="utf-8"?>\n'
+    plain = re.sub(r"var\(--[\w-]+, (#[0-9a-f]{6})\)", r"\1", figure.wide)
+    return head + plain.replace("<svg", f'<svg role="img" aria-label="{escaped(figure.alt)}"', 1) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Write a text so that it can stand in XML, also in an attribute."""
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def file_slug(text: str) -> str:
+    """Return a text as the name of a file."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
