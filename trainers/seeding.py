@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from trainers.data.workers import set_workers
+
 #: mallopt(3): M_MMAP_MAX 0 and a trim threshold and top pad so large that freed blocks stay with the process. Without it each step maps
 #: and unmaps its activations anew, and the page faults cost 10 to 15 % of a convolutional step on the CPU.
 _MALLOPT = ((-4, 0), (-1, 2**31 - 1), (-2, 256 << 20))
@@ -31,6 +33,7 @@ def prepare(seed: int, threads: int, device: torch.device) -> dict[str, Any]:
     with contextlib.suppress(RuntimeError):  # It can be set once, before the first parallel work of the process.
         torch.set_num_interop_threads(1)
     cv2.setNumThreads(0)
+    set_workers(threads)
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
     torch.set_float32_matmul_precision("highest")

@@ -1,4 +1,6 @@
-"""Measure, and write `docs/benchmarks.md` with the machine: `python -m tests.bench [NAME ...]`; without names, all but the long ones.
+"""Measure, and write `docs/benchmarks.md` with the machine: `python -m tests.bench [NAME ...]`.
+
+Without names, all run but the long ones and those that need a GPU.
 
 Each bench runs in a process of its own, one after another. A section of the page is replaced when its bench ran to the end.
 """
@@ -24,6 +26,8 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 LONGEST_SECONDS = 600
 #: Those that take longer, and run only when they are named; `make test-all` writes the section of `faults` too.
 LONG = {"faults": 3600}
+#: Those that need a machine of another kind, and run only when they are named.
+ELSEWHERE = ("gpu",)
 
 
 def names() -> list[str]:
@@ -51,7 +55,7 @@ def main(asked: Sequence[str]) -> int:
         sys.stderr.write(f"no bench {strange[0]!r}: there are {', '.join(known)}\n")
         return 2
     failed: list[str] = []
-    for name in asked or [name for name in known if name not in LONG]:
+    for name in asked or [name for name in known if name not in (*LONG, *ELSEWHERE)]:
         section = section_of(name)
         if section is None:
             failed.append(name)

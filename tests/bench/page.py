@@ -6,6 +6,8 @@ import ast
 import os
 import platform
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,8 +83,16 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{cpu_model()}, {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()}, Python {platform.python_version()}, "
-        f"torch {metadata.version('torch')}"
+        f"torch {metadata.version('torch')}{_gpus()}"
     )
+
+
+def _gpus() -> str:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    listed = subprocess.run([program, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False).stdout
+    return "".join(f"; {name}" for name in listed.splitlines())
 
 
 def cpu_model(listing: Path = Path("/proc/cpuinfo")) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,8 @@ class FileStore:
         self._gallery = gallery
         self._left = remembered_bytes
         self._known: OrderedDict[int, tuple[np.ndarray, tuple[int, int]]] = OrderedDict()
+        #: Threads ask at once; decoding, which is what takes the time, is done outside it.
+        self._remembering = threading.Lock()
 
     def image(self, position: int) -> np.ndarray:
         """Return one image, uint8 (height, width). Raises DataError naming the file when it cannot be decoded."""
@@ -78,15 +81,19 @@ class FileStore:
         return self._entry(int(position))[1]
 
     def _entry(self, position: int) -> tuple[np.ndarray, tuple[int, int]]:
-        if position in self._known:
-            self._known.move_to_end(position)
-            return self._known[position]
+        with self._remembering:
+            if position in self._known:
+                self._known.move_to_end(position)
+                return self._known[position]
         full = read_gray(self._gallery.file(position))
         entry = (shrink(full, self.px), (full.shape[0], full.shape[1]))
-        self._known[position] = entry
-        self._left -= entry[0].nbytes
-        while self._left < 0 and len(self._known) > 1:
-            self._left += self._known.popitem(last=False)[1][0].nbytes
+        with self._remembering:
+            if position in self._known:
+                return self._known[position]
+            self._known[position] = entry
+            self._left -= entry[0].nbytes
+            while self._left < 0 and len(self._known) > 1:
+                self._left += self._known.popitem(last=False)[1][0].nbytes
         return entry
 
 

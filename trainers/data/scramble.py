@@ -36,11 +36,14 @@ class ScrambledStore:
         position = int(position)
         # The inner store is asked every time: it is what keeps a shut split shut.
         image = self._store.image(position)
-        if position not in self._known:
+        found = self._known.get(position)
+        if found is None:
+            found = scrambled(image, key(self._seed, position))
+            # Two threads may both have made it, and made the same.
             if len(self._known) * image.nbytes > 512 * 2**20:
                 self._known.clear()
-            self._known[position] = scrambled(image, key(self._seed, position))
-        return self._known[position]
+            self._known[position] = found
+        return found
 
     def file_shape(self, position: int) -> tuple[int, int]:
         """Return the (height, width) of the file on disk."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from trainers.data.access import ImageStore
 from trainers.data.streams import uniform
+from trainers.data.workers import spread
 
 #: Mean and sd of pixels in [0, 1], one value or one a channel (RGB order).
 NORMALISATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -62,14 +63,20 @@ def batch(store: ImageStore, positions: np.ndarray, px: int, augment: Augment, *
     """Return one view of each image, uint8 (n, 1, px, px). Raises ValueError when the store is so fine that views would alias."""
     if store.px > _MOST_SHRINKING * px:
         raise ValueError(f"views of {px} px from images of {store.px} px would alias: open the store at {px}")
-    images = [store.image(position) for position in np.asarray(positions).tolist()]
-    draws = uniform(8, seed=seed, epoch=epoch, positions=positions, view=view)
-    matrices = warp_matrices(np.array([image.shape for image in images], dtype=np.float64).reshape(-1, 2), px, augment, draws)
-    views = np.empty((len(images), 1, px, px), np.uint8)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    for image, matrix, out in zip(images, matrices, views[:, 0], strict=True):
-        cv2.warpAffine(image, matrix, (px, px), dst=out, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return _shaded(views, augment, draws)
+    wanted = np.asarray(positions)
+    draws = uniform(8, seed=seed, epoch=epoch, positions=wanted, view=view)
+    views = np.empty((len(wanted), 1, px, px), np.uint8)
+
+    def draw(part: slice) -> None:
+        images = [store.image(position) for position in wanted[part].tolist()]
+        matrices = warp_matrices(np.array([image.shape for image in images], dtype=np.float64).reshape(-1, 2), px, augment, draws[part])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        for image, matrix, out in zip(images, matrices, views[part, 0], strict=True):
+            cv2.warpAffine(image, matrix, (px, px), dst=out, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        _shade(views[part], augment, draws[part])
+
+    spread(draw, len(wanted))
+    return views
 
 
 def warp_matrices(shapes: np.ndarray, px: int, augment: Augment, draws: np.ndarray) -> np.ndarray:
@@ -105,16 +112,21 @@ def warp_matrices(shapes: np.ndarray, px: int, augment: Augment, draws: np.ndarr
 
 def plain(store: ImageStore, positions: np.ndarray, px: int) -> np.ndarray:
     """Return the centre square of each image, aspect kept, uint8 (n, 1, px, px)."""
-    views = np.empty((len(positions), 1, px, px), np.uint8)
-    for position, out in zip(np.asarray(positions).tolist(), views[:, 0], strict=True):
-        image = store.image(position)
-        side = min(image.shape)
-        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-        square = image[top : top + side, left : left + side]
-        if side == px:
-            out[:] = square
-        else:
-            out[:] = cv2.resize(square, (px, px), interpolation=cv2.INTER_AREA if px < side else cv2.INTER_LINEAR)
+    wanted = np.asarray(positions)
+    views = np.empty((len(wanted), 1, px, px), np.uint8)
+
+    def draw(part: slice) -> None:
+        for position, out in zip(wanted[part].tolist(), views[part, 0], strict=True):
+            image = store.image(position)
+            side = min(image.shape)
+            top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+            square = image[top : top + side, left : left + side]
+            if side == px:
+                out[:] = square
+            else:
+                out[:] = cv2.resize(square, (px, px), interpolation=cv2.INTER_AREA if px < side else cv2.INTER_LINEAR)
+
+    spread(draw, len(wanted))
     return views
 
 
@@ -152,14 +164,15 @@ def _corner(room: np.ndarray, draw: np.ndarray, crop: str) -> np.ndarray:
     return np.minimum(np.floor(draw * (np.floor(room) + 1)), np.floor(room))
 
 
-def _shaded(views: np.ndarray, augment: Augment, draws: np.ndarray) -> np.ndarray:
+def _shade(views: np.ndarray, augment: Augment, draws: np.ndarray) -> None:
+    """Shade views (n, 1, px, px) where they are."""
     if not augment.brightness and not augment.contrast:
-        return views
+        return
     brightness = _between(1 - augment.brightness, 1 + augment.brightness, draws[:, _BRIGHTNESS])
     contrast = _between(1 - augment.contrast, 1 + augment.contrast, draws[:, _CONTRAST])
-    mean = views.mean(axis=(1, 2, 3), dtype=np.float64)
+    # Sums of whole numbers are exact in whatever order; OpenCV's takes a twentieth of the time that a mean in float64 does.
+    mean = np.array([cv2.sumElems(view)[0] for view in views[:, 0]]) / max(views[0].size if len(views) else 1, 1)
     levels = np.arange(256)[None, :] * (contrast * brightness)[:, None] + ((1 - contrast) * brightness * mean)[:, None]
     tables = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
     for out, table in zip(views[:, 0], tables, strict=True):
         cv2.LUT(out, table, dst=out)
-    return views

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -81,8 +80,6 @@ class MomentumContrast:
         self._augment = transforms.AUGMENTS[config.augment]
         self.steps_per_epoch = len(self._positions) // config.batch_size
         self._step = 0
-        #: Batches are made by a thread of the loop's while the queue is filled by this one, and stores remember what they decoded.
-        self._reading = threading.Lock()
         self._new_keys: list[Tensor] = []
         #: Over the epoch so far: sum of losses, queries nearest to their key, queries.
         self._sums = torch.zeros(3, dtype=torch.float64)
@@ -193,11 +190,10 @@ class MomentumContrast:
         return np.random.Generator(np.random.Philox(key=key(self.setup.seed, *parts))).permutation(len(self._positions))
 
     def _views(self, positions: np.ndarray, epoch: int, view: int, part: slice = slice(None)) -> Tensor:
-        with self._reading:
-            views = transforms.batch(
-                self.store, positions[part], self.config.px, self._augment, seed=self.setup.seed, epoch=epoch, view=view
-            )
-        return torch.from_numpy(views)
+        here = positions[part]
+        return torch.from_numpy(
+            transforms.batch(self.store, here, self.config.px, self._augment, seed=self.setup.seed, epoch=epoch, view=view)
+        )
 
     @torch.no_grad()
     def _encode_keys(self, views: Tensor, step: int, first: int) -> Tensor:

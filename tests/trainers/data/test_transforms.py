@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from itertools import islice
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from trainers.data.streams import key, uniform
 from trainers.data.transforms import AUGMENTS, Augment, batch, channel_statistics, normalize, plain, warp_matrices
+from trainers.data.workers import set_workers, spread
+from trainers.errors import DataError
 
 
 class Memory:
@@ -54,6 +57,37 @@ def test_a_view_depends_on_its_keys_alone(positions: list[int], seed: int, epoch
     np.testing.assert_array_equal(together, np.concatenate([batch(STORE, part, 32, EVERYTHING, **options) for part in parts]))
     alone = [batch(STORE, np.array([position]), 32, EVERYTHING, **options)[0] for position in positions]
     np.testing.assert_array_equal(together, np.stack(alone))
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_the_number_of_threads_changes_no_byte(count: int) -> None:
+    positions = np.arange(12).repeat(4)
+    alone = batch(STORE, positions, 32, EVERYTHING, seed=5, epoch=2), plain(STORE, positions, 16)
+    set_workers(count)
+    try:
+        beside = batch(STORE, positions, 32, EVERYTHING, seed=5, epoch=2), plain(STORE, positions, 16)
+    finally:
+        set_workers(1)
+    assert all(np.array_equal(here, there) for here, there in zip(alone, beside, strict=True))
+
+
+def test_several_threads_draw_and_an_error_of_one_is_raised() -> None:
+    names: set[str] = set()
+    meeting = threading.Barrier(3, timeout=60)
+
+    def seen(part: slice) -> None:
+        meeting.wait()  # Three threads must be here at once.
+        names.add(threading.current_thread().name)
+        if part.start == 0:
+            raise DataError("the first is broken")
+
+    set_workers(3)
+    try:
+        with pytest.raises(DataError, match="the first is broken"):
+            spread(seen, 12)
+    finally:
+        set_workers(1)
+    assert len(names) == 3 and threading.current_thread().name not in names
 
 
 def test_every_key_changes_the_view() -> None:
