@@ -46,6 +46,8 @@ EXIT_REFUSED = 5
 
 #: What a CUDA allocation failure says; to a scheduler it is only a failed job.
 _CUDA_OOM = "CUDA out of memory"
+#: What Slurm says of the allocation that an attempt runs in.
+_OF_SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_JOB_NODELIST")
 #: Loggers whose lines stand in a job's output: which keys of a start were loaded, which resume file was passed over.
 _LOGGED = ("jobs", "trainers")
 
@@ -317,9 +319,7 @@ def _write_environment(attempt: AttemptPaths, spec: JobSpec, meeting: Meeting | 
         "python": platform.python_version(),
         "command": sys.argv[:1],
         "threads": spec.resources.cpus if meeting is None else threads_of(spec.resources),
-        "slurm": {
-            name: value for name, value in os.environ.items() if name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT")
-        },
+        "slurm": {name: os.environ[name] for name in _OF_SLURM if name in os.environ},
     }
     if meeting is not None:
         environment["processes"] = {"count": meeting.company.world, "nodes": spec.resources.nodes, "meeting": meeting.company.key}

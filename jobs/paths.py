@@ -7,8 +7,9 @@ RUN_ROOT/
   code/<digest>/                        the code of a submission that outlives its client
   submissions/<sid>.json                one intent a submission
   jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/
-    attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt, stop; where several
-                                        processes run the job, stdout.<rank> and traceback.<rank>.txt of each but the first
+    attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt, stop, failed_nodes;
+                                        where several processes run the job, stdout.<rank> and traceback.<rank>.txt of each but the
+                                        first
     meetings/<key>.json                 where the first of several processes awaits the others
   cache/                                decoded images and digests; deletable
   mlflow/                               mlflow.db and artifacts; deletable, rebuilt by `orchestrate sync`
@@ -68,6 +69,10 @@ class AttemptPaths:
     @property
     def stop(self) -> Path:
         return self.folder / "stop"
+
+    @property
+    def failed_nodes(self) -> Path:
+        return self.folder / "failed_nodes"
 
 
 @dataclass(frozen=True, slots=True)

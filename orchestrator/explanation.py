@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.spec import SHORT_ID, JobSpec, Json, State, spec_to_json
-from orchestrator import scheduler
+from orchestrator import failed_nodes, scheduler
 from orchestrator.console import out
 from orchestrator.errors import Error
 from orchestrator.identity import code_version, diff_specs
@@ -40,6 +40,7 @@ def explain_job(workspace: Workspace, spec: JobSpec) -> dict[str, Json]:
         "waiting": _waiting(workspace, spec, status),
         "scheduler_silent": answer.silence,
         "where": _where(status, intent),
+        "failed_nodes": list(dict.fromkeys([*failed_nodes.of_job(paths), *failed_nodes.seen(status)])),
         "folder": str(paths.folder),
         "log": str(file) if file is not None else None,
         "last_lines": tail_of(file, _LINES) if file is not None else [],
@@ -126,6 +127,8 @@ def print_explanation(told: Mapping[str, Json]) -> None:
     why = f": {told['why']}" if told["why"] else ""
     console.print(f"state: {str(told['state']).lower()}, attempt {told['attempt']}{kind}{why}", markup=False)
     lines = [f"scheduler: {told['where']}"] if told["where"] else []
+    failed = ", ".join(told["failed_nodes"])
+    lines += [f"nodes that failed under it: {failed} (left out where others can take it)"] if failed else []
     lines += _waiting_lines(told["waiting"])
     lines += [f"waits for {line}" for line in told["waits_for"]]
     lines += [f"files only: {told['scheduler_silent']}"] if told["scheduler_silent"] else []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jobs.paths import RunPaths, naming, write_atomically
 from jobs.spec import JobSpec, Json, State, pretty_json, spec_to_json
-from orchestrator import intents, ledger
+from orchestrator import failed_nodes, intents, ledger
 from orchestrator.backends import base
 from orchestrator.backends.base import Backend, Queued, Submission
 from orchestrator.decide import Action, Cancel, Keep, Request, Why, decide, submitted
@@ -143,9 +143,14 @@ def queued_jobs(plan: Plan, run: RunPaths, known: Mapping[str, JobStatus], actio
                 planned=spec.resources if action.resources != spec.resources else None,
                 waits_for=tuple(dict.fromkeys(live[item.job] for item in spec.inputs if item.job in live)),
                 proven=(spec.phase, spec.stage) in proven,
+                leaves_out=_failed_nodes(run, known[action.job_id]) if action.attempt > 1 else (),
             )
         )
     return queued
+
+
+def _failed_nodes(run: RunPaths, status: JobStatus) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*failed_nodes.of_job(run.job(status.job_id)), *failed_nodes.seen(status)]))
 
 
 def look_at_what_is_done(plan: Plan, run: RunPaths) -> None:
@@ -213,7 +218,10 @@ def _tidy_detached(run: RunPaths, intent: intents.Intent, polled: Mapping[str, S
         return
     for job, status in ledger.states(run, intent.jobs, polled=polled).items():
         if status.submission is None and status.owner and status.failure is not None:
-            ledger.write_loss(run.job(job).attempt(status.attempt), status.message, status.failure)
+            attempt = run.job(job).attempt(status.attempt)
+            for names in failed_nodes.seen(status):
+                failed_nodes.note(attempt, names)
+            ledger.write_loss(attempt, status.message, status.failure)
     intents.end(run, intent.sid)
 
 

@@ -63,6 +63,8 @@ class Queued:
     waits_for: tuple[Place, ...] = ()
     #: A job of its phase and stage has succeeded here before.
     proven: bool = False
+    #: Nodes that failed under it, as a scheduler names them.
+    leaves_out: tuple[str, ...] = ()
 
 
 #: What one start of an allocation runs: lanes side by side, each of job ids one after the other.

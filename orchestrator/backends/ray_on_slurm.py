@@ -47,7 +47,8 @@ class RayOnSlurm:
         if not jobs:
             return Submission(backend=self.name, sweep=sweep, jobs=(), text="")
         wanted = Resources(gpus=node.gpus, cpus=node.cpus, memory_mb=node.memory_mb, time_minutes=ask.time_minutes, nodes=ask.nodes)
-        options = options_of(wanted, f"{sweep} ray", replace(self._cluster, partitions=(node,)))
+        leaves_out = sorted({name for job in jobs for name in job.leaves_out})
+        options = options_of(wanted, f"{sweep} ray", replace(self._cluster, partitions=(node,)), leaves_out=leaves_out)
         # One task a node starts that node's Ray, which hands out the CPUs and GPUs itself.
         options |= {"ntasks_per_node": 1, "cpus_per_task": node.cpus}
         code = snapshot.code_folder(self._run, self._cluster)
@@ -57,6 +58,7 @@ class RayOnSlurm:
             "node_cpus": node.cpus,
             "node_gpus": node.gpus,
             "code": code.name,
+            "leaves_out": leaves_out,
         }
         part = Part(elements=((tuple(job.spec.job_id for job in jobs),),), options=options, terms=terms)
         where = f"as one Ray Tune experiment on {ask.nodes} x ({node.cpus} cpus, {node.gpus} gpus) of Slurm"

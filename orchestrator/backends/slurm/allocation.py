@@ -31,6 +31,7 @@ class Allocation:
         self.world = int(environment.get("SLURM_NTASKS", "1"))
         self.local_rank = int(environment.get("SLURM_LOCALID", "0"))
         self.native = environment.get("SLURM_JOB_ID", "0")
+        self.nodes = environment.get("SLURM_JOB_NODELIST", "")
         self.lead = float(intent.terms.get("signal_lead", 0.0))
         self._begun = time.monotonic()
 
@@ -45,6 +46,14 @@ class Allocation:
     def element(self) -> tuple[tuple[str, ...], ...]:
         """Return the lanes of this element."""
         return self.intent.elements[self.index]
+
+    @property
+    def place(self) -> str:
+        """Return what Slurm's commands call this element alone: the number of a job may be that of its whole array."""
+        native = self.intent.native
+        if native is None:
+            return self.native
+        return f"{native['id']}_{self.index}" if native["array"] else str(native["id"])
 
     @property
     def is_first(self) -> bool:

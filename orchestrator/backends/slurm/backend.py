@@ -10,6 +10,7 @@ from jobs.spec import Json, Resources
 from orchestrator import intents
 from orchestrator.backends.base import Capabilities, Notice, Part, Queued, Session, Submission
 from orchestrator.backends.slurm import brakes, commands, keeper, launch, snapshot
+from orchestrator.backends.slurm.forecast import arguments
 from orchestrator.backends.slurm.layout import Unit, lay_out
 from orchestrator.backends.slurm.poll import poll
 from orchestrator.backends.slurm.request import options_of, packed, refuse_impossible, signal_lead, within_limits, within_reach
@@ -56,8 +57,10 @@ class Slurm:
         for part, asked, units in zip(layout.parts, layout.resources, layout.units, strict=True):
             lanes = max(len(element) for element in part.elements)
             wanted = within_limits(packed(asked, lanes), self._cluster)
-            options = options_of(wanted, _about(sweep, units), self._cluster, parallel=parallel)
-            parts.append(replace(part, options=options, terms={**self._terms(wanted, code), "canary": units[0].is_canary}))
+            leaves_out = units[0].leaves_out
+            options = options_of(wanted, _about(sweep, units), self._cluster, parallel=parallel, leaves_out=leaves_out)
+            terms = self._terms(wanted, code) | {"canary": units[0].is_canary, "asked": arguments(options), "leaves_out": list(leaves_out)}
+            parts.append(replace(part, options=options, terms=terms))
         return tuple(parts)
 
     def _terms(self, asked: Resources, code: str) -> dict[str, Json]:

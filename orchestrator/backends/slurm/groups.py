@@ -64,7 +64,7 @@ def _kinds(units: Sequence[Unit]) -> dict[int, int]:
     """Number the kinds, and return the kind of each unit by the unit's number."""
     rows: defaultdict[object, list[Unit]] = defaultdict(list)
     for unit in units:
-        rows[unit.level, unit.kind, unit.asked, unit.is_canary, len(unit.parents)].append(unit)
+        rows[unit.level, unit.kind, unit.asked, unit.leaves_out, unit.is_canary, len(unit.parents)].append(unit)
     numbers: dict[object, int] = {}
     kinds: dict[int, int] = {}
     # Parents first: what a unit waits for is of a kind as well.

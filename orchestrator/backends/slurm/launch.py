@@ -50,9 +50,7 @@ def send(run: RunPaths, intent: Intent, part: Part, natives: Sequence[str], clus
         intents.give_up(run, [intent.sid])
         raise
     try:
-        made = executor(run, intent.sid, cluster, part, natives, code)
-        with commands.without_job():
-            jobs = made.submit_array([_supervisor(run, intent)] * len(part.elements))
+        number = _to_sbatch(run, intent, part, natives, cluster, code)
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         said = str(error)
         in_doubt = commands.is_busy(said) or not isinstance(error, FailedJobError)
@@ -66,7 +64,24 @@ def send(run: RunPaths, intent: Intent, part: Part, natives: Sequence[str], clus
         raise BackendError(
             f"{refusal}; it may have been submitted all the same: submit again, which finds out first", transient=True
         ) from None
-    return _note(run, intent, str(jobs[0].job_id).split("_")[0])
+    return _note(run, intent, number)
+
+
+def _to_sbatch(run: RunPaths, intent: Intent, part: Part, natives: Sequence[str], cluster: ClusterConfig, code: Path) -> str:
+    """Call sbatch and return the number; where a part's nodes that failed are all that could take it, it may start there again."""
+    from submitit.core.utils import FailedJobError
+
+    made = executor(run, intent.sid, cluster, part, natives, code)
+    elements = [_supervisor(run, intent)] * len(part.elements)
+    with commands.without_job():
+        try:
+            jobs = made.submit_array(elements)
+        except FailedJobError as error:
+            if commands.is_busy(str(error)) or not part.terms.get("leaves_out"):
+                raise
+            made.update_parameters(exclude=",".join(cluster.slurm.exclude) or None)
+            jobs = made.submit_array(elements)
+    return str(jobs[0].job_id).split("_")[0]
 
 
 def _note(run: RunPaths, intent: Intent, number: str) -> Intent | None:

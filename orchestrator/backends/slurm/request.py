@@ -126,8 +126,13 @@ def signal_lead(asked: Resources, cluster: ClusterConfig) -> int:
     return max(_SHORTEST_LEAD, min(cluster.slurm.signal_lead, 60 * asked.time_minutes - _STARTING))
 
 
-def options_of(asked: Resources, about: str, cluster: ClusterConfig, *, parallel: int | None = None) -> dict[str, Json]:
-    """Return the parameters of submitit's Slurm executor for one array. Raises BackendError when no partition fits."""
+def options_of(
+    asked: Resources, about: str, cluster: ClusterConfig, *, parallel: int | None = None, leaves_out: Sequence[str] = ()
+) -> dict[str, Json]:
+    """Return the parameters of submitit's Slurm executor for one array that also leaves some nodes out.
+
+    Raises BackendError when no partition fits.
+    """
     site, partition = cluster.slurm, partition_for(asked, cluster)
     processes = max(1, asked.gpus)
     options: dict[str, Json] = {
@@ -143,7 +148,7 @@ def options_of(asked: Resources, about: str, cluster: ClusterConfig, *, parallel
         "account": (partition and partition.account) or cluster.account,
         "qos": (partition and partition.qos) or site.qos,
         "constraint": (partition and partition.constraint) or site.constraint,
-        "exclude": ",".join(site.exclude) or None,
+        "exclude": ",".join(dict.fromkeys([*site.exclude, *leaves_out])) or None,
     }
     # `true` stands for an option that takes no value.
     extra: dict[str, Json] = {"requeue": True, "kill-on-invalid-dep": "yes"}

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from jobs.signals import EXIT_STOPPED
 from orchestrator import intents
+from orchestrator.backends.slurm import elsewhere
 from orchestrator.backends.slurm.allocation import Allocation
 from orchestrator.backends.slurm.lane import Lane
 from orchestrator.backends.slurm.usage import Budget, Meter
@@ -49,6 +51,8 @@ class Supervisor:
         allocation = self._allocation = Allocation.of(Path(self._intent_file))
         if allocation is None:
             sys.stderr.write(f"{self._intent_file}: this submission was put away; nothing to do\n")
+            return
+        if elsewhere.hand_back(allocation):
             return
         self._lanes = [Lane(allocation, lane) for lane in allocation.element]
         with Meter(allocation) as meter:
@@ -105,6 +109,8 @@ class Supervisor:
             codes = [lane.code_if_over() for lane in self._lanes]
             if all(code is not None for code in codes):
                 raise SystemExit(max(code or 0 for code in codes))
+            if elsewhere.requeue(allocation):
+                raise SystemExit(EXIT_STOPPED)
         return DelayedSubmission(Supervisor(self._intent_file))
 
     def _wait_until_saved(self, seconds: float) -> None:

@@ -38,6 +38,11 @@ class Unit:
         return tuple(dict.fromkeys(place for job in self.jobs for place in job.waits_for))
 
     @property
+    def leaves_out(self) -> tuple[str, ...]:
+        """Return the nodes that failed under any of its jobs."""
+        return tuple(sorted({node for job in self.jobs for node in job.leaves_out}))
+
+    @property
     def kind(self) -> tuple[str, tuple[Stage, ...]]:
         """Return what its jobs are: phase and stages."""
         return self.jobs[0].spec.phase, tuple(job.spec.stage for job in self.jobs)
