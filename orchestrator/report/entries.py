@@ -91,6 +91,8 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     note: str = ""
+    #: What the little plots show; for pages that have them.
+    drawn: str = ""
 
 
 def series_of(arms: Sequence[ArmInfo]) -> dict[str, int]:

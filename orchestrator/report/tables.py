@@ -72,6 +72,7 @@ def headline(report: Report, test_set: TestSet) -> Table:
         columns=tuple(columns),
         rows=tuple(rows),
         note=marks.legend(list(cells.values()), found, test_set, confidence=report.confidence, column="column"),
+        drawn="Ticks are the runs; a hollow dot with a broken line is one run.",
     )
 
 
@@ -123,9 +124,10 @@ def differences(report: Report, test_set: TestSet) -> Table | None:
         )
         for index, one in enumerate(found)
     ]
-    caption = f"Differences in {test_set.measure_title} from the declared baselines; ticks are matched replicates."
+    caption = f"Differences in {test_set.measure_title} from the declared baselines."
     note = marks.legend([], found, test_set, confidence=report.confidence, column="column")
-    return Table(key=f"differences-{test_set.key}", caption=caption, columns=columns, rows=tuple(rows), note=note)
+    drawn = "Ticks are matched replicates; a hollow dot is one run."
+    return Table(key=f"differences-{test_set.key}", caption=caption, columns=columns, rows=tuple(rows), note=note, drawn=drawn)
 
 
 def _p_entry(one: Difference, key: str) -> Entry:
