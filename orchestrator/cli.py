@@ -13,8 +13,8 @@ from typer.core import TyperGroup
 
 from jobs.paths import naming
 from jobs.spec import FailureKind
-from orchestrator import __version__, operating_cli
-from orchestrator.arguments import AsJson, Cluster, MaybeSweep, Sample, SweepFile, SweepName, open_workspace, print_json
+from orchestrator import __version__, operating_cli, report_cli
+from orchestrator.arguments import AsJson, Cluster, MaybeSweep, Sample, SweepFile, open_workspace, print_json
 from orchestrator.data_cli import data_app, weights_app
 from orchestrator.errors import Error
 from orchestrator.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_OURS, EXIT_PERSON
@@ -147,22 +147,7 @@ def sync(sweep: MaybeSweep = None, cluster: Cluster = None, sample: Sample = Fal
         typer.echo(f"{name}: {one.runs} runs in MLflow, {one.created} new, {one.updated} brought up to date")
 
 
-@app.command()
-def report(sweep: SweepName, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
-    """Write the confidence-interval report of a sweep: HTML, Markdown, LaTeX, CSV, JSON.
-
-    Example: orchestrate report quickstart
-    """
-    from orchestrator.running import write_report
-
-    workspace = open_workspace(cluster, sample=sample)
-    folder, sentences = write_report(workspace.stored_plan(sweep), workspace)
-    if as_json:
-        sys.stdout.write((folder / "report.json").read_text(encoding="utf-8"))
-        return
-    for sentence in sentences:
-        typer.echo(sentence)
-    typer.echo(f"report: {folder / 'report.html'}")
+app.command()(report_cli.report)
 
 
 @app.command()

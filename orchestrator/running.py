@@ -7,9 +7,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -32,6 +32,8 @@ from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from orchestrator.report.values import Report
 
 SAMPLE_BANNER = "made data, stand-in weights: numbers mean nothing"
 
@@ -108,7 +110,26 @@ def write_report(plan: Plan, workspace: Workspace) -> tuple[Path, tuple[str, ...
 
     built = build(plan, workspace.run)
     page = write(built, workspace.run.sweep(plan.sweep).report, provenance(plan, workspace.run))
-    return page.parent, tuple(f"{verdict.claim} {verdict.evidence}" for verdict in built.verdicts)
+    return page.parent, _sentences(built)
+
+
+def write_report_of_files(paths: Sequence[Path], folder: Path, asked: Mapping[str, Any]) -> tuple[Path, tuple[str, ...]]:
+    """Write the report of anybody's predictions and return its folder and its verdict sentences.
+
+    `asked` holds fields of `Asked`. Raises ReportError on files that cannot be trusted.
+    """
+    from orchestrator.report.analysis import analyse
+    from orchestrator.report.files.inputs import Asked, inputs_of_files
+    from orchestrator.report.provenance import provenance_of_files
+    from orchestrator.report.render import write
+
+    built = analyse(inputs_of_files(paths, Asked(**asked)))
+    page = write(built, folder, provenance_of_files(paths))
+    return page.parent, _sentences(built)
+
+
+def _sentences(report: Report) -> tuple[str, ...]:
+    return tuple(f"{verdict.claim} {verdict.evidence}" for verdict in report.verdicts)
 
 
 def serve_ui(workspace: Workspace, port: int) -> int:

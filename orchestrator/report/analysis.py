@@ -65,8 +65,15 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         verdicts=tuple(verdicts),
         notes=inputs.report.notes,
         plan_notes=inputs.notes,
-        warnings=(*wording.warnings(cells, test_sets, rows), *wording.not_yet(inputs.report)),
-        methods=methods(test_sets, cells, areas, confidence=inputs.report.confidence, resamples=inputs.report.resamples),
+        warnings=(*inputs.warnings, *wording.warnings(cells, test_sets, rows), *wording.not_yet(inputs.report)),
+        methods=methods(
+            test_sets,
+            cells,
+            areas,
+            confidence=inputs.report.confidence,
+            resamples=inputs.report.resamples,
+            by_name=inputs.draws_by_name,
+        ),
     )
 
 

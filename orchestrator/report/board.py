@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.errors import ReportError
 from orchestrator.report.measures import label_infos, members
-from orchestrator.report.predictions import Predictions
+from orchestrator.report.predictions import Predictions, first_disagreement
 from orchestrator.report.results import Run
 from orchestrator.report.stats.bootstrap import Counts, auroc_replicates, resample
 from orchestrator.report.stats.influence import influence
@@ -28,6 +28,8 @@ class Area:
     #: None where a class is in fewer than two clusters.
     influence: np.ndarray | None
     replicates: np.ndarray
+    #: Whether every case has the same score, for this finding or one of those averaged.
+    constant: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +62,21 @@ def check_same_rows(runs: Sequence[Run], title: str) -> None:
         groups = sorted(digests.values(), key=lambda group: (len(group), group[0].name))
         odd, usual = groups[0], groups[-1]
         raise ReportError(
-            f"test set {title}: {_names(odd)} scored {_rows(odd[0])}, and {_names(usual)} {_rows(usual[0])}; they cannot be compared. "
-            "Evaluate them on the same split of the same card"
+            f"test set {title}: {_names(odd)} scored {_rows(odd[0])}, and {_names(usual)} {_rows(usual[0])}; they cannot be compared"
+            f"{_where(odd[0], usual[0])}. Evaluate them on the same split of the same card"
         )
 
 
 def _names(runs: Sequence[Run]) -> str:
     named = ", ".join(run.name for run in runs[:3])
     return named if len(runs) <= 3 else f"{named} and {len(runs) - 3} more"
+
+
+def _where(run: Run, other: Run) -> str:
+    if run.predictions is None or other.predictions is None:
+        return ""
+    found = first_disagreement(run.predictions, other.predictions, (run.name, other.name))
+    return f": {found}" if found else ""
 
 
 def _rows(run: Run) -> str:
@@ -90,8 +99,8 @@ def lay_out(
     for run in runs[1:]:
         if frames[run.job].frame_digest() != first.frame_digest():
             raise ReportError(
-                f"test set {title}: {run.name} and {runs[0].name} scored the same units against different truths or patients; "
-                "one of them is from another version of the card: evaluate both again"
+                f"test set {title}: {run.name} and {runs[0].name} scored the same units against different truths or patients"
+                f"{_where(run, runs[0])}. One of them is from another version of the data: evaluate both again"
             )
     codes = first.clusters(cluster)
     # What a label gathers from a tile should stay in the cache, and a tile should not be so small that calls dominate.
@@ -121,6 +130,7 @@ def _areas(frame: Predictions, cluster: np.ndarray, counts: Counts, labels: Sequ
             value=placed.auroc,
             influence=None if moved is None else moved.values,
             replicates=auroc_replicates(truth, score, unit, counts),
+            constant=bool(score.min() == score.max()),
         )
     inside = [areas[label.name] for label in labels if label.in_measure]
     if inside:
@@ -138,4 +148,5 @@ def _mean(areas: Sequence[Area]) -> Area:
         value=float(np.mean([area.value for area in areas])),
         influence=np.mean([area.influence for area in areas if area.influence is not None], axis=0),
         replicates=replicates,
+        constant=any(area.constant for area in areas),
     )

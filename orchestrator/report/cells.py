@@ -105,6 +105,11 @@ def at_boundary(groups: Sequence[Group], label: str | None) -> bool:
     return any(one.areas[label].value in (0.0, 1.0) for group in groups for one in group.members)
 
 
+def scores_status(scored: Sequence[Scored], label: str | None) -> list[str]:
+    """Return what is wrong with the scores of some runs."""
+    return [Status.CONSTANT_SCORES] if any(one.areas[label].constant for one in scored) else []
+
+
 def label_status(board: Board, label: str | None) -> list[str]:
     """Return what is wrong with a finding itself."""
     return [word for one in board.labels if one.name == label for word in one.status]
@@ -115,7 +120,7 @@ def cell(planned: Planned, board: Board, label: str | None, *, measure: str, clu
     scored = [one for one in planned.present(board) if label in one.areas]
     groups = replicate_groups(scored)
     missing = planned.missing(board)
-    status = [*label_status(board, label), *([Status.MISSING_RUNS] if missing else [])]
+    status = [*label_status(board, label), *scores_status(scored, label), *([Status.MISSING_RUNS] if missing else [])]
     if not groups or any(one.areas[label].influence is None for one in scored):
         return _bare(
             planned, groups, label, measure, (*status, *([] if Status.NOT_ESTIMABLE in status else [Status.NOT_ESTIMABLE])), missing

@@ -96,7 +96,7 @@ def difference(
     a, b = ([one for one in side.present(board) if label in one.areas] for side in sides)
     paired = pair(a, b)
     incomplete = any(side.missing(board) for side in sides)
-    status = [*cells.label_status(board, label), *([Status.MISSING_RUNS] if incomplete else [])]
+    status = [*cells.label_status(board, label), *cells.scores_status([*a, *b], label), *([Status.MISSING_RUNS] if incomplete else [])]
     bare = _bare(sides, paired, label, contrast=contrast, measure=measure)
     if paired.matching == "none" or any(one.areas[label].influence is None for one in (*a, *b)):
         return replace(bare, status=tuple(dict.fromkeys([*map(str, status), str(Status.NOT_ESTIMABLE)])))

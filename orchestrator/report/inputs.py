@@ -50,6 +50,10 @@ class Inputs:
     notes: tuple[str, ...] = ()
     sample: bool = False
     made_data: bool = False
+    #: Draws are told apart by name and not by the sha256 of their patients.
+    draws_by_name: bool = False
+    #: What a reader must know of where the runs are from.
+    warnings: tuple[str, ...] = ()
     #: What to type while no run is there.
     next_step: str = ""
 

@@ -9,14 +9,20 @@ from orchestrator.report.wording import percent
 
 
 def methods(
-    test_sets: Sequence[TestSet], cells: Sequence[Cell], folds: Sequence[FoldArea], *, confidence: float, resamples: int
+    test_sets: Sequence[TestSet],
+    cells: Sequence[Cell],
+    folds: Sequence[FoldArea],
+    *,
+    confidence: float,
+    resamples: int,
+    by_name: bool = False,
 ) -> tuple[str, ...]:
     """Return the paragraphs of the methods text."""
     level = percent(confidence)
     said: list[str] = []
     if cells:
         cluster = " and ".join(sorted({test_set.cluster for test_set in test_sets if not test_set.by_folds}))
-        said += [_intervals(level, cluster), _bootstrap(resamples, cluster), _matching(), _multiplicity()]
+        said += [_intervals(level, cluster), _bootstrap(resamples, cluster), _matching(by_name), _multiplicity()]
         said += _limits(cells)
     if folds:
         said.append(_folds(folds[0], level))
@@ -40,7 +46,12 @@ def _bootstrap(resamples: int, cluster: str) -> str:
     )
 
 
-def _matching() -> str:
+def _matching(by_name: bool) -> str:
+    if by_name:
+        return (
+            "Two arms are matched where they name the same draw, which is taken to be the same labelled patients; a difference is then "
+            "formed within each draw. Runs told apart by a seed or a file name are not matched: each arm then has a variance of its own."
+        )
     return (
         "Two arms are matched when the sha256 of the labelled patients of a draw is equal on both sides; a difference is then formed "
         "within each draw. Seeds on identical data are not matched: each arm then has a draw variance of its own."

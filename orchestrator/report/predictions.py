@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ class Predictions:
     labels: tuple[str, ...]
     #: int8: 1, 0, or -1 where the truth is not known.
     truth: np.ndarray
-    #: float32; NaN where the truth is not known.
+    #: float32 from a trainer, float64 from anybody's file; NaN where the truth is not known.
     score: np.ndarray
+    #: Declared columns, such as sex: a text a unit, in the order of `units`; empty where it is not known.
+    traits: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def clusters(self, by: str) -> np.ndarray:
         """Return the cluster of each unit as codes from 0, in the order of the sorted ids. `by` is patient, study or image."""
@@ -44,6 +46,7 @@ class Predictions:
             labels=tuple(labels),
             truth=self.truth[rows][:, columns],
             score=self.score[rows][:, columns],
+            traits={name: texts[rows] for name, texts in self.traits.items()},
         )
 
     def frame_digest(self) -> str:
@@ -54,6 +57,32 @@ class Predictions:
         digest.update(np.ascontiguousarray(self.truth).tobytes())
         return digest.hexdigest()
 
+    def units_digest(self) -> str:
+        """Return the sha256 of the ids of what was scored, as a trainer writes it."""
+        return hashlib.sha256("\n".join(self.units.tolist()).encode()).hexdigest()
+
+
+def first_disagreement(one: Predictions, other: Predictions, names: tuple[str, str]) -> str:
+    """Say where two runs first disagree about the rows that they were scored on; empty when they do not."""
+    for here, there, name in ((one, other, names[0]), (other, one, names[1])):
+        alone = np.setdiff1d(here.units.astype(str), there.units.astype(str))
+        if len(alone):
+            return f"unit '{alone[0]}' is only in {name}"
+    for what, mine, theirs in (("patient", one.patients, other.patients), ("study", one.studies, other.studies)):
+        differ = np.flatnonzero(mine != theirs)
+        if len(differ):
+            row = differ[0]
+            return f"the {what} of unit '{one.units[row]}' is '{mine[row]}' in {names[0]} and '{theirs[row]}' in {names[1]}"
+    shared = [label for label in one.labels if label in other.labels]
+    truths = [each.truth[:, [each.labels.index(label) for label in shared]] for each in (one, other)]
+    rows, columns = np.nonzero(truths[0] != truths[1])
+    if not len(rows):
+        return ""
+    words = {1: "1", 0: "0", -1: "not known"}
+    said = [words[int(truth[rows[0], columns[0]])] for truth in truths]
+    where = f"of {shared[columns[0]]} in unit '{one.units[rows[0]]}'"
+    return f"the truth {where} is {said[0]} in {names[0]} and {said[1]} in {names[1]}"
+
 
 def read_predictions(path: Path, name: str) -> Predictions:
     """Read a long table of predictions into matrices, whatever the order of its rows.
@@ -62,28 +91,84 @@ def read_predictions(path: Path, name: str) -> Predictions:
     unit that two patients share, or the same (unit, label) twice.
     """
     table = _table(path, name)
-    units, unit = _codes(table.column("image"))
-    labels, label = _codes(table.column("label"))
+    image, label = Coded.of(table.column("image")), Coded.of(table.column("label"))
     truth = table.column("truth").to_numpy().astype(np.int64)
     score = table.column("score").to_numpy().astype(np.float32)
     if not np.isin(truth, (0, 1)).all():
         raise ReportError(f"predictions of {name}: a truth is neither 0 nor 1; leave rows without a known truth out, then evaluate again")
     if not np.isfinite(score).all():
         raise ReportError(f"predictions of {name}: {int((~np.isfinite(score)).sum())} scores are not finite; look at the training run")
-    place = unit * len(labels) + label
-    if len(np.unique(place)) < len(place):
+    if twice(image, label) is not None:
         raise ReportError(f"predictions of {name}: a unit is scored twice for one label; delete the file and evaluate again")
-    truths = np.full(len(units) * len(labels), -1, np.int8)
-    scores = np.full(len(units) * len(labels), np.nan, np.float32)
+    owners = {what: Coded.of(table.column(what)) for what in ("patient", "study")}
+    for what, owner in owners.items():
+        if two_values(image, owner) is not None:
+            raise ReportError(f"predictions of {name}: a unit belongs to two values of '{what}'; delete the file and evaluate again")
+    return matrices(image, label, truth, score, owners)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coded:
+    """A column of text: its distinct texts in ascending order, and the place of each row among them."""
+
+    texts: np.ndarray
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, column: Any) -> Coded:
+        """Read an arrow column of text without nulls."""
+        coded = column.combine_chunks().dictionary_encode()
+        texts = np.array(coded.dictionary.to_pylist(), dtype=object)
+        codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        order = np.argsort(texts, kind="stable")
+        rank = np.empty(len(texts), np.int64)
+        rank[order] = np.arange(len(texts))
+        return cls(texts=texts[order], codes=rank[codes])
+
+    def take(self, rows: np.ndarray) -> Coded:
+        """Return some rows, with the texts that they have."""
+        present, codes = np.unique(self.codes[rows], return_inverse=True)
+        return Coded(texts=self.texts[present], codes=codes)
+
+
+def twice(image: Coded, label: Coded) -> tuple[int, int] | None:
+    """Return the first two rows that hold the same unit and label, or None."""
+    place = image.codes * len(label.texts) + label.codes
+    order = np.argsort(place, kind="stable")
+    same = np.flatnonzero(np.diff(place[order]) == 0)
+    return None if not len(same) else min((int(order[at]), int(order[at + 1])) for at in same)
+
+
+def two_values(image: Coded, owner: Coded) -> tuple[int, int] | None:
+    """Return two rows of one unit that differ in a column that belongs to the unit, or None."""
+    first = np.full(len(image.texts), len(image.codes), np.int64)
+    np.minimum.at(first, image.codes, np.arange(len(image.codes)))
+    other = np.flatnonzero(owner.codes[first[image.codes]] != owner.codes)
+    return None if not len(other) else (int(first[image.codes[other[0]]]), int(other[0]))
+
+
+def matrices(
+    image: Coded, label: Coded, truth: np.ndarray, score: np.ndarray, owners: Mapping[str, Coded], traits: Mapping[str, Coded] | None = None
+) -> Predictions:
+    """Lay checked rows out as matrices. `owners` holds patient and study, `traits` the declared columns; each has one value a unit."""
+    shape = (len(image.texts), len(label.texts))
+    place = image.codes * shape[1] + label.codes
+    truths, scores = np.full(shape[0] * shape[1], -1, np.int8), np.full(shape[0] * shape[1], np.nan, score.dtype)
     truths[place], scores[place] = truth, score
-    shape = (len(units), len(labels))
+
+    def of_unit(column: Coded) -> np.ndarray:
+        found = np.zeros(shape[0], np.int64)
+        found[image.codes] = column.codes
+        return column.texts[found]
+
     return Predictions(
-        units=units,
-        patients=_one_a_unit(table, "patient", unit, len(units), name),
-        studies=_one_a_unit(table, "study", unit, len(units), name),
-        labels=tuple(labels.tolist()),
+        units=image.texts,
+        patients=of_unit(owners["patient"]),
+        studies=of_unit(owners["study"]),
+        labels=tuple(label.texts.tolist()),
         truth=truths.reshape(shape),
         score=scores.reshape(shape),
+        traits={name: of_unit(column) for name, column in sorted((traits or {}).items())},
     )
 
 
@@ -95,23 +180,3 @@ def _table(path: Path, name: str) -> Any:
         return parquet.read_table(path, columns=list(COLUMNS))
     except (pa.ArrowInvalid, OSError) as error:
         raise ReportError(f"predictions of {name} cannot be read ({path}): {str(error).splitlines()[0]}; evaluate again") from error
-
-
-def _codes(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted distinct texts of a column and the place of each row among them."""
-    coded = column.combine_chunks().dictionary_encode()
-    texts = np.array(coded.dictionary.to_pylist(), dtype=object)
-    codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    order = np.argsort(texts, kind="stable")
-    rank = np.empty(len(texts), np.int64)
-    rank[order] = np.arange(len(texts))
-    return texts[order], rank[codes]
-
-
-def _one_a_unit(table: Any, column: str, unit: np.ndarray, units: int, name: str) -> np.ndarray:
-    texts, code = _codes(table.column(column))
-    found = np.full(units, -1, np.int64)
-    found[unit] = code
-    if (found[unit] != code).any():
-        raise ReportError(f"predictions of {name}: a unit belongs to two values of '{column}'; delete the file and evaluate again")
-    return texts[found]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 
 from jobs.events import read_events
 from jobs.paths import JobPaths, RunPaths
@@ -27,6 +29,22 @@ def provenance(plan: Plan, run: RunPaths) -> dict[str, Json]:
         "python": platform.python_version(),
         "versions": versions(),
         "jobs": [job_record(spec, run.job(spec.job_id)) for spec in plan.jobs],
+    }
+
+
+def provenance_of_files(paths: Sequence[Path]) -> dict[str, Json]:
+    """Return which files a report of predictions was made from, by sha256, and the versions that it was made with."""
+    return {
+        "sweep": "predictions",
+        "file": ", ".join(path.name for path in paths),
+        "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "made_on": platform.node(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "files": [
+            {"path": str(path), "bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths
+        ],
+        "jobs": [],
     }
 
 

@@ -62,6 +62,8 @@ class Run:
     draw: Draw
     picked: Picked
     predictions: Predictions | None
+    #: What thresholds are chosen on, where it is not the trainer that chose them.
+    validation: Predictions | None = None
 
     @property
     def name(self) -> str:

@@ -34,6 +34,8 @@ def _size_title(key: str, patients: Sequence[int]) -> str:
         return f"{wording.percent(float(key.removeprefix('fraction=')))} of the labels"
     if key.startswith("count="):
         return f"{float(key.removeprefix('count=')):,g} labelled patients"
+    if key.startswith("n_labeled="):
+        return f"{float(key.removeprefix('n_labeled=')):,g} labelled images"
     return "all labels" if not patients else f"{np.mean(patients):,.0f} labelled patients"
 
 

@@ -54,13 +54,14 @@ def headline(report: Report, test_set: TestSet) -> Table:
         Column(title=size.title, below=_size_below(size.n_labeled_patients, size.n_labeled, size.key), scale=scale)
         for size in test_set.sizes
     ]
-    columns.append(Column(title="Tuned over", below="candidates a run"))
+    tuned = any(arm.candidates for arm in test_set.arms)
+    columns += [Column(title="Tuned over", below="candidates a run")] if tuned else []
     rows = [
         Row(
             entries=(
                 Entry(text=arm.title, below="floor: no network" if arm.floor else "", series=series[arm.key], sort=arm.title),
                 *(entry(arm.key, size.key) for size in test_set.sizes),
-                Entry(text=str(arm.candidates), sort=arm.candidates),
+                *((Entry(text=str(arm.candidates), sort=arm.candidates),) if tuned else ()),
             ),
             floor=arm.floor,
         )

@@ -129,7 +129,7 @@ class ArmInfo:
     labels: Mapping[str, Scalar]
     #: A method that sees no network features: what a shortcut would reach.
     floor: bool
-    #: Candidates of the tune axes that a pick chose among, a replicate.
+    #: Candidates of the tune axes that a pick chose among, a replicate; 0 where nobody says.
     candidates: int
 
 

@@ -25,6 +25,7 @@ STATUS_NAMES: Mapping[str, str] = {
     Status.MISSING_RUNS: "runs missing",
     Status.IDENTICAL: "the same in every run",
     Status.CONSTANT: "no spread between runs",
+    Status.CONSTANT_SCORES: "the same score for every case",
 }
 #: Between the labels in the title of an arm.
 SEPARATOR = " · "
@@ -97,7 +98,8 @@ def verdict(found: Difference, test_set: TestSet, *, confidence: float, several_
     both = f", both with {shared}" if shared else ""
     where = f" on {test_set.title}" if several_sets else ""
     start = size_words(size, test_set)
-    head = f"{start}{where}, " if start else (f"{where.strip().capitalize()}, " if where else "")
+    # A claim never starts with the name of an arm, whose first letter must stay as it is.
+    head = f"{start}{where}, " if start else f"On {test_set.title}, " if where else "On this test set, "
     tone = tone_of(found, confidence)
     amount = number(abs(found.estimate)) if found.estimate is not None else "–"
     claims = {

@@ -24,6 +24,8 @@ class Status(StrEnum):
     MISSING_RUNS = "missing_runs"
     #: Two arms gave the same value in every run.
     IDENTICAL = "identical"
+    #: A run gave every case the same score, so it ranks nothing.
+    CONSTANT_SCORES = "constant_scores"
     #: Values without any spread, where a test divides by none.
     CONSTANT = "constant"
 

@@ -120,6 +120,10 @@ def _resampled(found: TwoWay, sides: tuple[Replicates, ...], question: Question)
         if len(values) < ENOUGH:
             continue
         low, high = intervals.percentile(values, question.confidence)
+        if low == high:
+            # Resamples that never move say nothing of an interval: it does not have no width, it does not exist.
+            made.append(Estimate(estimand=estimand, method=method, value=found.value, se=0.0))
+            continue
         if not question.difference:
             low, high = max(low, 0.0), min(high, 1.0)
         p = intervals.p_bootstrap(values) if question.difference else None

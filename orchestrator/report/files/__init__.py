@@ -1,0 +1,1 @@
+"""Anybody's predictions, from CSV or parquet, as what a report is made of."""

@@ -1,0 +1,68 @@
+"""The command that writes a report: of a sweep, or of anybody's predictions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.arguments import AsJson, Cluster, Sample, open_workspace
+from orchestrator.errors import Error
+
+_FILE_OPTIONS = "With --predictions: "
+
+
+def report(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SWEEP]", help="A sweep file, or the name of a submitted sweep; or more files."),
+    ] = None,
+    cluster: Cluster = None,
+    sample: Sample = False,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option("--predictions", metavar="FILE", help="Predictions as CSV or parquet instead of a sweep; more files may follow."),
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the arm that the others are set against.")] = None,
+    measure: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the headline measure (auroc_macro).")] = None,
+    confidence: Annotated[float | None, typer.Option(help=f"{_FILE_OPTIONS}the confidence level of intervals (0.95).")] = None,
+    resample: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}what is resampled: patient, study or image (patient).")] = None,
+    resamples: Annotated[int | None, typer.Option(help=f"{_FILE_OPTIONS}how many bootstrap resamples (2000).")] = None,
+    title: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the title of the page.")] = None,
+    out: Annotated[Path | None, typer.Option(help=f"{_FILE_OPTIONS}the folder to write to (report).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the confidence-interval report of a sweep, or of anybody's predictions: HTML, Markdown, LaTeX, CSV, JSON.
+
+    Example: orchestrate report quickstart
+    """
+    from orchestrator.running import write_report, write_report_of_files
+
+    of_files = {
+        "baseline": baseline,
+        "measure": measure,
+        "confidence": confidence,
+        "cluster": resample,
+        "resamples": resamples,
+        "title": title,
+    }
+    given = {name: value for name, value in of_files.items() if value is not None}
+    if predictions:
+        folder, sentences = write_report_of_files([*predictions, *map(Path, names or ())], out or Path("report"), given)
+    else:
+        option = "out" if out is not None else next(iter(given), None)
+        if option is not None:
+            option = "resample" if option == "cluster" else option
+            raise Error(f"--{option} goes with --predictions; a sweep says it in its file, under `report:`")
+        if not names or len(names) > 1:
+            raise Error("name one sweep, such as `orchestrate report quickstart`, or files: orchestrate report --predictions FILE...")
+        workspace = open_workspace(cluster, sample=sample)
+        folder, sentences = write_report(workspace.stored_plan(names[0]), workspace)
+    if as_json:
+        sys.stdout.write((folder / "report.json").read_text(encoding="utf-8"))
+        return
+    for sentence in sentences:
+        typer.echo(sentence)
+    typer.echo(f"report: {folder / 'report.html'}")
