@@ -35,7 +35,7 @@ def influence(truth: np.ndarray, score: np.ndarray, cluster: np.ndarray, cluster
     if placed is None:
         return None
     positive, negative = cluster_sums(placed, truth, cluster, clusters)
-    i10, i01 = (len(np.unique(cluster[truth == value])) for value in (1, 0))
+    i10, i01 = (np.count_nonzero(np.bincount(cluster[truth == value], minlength=clusters)) for value in (1, 0))
     if i10 < 2 or i01 < 2:
         return None
     m, n = len(placed.positive), len(placed.negative)

@@ -7,13 +7,12 @@ from typing import cast
 
 import numpy as np
 from scipy import optimize, special
-from scipy import stats as distributions
 
 
 def quantile(confidence: float, df: float) -> float:
     """Return the two-sided critical value of Student's t, or of the normal when `df` is infinite."""
     upper = 0.5 + confidence / 2
-    return float(special.ndtri(upper)) if math.isinf(df) else float(distributions.t.ppf(upper, df))
+    return float(special.ndtri(upper)) if math.isinf(df) else float(special.stdtrit(df, upper))
 
 
 def raw(value: float, se: float, df: float, confidence: float) -> tuple[float, float]:
@@ -57,7 +56,7 @@ def _lower(value: float, positives: int, negatives: int, z: float) -> float:
 def p_two_sided(value: float, se: float, df: float) -> float:
     """Return the two-sided p value of `value` against zero."""
     ratio = abs(value) / se
-    return float(2 * special.ndtr(-ratio)) if math.isinf(df) else float(2 * distributions.t.sf(ratio, df))
+    return float(2 * special.ndtr(-ratio)) if math.isinf(df) else float(2 * special.stdtr(df, -ratio))
 
 
 def percentile(values: np.ndarray, confidence: float) -> tuple[float, float]:
