@@ -160,6 +160,10 @@ class Contrast:
     baseline: Mapping[str, Scalar]
 
 
+#: Studies whose own statistics a report can show beside ours.
+AS_PUBLISHED = ("moco_cxr", "ark", "benchmark", "unichest")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSpec:
     """What the report is asked to say."""
@@ -176,6 +180,8 @@ class ReportSpec:
     subgroups: tuple[str, ...] = ()
     reference: tuple[Mapping[str, Json], ...] = ()
     resamples: int = 2000
+    #: Names of `AS_PUBLISHED`.
+    as_published: tuple[str, ...] = ()
     title: str | None = None
     #: False prints estimates and no verdict sentence (a smoke test, a data set too small to claim anything).
     verdict: bool = True

@@ -98,8 +98,8 @@ def report_from_json(content: Mapping[str, Json]) -> ReportSpec:
     given: dict[str, Any] = dict(content)
     given["contrasts"] = tuple(Contrast(baseline=labels) for labels in given["contrasts"])
     given["groups"] = {name: tuple(sets) for name, sets in given["groups"].items()}
-    for name in ("subgroups", "reference", "notes"):
-        given[name] = tuple(given[name])
+    for name in ("subgroups", "reference", "notes", "as_published"):
+        given[name] = tuple(given.get(name, ()))
     return ReportSpec(**given)
 
 

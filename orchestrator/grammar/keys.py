@@ -22,7 +22,7 @@ from orchestrator.grammar.shapes import (
     Variants,
     Whole,
 )
-from orchestrator.model import Sample
+from orchestrator.model import AS_PUBLISHED, Sample
 
 NAME = Text(pattern=r"[a-z0-9_][a-z0-9_-]*", words="a name of lower-case letters, digits, '_' and '-'")
 CARD = Text(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", words="the name of a data set card")
@@ -238,6 +238,10 @@ REPORT = Record(
         "reference": Key(
             about="Published values with their source, shown and never tested against.",
             shape=ListOf(item=MapOf(item=Anything(), required={"source": "Say where the published value is from."})),
+        ),
+        "as_published": Key(
+            about="Studies whose own statistics are shown beside: what their procedure makes of the same runs, and what it does not cover.",
+            shape=ListOf(item=Choice(options=AS_PUBLISHED)),
         ),
         "resamples": Key(about="Bootstrap resamples.", shape=Whole(low=100)),
         "title": Key(about="The title of the page.", shape=Text()),

@@ -26,7 +26,7 @@ def read_report(node: Node | None) -> ReportSpec:
     if isinstance(given.get("measure"), str):
         given["measure"] = {"default": given["measure"]}
     baseline = given.pop("baseline", None)
-    for key in ("subgroups", "reference", "notes"):
+    for key in ("subgroups", "reference", "notes", "as_published"):
         if key in given:
             given[key] = tuple(given[key])
     groups = {name: tuple(sets) if isinstance(sets, list) else (sets,) for name, sets in given.pop("groups", {}).items()}

@@ -74,6 +74,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
             resamples=inputs.report.resamples,
             by_name=inputs.draws_by_name,
         ),
+        as_published=tuple(one for part in parts for one in part.as_published),
     )
 
 

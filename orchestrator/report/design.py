@@ -92,10 +92,13 @@ class Design:
         )
 
     def pairs(self, contrast: Contrast, keys: Iterable[str]) -> list[tuple[str, str]]:
-        """Return (arm, its baseline) among some arms. Raises ReportError when the plan has no such pair, or an arm has two baselines."""
-        wanted = set(keys)
+        """Return (arm, its baseline) among some arms, in their order.
+
+        Raises ReportError when the plan has no such pair, or an arm has two baselines.
+        """
+        place = {key: index for index, key in enumerate(keys)}
         found = [(arm.name, base.name) for arm, base in partners(arms(self.plan), contrast.baseline)]
-        return [(arm, base) for arm, base in found if arm in wanted and base in wanted]
+        return sorted([one for one in found if one[0] in place and one[1] in place], key=lambda one: (place[one[0]], place[one[1]]))
 
 
 #: What a run is called that nothing repeats.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
-from orchestrator.report import findings, tables
+from orchestrator.report import findings, published_tables, tables
 from orchestrator.report.entries import Table
 from orchestrator.report.figures.curves import label_efficiency
 from orchestrator.report.figures.drawing import Figure
@@ -57,7 +57,7 @@ def sections(report: Report) -> tuple[Section, ...]:
 
 
 def _blocks(report: Report, test_set: TestSet) -> Iterable[Block]:
-    made = (_held_out,) if test_set.by_folds else (_headline, _curves, _findings, _pairwise)
+    made = (_held_out,) if test_set.by_folds else (_headline, _curves, _findings, _pairwise, _published)
     for make in made:
         block = make(report, test_set)
         if block.all_figures() or block.all_tables():
@@ -90,6 +90,12 @@ def _findings(report: Report, test_set: TestSet) -> Block:
 
 def _pairwise(report: Report, test_set: TestSet) -> Block:
     return Block(key="pairwise", title="Against the baseline", tables=_there(tables.differences(report, test_set)))
+
+
+def _published(report: Report, test_set: TestSet) -> Block:
+    made = published_tables.published(report, test_set)
+    panels = tuple(Panel(title=one.columns[2].below, tables=(one,)) for one in made)
+    return Block(key="published", title="As published", panels=panels, panels_by="Original study")
 
 
 def _known(*found: Figure | None) -> tuple[Figure, ...]:

@@ -14,9 +14,10 @@ from orchestrator.report.design import contrast_text
 from orchestrator.report.differences import adjust, difference
 from orchestrator.report.inputs import CardFacts, Inputs
 from orchestrator.report.measures import measure_of, measure_title
+from orchestrator.report.published import Answered, as_published
 from orchestrator.report.results import Run
 from orchestrator.report.sizes import size_rank, sizes
-from orchestrator.report.values import ArmInfo, Cell, Difference, FoldArea, TestSet
+from orchestrator.report.values import ArmInfo, Cell, Difference, FoldArea, Published, TestSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Part:
     label_cells: tuple[Cell, ...] = ()
     label_differences: tuple[Difference, ...] = ()
     folds: tuple[FoldArea, ...] = ()
+    as_published: tuple[Published, ...] = ()
 
 
 def part_of(key: str, runs: Sequence[Run], inputs: Inputs) -> Part:
@@ -95,12 +97,22 @@ def _answers(test_set: TestSet, planned: tuple[Planned, ...], board: Board, inpu
         for side in sides:
             found = [difference(side, board, name, contrast=text, **{**options, "measure": "auroc"}) for name in names]
             exploratory += adjust(found, "benjamini_hochberg")
+    answers = tuple(cell(one, board, None, **options) for one in planned)
+    answered = Answered(
+        test_set=test_set,
+        planned=planned,
+        board=board,
+        cells=answers,
+        differences=tuple(differences),
+        confidence=inputs.report.confidence,
+    )
     return Part(
         test_set=test_set,
         planned=planned,
         board=board,
-        cells=tuple(cell(one, board, None, **options) for one in planned),
+        cells=answers,
         differences=tuple(differences),
+        as_published=as_published(inputs.report.as_published, answered),
         label_cells=tuple(cell(one, board, name, **{**options, "measure": "auroc"}) for one in planned for name in names),
         label_differences=tuple(exploratory),
     )

@@ -104,6 +104,40 @@ class FoldArea:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What the procedure of an original study makes of the same predictions, and what this report says there: one row of `as_published`."""
+
+    procedure: str
+    test_set: str
+    size: str
+    arm: str
+    #: The arm that it is set against: the declared baseline, or the best arm.
+    baseline: str | None
+    #: None is the measure.
+    label: str | None
+    #: Runs that went into it.
+    n_runs: int
+    #: What it prints; of an arm alone, or, where bounds are of a difference, of the arm less its baseline.
+    estimate: float | None = None
+    #: Standard deviation over runs, divided by n.
+    spread: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    #: How it is read: higher, lower, open (no difference shown), best, or empty where nothing is tested.
+    claim: str = ""
+    ours_estimate: float | None
+    ours_low: float | None
+    ours_high: float | None
+    ours_estimand: str
+    #: Adjusted.
+    ours_p: float | None = None
+    ours_claim: str = ""
+    status: tuple[str, ...] = ()
+    not_covered: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelInfo:
     """How much of a finding a test set holds."""
 
@@ -236,4 +270,6 @@ class Report:
     plan_notes: tuple[str, ...]
     warnings: tuple[str, ...]
     methods: tuple[str, ...]
+    #: What the procedures of original studies make of the same predictions, where the sweep asks for it.
+    as_published: tuple[Published, ...] = ()
     schema: int = SCHEMA

@@ -263,6 +263,7 @@ def test_a_report_and_a_sample_are_read_whole(tmp_path: Path) -> None:
         "  baseline: [{after: none}, {images: scrambled}, {after: floor}, {phase: floor}]\n"
         "  over: count\n  by: data\n  confidence: 0.9\n  floor: true\n  margin: 0.01\n  groups: {a: {after: p}, b: [{after: none}]}\n"
         "  subgroups: [sex]\n  reference: [{after: p, value: 0.8, source: the paper}]\n  resamples: 500\n"
+        "  as_published: [moco_cxr, ark]\n"
         "  title: T\n  verdict: false\n  notes: [N]\n"
         "sample: {keep: {images: [real], after: [p, none]}, px: 32, n: 100, max_jobs: 10, set: {p: {epochs: 1, lr: 1}}}\n"
         "allow_contamination: [mimic]\n",
@@ -281,6 +282,7 @@ def test_a_report_and_a_sample_are_read_whole(tmp_path: Path) -> None:
         subgroups=("sex",),
         reference=({"after": "p", "value": 0.8, "source": "the paper"},),
         resamples=500,
+        as_published=("moco_cxr", "ark"),
         title="T",
         verdict=False,
         notes=("N",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats as distributions
+from scipy import special
 
 from orchestrator.report.stats.estimate import Status
 from orchestrator.report.stats.hypotheses import SAME, HypothesisTest, finite
@@ -67,7 +67,7 @@ def _t(
         return HypothesisTest(method=method, n=n, status=(Status.IDENTICAL if abs(difference) <= same else Status.CONSTANT,))
     statistic = float(difference / math.sqrt(variance))
     return HypothesisTest(
-        method=method, n=n, statistic=statistic, p=float(2 * distributions.t.sf(abs(statistic), df)), smallest_p=0.0, df=float(df)
+        method=method, n=n, statistic=statistic, p=float(2 * special.stdtr(df, -abs(statistic))), smallest_p=0.0, df=float(df)
     )
 
 
