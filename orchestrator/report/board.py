@@ -11,13 +11,10 @@ from orchestrator.errors import ReportError
 from orchestrator.report.measures import label_infos, members
 from orchestrator.report.predictions import Predictions, first_disagreement
 from orchestrator.report.results import Run
-from orchestrator.report.stats.bootstrap import Counts, auroc_replicates, resample
+from orchestrator.report.stats.bootstrap import Counts, auroc_replicates, engine_for, resample
 from orchestrator.report.stats.influence import influence
-from orchestrator.report.stats.ranking import placements
+from orchestrator.report.stats.ranking import Ranked, placements
 from orchestrator.report.values import LabelInfo
-
-#: Cases of a label times replicates of a tile.
-TILE_BYTES = 1_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +100,8 @@ def lay_out(
                 f"{_where(run, runs[0])}. One of them is from another version of the data: evaluate both again"
             )
     codes = first.clusters(cluster)
-    # What a label gathers from a tile should stay in the cache, and a tile should not be so small that calls dominate.
-    tile = max(32, min(1024, TILE_BYTES // len(codes)))
-    counts = resample(int(codes.max()) + 1, resamples, seed, tile=tile)
+    work = len(codes) * len(common) * len(runs) * resamples
+    counts = resample(int(codes.max()) + 1, resamples, seed, engine=engine_for(work))
     labels = label_infos(first, codes, counts, members(measure, common, groups))
     return Board(
         frame=first,
@@ -122,14 +118,16 @@ def _areas(frame: Predictions, cluster: np.ndarray, counts: Counts, labels: Sequ
     for column, label in enumerate(labels):
         known = frame.truth[:, column] >= 0
         truth, score, unit = frame.truth[known, column], frame.score[known, column], cluster[known]
-        placed = placements(truth, score)
+        # One sort serves the area, its variance and its resamples.
+        ranked = Ranked.of(truth, score)
+        placed = placements(truth, score, ranked)
         if placed is None:
             continue
-        moved = influence(truth, score, unit, counts.units)
+        moved = influence(truth, score, unit, counts.units, placed)
         areas[label.name] = Area(
             value=placed.auroc,
             influence=None if moved is None else moved.values,
-            replicates=auroc_replicates(truth, score, unit, counts),
+            replicates=auroc_replicates(truth, score, unit, counts, ranked),
             constant=bool(score.min() == score.max()),
         )
     inside = [areas[label.name] for label in labels if label.in_measure]

@@ -84,5 +84,5 @@ def _info(frame: Predictions, column: int, cluster: np.ndarray, counts: Counts, 
 
 
 def _valid_share(of_class: Sequence[np.ndarray], counts: Counts) -> float:
-    drawn = [np.concatenate([tile[found].any(axis=0) for tile in counts.tiles]) for found in of_class]
+    drawn = [counts.tiles[:, found].any(axis=1).ravel()[: counts.replicates] for found in of_class]
     return float((drawn[0] & drawn[1]).mean())

@@ -1,1 +1,1 @@
-"""Estimates and intervals in pure numpy and scipy."""
+"""Estimates and intervals in numpy and scipy, and in machine code where numba is there and it pays."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -133,7 +133,7 @@ def _resampled(found: TwoWay, sides: tuple[Replicates, ...], question: Question)
 
 def _stream(counts: Counts, side: int) -> Counts:
     """Give each side of an unmatched difference draws of its own."""
-    return counts if side == 0 else Counts(tiles=(), units=counts.units, replicates=counts.replicates, seed=counts.seed + 7919 * side)
+    return counts if side == 0 else replace(counts, seed=counts.seed + 7919 * side)
 
 
 def _edge(found: TwoWay, question: Question) -> Estimate:

@@ -23,24 +23,34 @@ class Influence:
     values: np.ndarray
 
 
-def influence(truth: np.ndarray, score: np.ndarray, cluster: np.ndarray, clusters: int) -> Influence | None:
+def influence(
+    truth: np.ndarray, score: np.ndarray, cluster: np.ndarray, clusters: int, placed: Placements | None = None
+) -> Influence | None:
     """Compute an area and its influence values by cluster; None when a class is in fewer than two clusters.
+
+    `placed` are the placement values of these scores where they are known.
 
     With `P_g` and `N_g` the sums over cluster g of the centred placement values of its positives and negatives (Obuchowski 1997), the value
     of g is `sqrt(I10/(I10-1)) P_g/m + sqrt(I01/(I01-1)) N_g/n`. With one case a cluster this is the variance of DeLong et al. (1988)
     exactly; with clusters it is Obuchowski's, but for the factor of the cross term, `I/(I-1)` there and the geometric mean of the other
     two factors here, so that covariances of any set of areas are those of one positive semidefinite matrix.
     """
-    placed = placements(truth, score)
+    placed = placed or placements(truth, score)
     if placed is None:
         return None
-    positive, negative = cluster_sums(placed, truth, cluster, clusters)
-    i10, i01 = (np.count_nonzero(np.bincount(cluster[truth == value], minlength=clusters)) for value in (1, 0))
+    i10, i01 = clusters_with(truth, cluster)
     if i10 < 2 or i01 < 2:
         return None
+    positive, negative = cluster_sums(placed, truth, cluster, clusters)
     m, n = len(placed.positive), len(placed.negative)
     values = np.sqrt(i10 / (i10 - 1)) / m * positive + np.sqrt(i01 / (i01 - 1)) / n * negative
     return Influence(auroc=placed.auroc, values=values)
+
+
+def clusters_with(truth: np.ndarray, cluster: np.ndarray) -> tuple[int, int]:
+    """Return how many clusters have a positive, and how many a negative."""
+    positive, negative = (int(np.count_nonzero(np.bincount(cluster[truth == value]))) for value in (1, 0))
+    return positive, negative
 
 
 def cluster_sums(placed: Placements, truth: np.ndarray, cluster: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +79,7 @@ def obuchowski_covariance(truth: np.ndarray, scores: np.ndarray, cluster: np.nda
 
     `scores` is (models, cases) and `cluster` (cases,) holds codes from 0. Raises ValueError when a class is in fewer than two clusters.
     """
-    i10, i01 = (len(np.unique(cluster[truth == value])) for value in (1, 0))
+    i10, i01 = clusters_with(truth, cluster)
     if min(i10, i01) < 2:
         raise ValueError("Obuchowski's covariance needs two clusters with positives and two with negatives")
     clusters = int(cluster.max()) + 1

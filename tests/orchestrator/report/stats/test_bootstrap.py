@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from orchestrator.report.stats.bootstrap import auroc_replicates, mean_over_draws, resample
+from orchestrator.report.stats import bootstrap
+from orchestrator.report.stats.bootstrap import Engine, auroc_replicates, mean_over_draws, precision_replicates, resample
 from orchestrator.report.stats.ranking import auroc
 from orchestrator.report.stats.streams import below, multiplicities, permutations, words
+
+ROOT = Path(__file__).parents[4]
+ENGINES = ["numpy", pytest.param("numba", marks=pytest.mark.needs("numba"))]
+
+
+def cases(seed: int, patients: int, images: int, share: float, digits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return truth, score and patient of images; few digits make many ties."""
+    rng = np.random.default_rng(seed)
+    unit = rng.permutation(np.repeat(np.arange(patients), images))
+    truth = (rng.random(len(unit)) < share).astype(np.int8)
+    return truth, np.round(rng.standard_normal(len(unit)) + truth, digits).astype(np.float32), unit
+
+
+@pytest.mark.needs("numba")
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    patients=st.integers(1, 40),
+    images=st.integers(1, 4),
+    share=st.sampled_from([0.1, 0.5, 0.9]),
+    digits=st.sampled_from([6, 1, 0]),
+)
+def test_the_kernels_give_the_same_bits(seed: int, patients: int, images: int, share: float, digits: int) -> None:
+    truth, score, unit = cases(seed, patients, images, share, digits)
+    both = [resample(patients, 70, seed=seed, engine=engine) for engine in ("numpy", "numba")]
+    np.testing.assert_array_equal(both[1].tiles, both[0].tiles)
+    for kernel in (auroc_replicates, precision_replicates):
+        # NaN included.
+        assert kernel(truth, score, unit, both[1]).tobytes() == kernel(truth, score, unit, both[0]).tobytes()
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    patients=st.integers(2, 40),
+    patients=st.integers(1, 40),
     images=st.integers(1, 4),
     share=st.sampled_from([0.1, 0.5, 0.9]),
     digits=st.sampled_from([6, 1, 0]),
 )
 def test_the_kernel_equals_one_area_a_replicate(seed: int, patients: int, images: int, share: float, digits: int) -> None:
-    rng = np.random.default_rng(seed)
-    unit = rng.permutation(np.repeat(np.arange(patients), images))
-    truth = (rng.random(len(unit)) < share).astype(np.int8)
-    score = np.round(rng.standard_normal(len(unit)) + truth, digits).astype(np.float32)
-    counts = resample(patients, 70, seed=seed)
+    truth, score, unit = cases(seed, patients, images, share, digits)
+    counts = resample(patients, 70, seed=seed, engine="numpy")
     drawn = auroc_replicates(truth, score, unit, counts)
     weights = counts.matrix()[unit]
     for replicate in range(70):
@@ -34,23 +66,60 @@ def test_the_kernel_equals_one_area_a_replicate(seed: int, patients: int, images
         assert np.isnan(drawn[replicate]) if expected is None else drawn[replicate] == pytest.approx(expected, abs=1e-15)
 
 
-def test_the_kernel_equals_sklearn() -> None:
+@pytest.mark.needs("numba")
+@pytest.mark.parametrize("digits", [6, 2, 0])
+def test_byte_sums_are_emptied_before_they_overflow(digits: int) -> None:
+    """Thousands of cases on one side of an anchor, and ties of thousands: whatever a byte cannot hold."""
+    truth, score, unit = cases(8, 3000, 2, 0.002, digits)
+    counts, compiled = resample(3000, 70, engine="numpy"), resample(3000, 70, engine="numba")
+    assert counts.most > 4
+    for kernel in (auroc_replicates, precision_replicates):
+        assert kernel(truth, score, unit, compiled).tobytes() == kernel(truth, score, unit, counts).tobytes()
+    weight = counts.matrix()[unit].T[3]
+    assert auroc_replicates(truth, score, unit, compiled)[3] == pytest.approx(roc_auc_score(truth, score, sample_weight=weight), abs=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_kernel_equals_sklearn(engine: Engine) -> None:
     rng = np.random.default_rng(3)
     unit = np.sort(rng.integers(0, 150, 900))
     truth = (rng.random(900) < 0.08).astype(np.int8)
     score = np.round(rng.standard_normal(900) + truth, 2)
-    counts = resample(150, 40)
+    counts = resample(150, 40, engine=engine)
     drawn = auroc_replicates(truth, score, unit, counts)
     for replicate, weight in enumerate(counts.matrix()[unit].T):
         assert drawn[replicate] == pytest.approx(roc_auc_score(truth, score, sample_weight=weight), abs=1e-12)
 
 
-def test_replicates_do_not_depend_on_tiles_or_on_how_many_there_are() -> None:
-    whole = resample(97, 200, seed=4).matrix()
-    np.testing.assert_array_equal(resample(97, 200, seed=4, tile=7).matrix(), whole)
-    np.testing.assert_array_equal(resample(97, 60, seed=4).matrix(), whole[:, :60])
-    assert (resample(97, 200, seed=5).matrix() != whole).any()
-    assert (whole.sum(axis=0) == 97).all()
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("units", [1, 7, 97, 2500])
+def test_a_replicate_depends_on_the_seed_and_its_index_alone(units: int, engine: Engine) -> None:
+    whole = resample(units, 200, seed=4, engine=engine).matrix()
+    np.testing.assert_array_equal(whole, multiplicities(units, 4, np.arange(200)).T)
+    np.testing.assert_array_equal(multiplicities(units, 4, np.array([150, 3])).T, whole[:, [150, 3]])
+    np.testing.assert_array_equal(resample(units, 60, seed=4, engine=engine).matrix(), whole[:, :60])
+    assert units == 1 or (resample(units, 200, seed=5, engine=engine).matrix() != whole).any()
+    assert (whole.sum(axis=0) == units).all()
+
+
+@pytest.mark.needs("numba")
+def test_the_compiled_kernels_are_loaded_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, bootstrap._COMPILED, raising=False)
+    assert bootstrap.engine_for(bootstrap.WORTH_COMPILING - 1) == "numpy"
+    assert bootstrap.engine_for(bootstrap.WORTH_COMPILING) == "numba"
+    monkeypatch.setattr(bootstrap, "_kernels", lambda: None)
+    assert bootstrap.engine_for(bootstrap.WORTH_COMPILING) == "numpy"
+
+
+def test_without_numba_numpy_does_it(tmp_path: Path) -> None:
+    # A numba that cannot be imported stands before the real one; so does a switched-off compiler.
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs another numpy')\n", encoding="utf-8")
+    code = "from orchestrator.report.stats.bootstrap import WORTH_COMPILING, engine_for; print(engine_for(WORTH_COMPILING))"
+    for extra in ({"PYTHONPATH": f"{tmp_path}"}, {"NUMBA_DISABLE_JIT": "1"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **extra}, cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == "numpy"
 
 
 def test_the_order_of_cases_does_not_matter() -> None:

@@ -47,6 +47,24 @@ def test_bootstrap_p_never_reaches_zero() -> None:
     assert intervals.p_bootstrap(np.zeros(99)) == 1.0
 
 
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_bca_is_that_of_scipy_where_influence_and_jackknife_agree(confidence: float) -> None:
+    # For a mean both are the distance from it; scipy jackknifes, so its interval is an independent one.
+    values = np.random.default_rng(1).exponential(size=60)
+    found = stats.bootstrap((values,), np.mean, n_resamples=3000, confidence_level=confidence, method="BCa", rng=np.random.default_rng(2))
+    ends = intervals.bca(found.bootstrap_distribution, values.mean(), values - values.mean(), confidence)
+    assert ends == pytest.approx((found.confidence_interval.low, found.confidence_interval.high), rel=1e-12)
+
+
+def test_bca_counts_ties_half_and_is_none_where_it_has_no_meaning() -> None:
+    symmetric = np.repeat([-1.0, 0.0, 1.0], 100)
+    # No bias and no skewness: the percentile interval.
+    assert intervals.bca(symmetric, 0.0, np.array([-1.0, 0.0, 1.0]), 0.95) == intervals.percentile(symmetric, 0.95)
+    assert intervals.bca(symmetric, 2.0, np.array([-1.0, 1.0]), 0.95) is None
+    assert intervals.bca(symmetric, 0.0, np.zeros(3), 0.95) is None
+    assert intervals.bca(np.zeros(0), 0.0, np.array([-1.0, 1.0]), 0.95) is None
+
+
 def test_holm_and_benjamini_hochberg_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert benjamini_hochberg([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.02, 0.04, 0.04, 0.02])
