@@ -38,8 +38,8 @@ class Counts:
     replicates: int
     seed: int
     #: The largest count.
-    most: int
-    engine: Engine
+    most: int = 1
+    engine: Engine = "numpy"
 
     def matrix(self) -> np.ndarray:
         """Return all counts, (units, replicates)."""
