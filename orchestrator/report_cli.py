@@ -1,15 +1,21 @@
-"""The command that writes a report: of a sweep, or of anybody's predictions."""
+"""The command that writes a report, of a sweep or of anybody's predictions, and that compares texts with one."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.arguments import AsJson, Cluster, Sample, open_workspace
+from orchestrator.arguments import AsJson, Cluster, Sample, open_workspace, print_json
 from orchestrator.errors import Error
+from orchestrator.exit_codes import EXIT_DONE, EXIT_FAILED
+
+if TYPE_CHECKING:
+    from orchestrator.workspace import Workspace
 
 _FILE_OPTIONS = "With --predictions: "
 
@@ -32,6 +38,10 @@ def report(
     resamples: Annotated[int | None, typer.Option(help=f"{_FILE_OPTIONS}how many bootstrap resamples (2000).")] = None,
     title: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the title of the page.")] = None,
     out: Annotated[Path | None, typer.Option(help=f"{_FILE_OPTIONS}the folder to write to (report).")] = None,
+    check: Annotated[
+        list[Path] | None,
+        typer.Option("--check", metavar="TEXT", help="Compare the numbers of a .tex or .md file with the report; more files may follow."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the confidence-interval report of a sweep, or of anybody's predictions: HTML, Markdown, LaTeX, CSV, JSON.
@@ -49,6 +59,14 @@ def report(
         "title": title,
     }
     given = {name: value for name, value in of_files.items() if value is not None}
+    if check:
+        if predictions or given or out:
+            raise Error(
+                "--check compares texts with a report that is there: orchestrate report SWEEP --check TEXT, or give its report.json"
+            )
+        texts = [*check, *map(Path, (names or ())[1:])]
+        path = _stored(names[0] if names else "", lambda: open_workspace(cluster, sample=sample))
+        raise typer.Exit(_compare(path, texts, as_json=as_json))
     if predictions:
         folder, sentences = write_report_of_files([*predictions, *map(Path, names or ())], out or Path("report"), given)
     else:
@@ -66,3 +84,28 @@ def report(
     for sentence in sentences:
         typer.echo(sentence)
     typer.echo(f"report: {folder / 'report.html'}")
+
+
+def _stored(name: str, workspace: Callable[[], Workspace]) -> Path:
+    """Return the `report.json` of a sweep, or the one that was named, for where there is no run root."""
+    if not name:
+        raise Error("name the sweep, or its report.json, before --check: orchestrate report SWEEP --check TEXT")
+    if Path(name).suffix == ".json":
+        return Path(name)
+    opened = workspace()
+    return opened.run.sweep(opened.stored_plan(name).sweep).report / "report.json"
+
+
+def _compare(path: Path, texts: Sequence[Path], *, as_json: bool) -> int:
+    """Say where texts differ from a report, and return 1 if they do. Raises ReportError when there is nothing to compare."""
+    from orchestrator.report import record
+    from orchestrator.report.checking.check import check
+
+    checked = check(record.read(path), texts)
+    if as_json:
+        print_json({**asdict(checked), "report": str(path)})
+    else:
+        for fault in checked.faults:
+            typer.echo(str(fault))
+        typer.echo(checked.summary())
+    return EXIT_FAILED if checked.faults else EXIT_DONE
