@@ -13,6 +13,8 @@ from orchestrator.report.ledger import ledger
 from orchestrator.report.methods import methods
 from orchestrator.report.parts import Part, part_of
 from orchestrator.report.results import Run
+from orchestrator.report.study.analysis import study_of
+from orchestrator.report.study.methods import study_methods
 from orchestrator.report.values import Report
 
 
@@ -38,6 +40,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
     cells = tuple(one for part in parts for one in part.cells)
     rows = tuple(row for part in parts for row in ledger(part.planned, part.board))
     areas = tuple(one for part in parts for one in part.folds)
+    study = study_of(parts, inputs)
     verdicts = [
         wording.verdict(one, part.test_set, confidence=inputs.report.confidence, several_sets=len(parts) > 1)
         for part in parts
@@ -61,18 +64,22 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         label_cells=tuple(one for part in parts for one in part.label_cells),
         label_differences=tuple(one for part in parts for one in part.label_differences),
         folds=areas,
+        study=study,
         ledger=rows,
         verdicts=tuple(verdicts),
         notes=inputs.report.notes,
         plan_notes=inputs.notes,
         warnings=(*inputs.warnings, *wording.warnings(cells, test_sets, rows), *wording.not_yet(inputs.report)),
-        methods=methods(
-            test_sets,
-            cells,
-            areas,
-            confidence=inputs.report.confidence,
-            resamples=inputs.report.resamples,
-            by_name=inputs.draws_by_name,
+        methods=(
+            *methods(
+                test_sets,
+                cells,
+                areas,
+                confidence=inputs.report.confidence,
+                resamples=inputs.report.resamples,
+                by_name=inputs.draws_by_name,
+            ),
+            *study_methods(study),
         ),
         as_published=tuple(one for part in parts for one in part.as_published),
     )

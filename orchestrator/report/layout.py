@@ -4,43 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 
 from orchestrator.report import findings, published_tables, tables
+from orchestrator.report.blocks import Block, Panel
 from orchestrator.report.entries import Table
 from orchestrator.report.figures.curves import label_efficiency
 from orchestrator.report.figures.drawing import Figure
+from orchestrator.report.study.pages import blocks as study_blocks
 from orchestrator.report.values import Report, TestSet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
-    """One of several views of a block, such as one number of labels. A page shows one at a time, print and texts show all."""
-
-    title: str
-    figures: tuple[Figure, ...] = ()
-    tables: tuple[Table, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """One answer: its figures, its tables, and views of it. `title` is empty where the heading above says enough."""
-
-    key: str
-    title: str = ""
-    figures: tuple[Figure, ...] = ()
-    tables: tuple[Table, ...] = ()
-    panels: tuple[Panel, ...] = ()
-    #: What the panels differ in.
-    panels_by: str = "Number of labels"
-
-    def all_figures(self) -> tuple[Figure, ...]:
-        """Return the figures of the block and of its panels."""
-        return (*self.figures, *chain.from_iterable(panel.figures for panel in self.panels))
-
-    def all_tables(self) -> tuple[Table, ...]:
-        """Return the tables of the block and of its panels."""
-        return (*self.tables, *chain.from_iterable(panel.tables for panel in self.panels))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +33,7 @@ def _blocks(report: Report, test_set: TestSet) -> Iterable[Block]:
         block = make(report, test_set)
         if block.all_figures() or block.all_tables():
             yield block
+    yield from study_blocks(report, test_set)
 
 
 def _held_out(report: Report, test_set: TestSet) -> Block:

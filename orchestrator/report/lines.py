@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.report.keys import Keys
 from orchestrator.report.record import DIGITS, rounded
 from orchestrator.report.stats.estimate import Estimate, Status
+from orchestrator.report.study.lines import study_rows
 from orchestrator.report.values import Cell, Difference, LabelInfo, Report, TestSet
 
 #: Methods that resample.
@@ -23,7 +24,7 @@ class Line:
 
     sweep: str
     test_set: str
-    #: cell, difference or fold.
+    #: cell, difference or fold; or what is said of the study as a whole.
     kind: str
     arm: str
     baseline: str | None = None
@@ -64,7 +65,8 @@ CITED = ("estimate", "low", "high", "se", "df", "p", "p_adjusted")
 
 def lines(report: Report) -> tuple[Line, ...]:
     """Return every estimate of a report, headline and twin, in the report's order; what could not be estimated has a row that says so."""
-    return tuple(_named([*_cells(report), *_differences(report), *_folds(report)]))
+    whole = (Line(**row) for row in study_rows(report))
+    return tuple(_named([*_cells(report), *_differences(report), *_folds(report), *whole]))
 
 
 def csv_text(report: Report) -> str:

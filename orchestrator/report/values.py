@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from jobs.spec import Json, Scalar
 from orchestrator.report.stats.estimate import Estimate
+from orchestrator.report.study.values import Study
 
 #: Version of the layout of `report.json`; raised when a key changes its meaning or goes away.
 SCHEMA = 1
@@ -262,6 +263,8 @@ class Report:
     label_cells: tuple[Cell, ...]
     label_differences: tuple[Difference, ...]
     folds: tuple[FoldArea, ...]
+    #: Comparisons that concern the study as a whole.
+    study: Study
     ledger: tuple[LedgerRow, ...]
     verdicts: tuple[Verdict, ...]
     #: Sentences that the sweep asks for on the first page.

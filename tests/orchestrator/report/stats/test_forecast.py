@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,9 +16,7 @@ from orchestrator.report.stats.multireader import TwoWay, crossed, nested
 RAW = Scale(value=0.02, confidence=0.95, on_logit=False)
 
 
-def made(
-    rng: np.random.Generator, draws: int, patients: int, *, draw: float, patient: float, rest: float
-) -> tuple[np.ndarray, np.ndarray]:
+def made(rng: np.random.Generator, draws: int, patients: int, *, draw: float, patient: float, rest: float) -> tuple[np.ndarray, np.ndarray]:
     """Make values with known sources of variance: standard deviations of a draw, of what patients do to all draws, and to one alone."""
     common = patient * rng.standard_normal(patients) / patients
     own = rest * rng.standard_normal((draws, patients)) / patients
@@ -76,7 +75,7 @@ def test_more_of_anything_never_widens_and_more_draws_go_to_the_limit() -> None:
         found = forecast.split(*made(rng, 5, 100, draw=0.01, patient=0.2, rest=0.1))
         assert found is not None
         widths = [forecast.half_width(found, RAW, more=more) for more in range(60)]
-        assert all(left >= right - 1e-15 for left, right in zip(widths, widths[1:], strict=False))
+        assert all(left >= right - 1e-15 for left, right in pairwise(widths))
         patients = [forecast.half_width(found, RAW, patients=times) for times in (1.0, 1.5, 2.0, 8.0)]
         assert patients == sorted(patients, reverse=True)
         assert forecast.half_width(found, RAW, more=10**7) == pytest.approx(forecast.limit(found, RAW), rel=1e-2, abs=1e-5)

@@ -1,0 +1,42 @@
+"""From analysed test sets to what is said of the study as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from orchestrator.model import Contrast
+from orchestrator.report.cells import Planned
+from orchestrator.report.design import contrast_text
+from orchestrator.report.inputs import Inputs
+from orchestrator.report.parts import Part
+from orchestrator.report.study.curves import adjust_curves, compare_curves
+from orchestrator.report.study.values import CurveDifference, Equivalence, Study
+
+#: The cells of one arm, by size.
+BySize = Mapping[str, Planned]
+
+
+def study_of(parts: Sequence[Part], inputs: Inputs) -> Study:
+    """Analyse a study as a whole."""
+    differences: list[CurveDifference] = []
+    equivalences: list[Equivalence] = []
+    for part in parts:
+        for contrast in inputs.report.contrasts:
+            own: list[CurveDifference] = []
+            for sides in sides_of(part, contrast, inputs):
+                if part.board is not None:
+                    text, confidence = contrast_text(contrast), inputs.report.confidence
+                    found = compare_curves(sides, part.test_set, part.board, contrast=text, confidence=confidence)
+                    own += found[0]
+                    equivalences += found[1]
+            differences += adjust_curves(own)
+    return Study(curve_differences=tuple(differences), equivalences=tuple(equivalences))
+
+
+def sides_of(part: Part, contrast: Contrast, inputs: Inputs) -> Iterator[tuple[BySize, BySize]]:
+    """Yield the cells of each arm and of its baseline by size, for the sizes that are planned for both."""
+    for arm, base in inputs.design.pairs(contrast, [arm.key for arm in part.test_set.arms]):
+        cells = [{one.size: one for one in part.planned if one.arm == key} for key in (arm, base)]
+        shared = [size.key for size in part.test_set.sizes if all(size.key in cell for cell in cells)]
+        if shared:
+            yield {key: cells[0][key] for key in shared}, {key: cells[1][key] for key in shared}

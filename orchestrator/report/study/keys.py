@@ -1,0 +1,35 @@
+"""Short names of the numbers that concern a study as a whole, in the manner of `orchestrator.report.keys`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.report.keys import VERSUS, Keys, slug
+from orchestrator.report.study.values import CurveDifference, Equivalence
+from orchestrator.report.values import Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyKeys:
+    """Names numbers by test set, pair of arms and what they are."""
+
+    #: (test set, arm) -> the arm's short name.
+    arms: Mapping[tuple[str, str], str]
+
+    @classmethod
+    def of(cls, report: Report) -> StudyKeys:
+        """Name the arms of a report as its cells name them."""
+        return cls(arms=Keys.of(report.test_sets).arms)
+
+    def curve(self, one: CurveDifference) -> str:
+        """Name an area between curves or a trend: `test set/arm-vs-baseline/area_between/measure`."""
+        return "/".join([self._pair(one), one.kind, one.measure])
+
+    def equivalence(self, one: Equivalence) -> str:
+        """Name a label-equivalence factor: `test set/arm-vs-baseline/size/measure/labels`."""
+        return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, "labels"])
+
+    def _pair(self, one: CurveDifference | Equivalence) -> str:
+        pair = self.arms[one.test_set, one.arm] + VERSUS + self.arms[one.test_set, one.baseline]
+        return f"{slug(one.test_set)}/{pair}"

@@ -1,0 +1,61 @@
+"""The long form of what is said of a study as a whole: rows of `report.csv`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.report.study.keys import StudyKeys
+from orchestrator.report.values import Report
+
+#: Fields of a line by name, `key` and `headline` among them.
+Row = Mapping[str, Any]
+
+
+def study_rows(report: Report) -> Iterator[Row]:
+    """Yield the fields of a line for every estimate of the study as a whole, in the report's order."""
+    keys = StudyKeys.of(report)
+    sets = {one.key: one for one in report.test_sets}
+
+    def common(one: Any) -> dict[str, Any]:
+        test_set = sets[one.test_set]
+        return {
+            "sweep": report.sweep,
+            "test_set": one.test_set,
+            "arm": one.arm,
+            "baseline": one.baseline,
+            "measure": one.measure,
+            "unit": test_set.cluster,
+            "estimand": one.estimand,
+            "method": one.method,
+            "low": one.low,
+            "high": one.high,
+            "n_patients": test_set.n_patients,
+            "n_draws": one.n_chains,
+            "status": " ".join(one.status),
+            "headline": True,
+        }
+
+    for one in report.study.curve_differences:
+        head = next((found for found in one.estimates if (found.estimand, found.method) == (one.estimand, one.method)), None)
+        yield {
+            **common(one),
+            "kind": one.kind,
+            "size": "all",
+            "estimate": one.estimate,
+            "se": head.se if head else None,
+            "df": head.df if head else None,
+            "p": one.p,
+            "p_adjusted": one.p_adjusted,
+            "adjustment": one.adjustment or None,
+            "key": keys.curve(one),
+        }
+    for one in report.study.equivalences:
+        yield {
+            **common(one),
+            "kind": "label_equivalence",
+            "size": one.size,
+            "estimate": one.factor,
+            "status": " ".join([*one.status, *([f"beyond_{one.beyond}"] if one.beyond else [])]),
+            "key": keys.equivalence(one),
+        }

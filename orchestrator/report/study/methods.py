@@ -1,0 +1,24 @@
+"""The methods text of what concerns a study as a whole: only what was done."""
+
+from __future__ import annotations
+
+from orchestrator.report.study.values import Study
+
+
+def study_methods(study: Study) -> tuple[str, ...]:
+    """Return the paragraphs on comparisons of the study as a whole."""
+    said: list[str] = []
+    if study.curve_differences:
+        said.append(_curves())
+    return tuple(said)
+
+
+def _curves() -> str:
+    return (
+        "Whole curves are compared chain by chain: a replicate is followed through every number of labels at which both arms have two runs "
+        "and more, an area or a slope over the logarithm of the number of labels is one number a chain, and chains and patients are "
+        "analysed as draws and patients are. Areas are trapezoids over the span; p values of areas, and those of trends, are adjusted by "
+        "Holm over the arms of one contrast. The label-equivalence factor is where the monotone fit (pool adjacent violators) of the "
+        "baseline's mean curve reaches the arm's mean; its interval holds every factor at which the difference is not ruled out "
+        "(Fieller), and is open where that lies beyond the numbers of labels that were tried. Nothing is extrapolated."
+    )

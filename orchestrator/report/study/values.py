@@ -1,0 +1,91 @@
+"""What is said of a study as a whole, as plain values beside those of single cells and differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.report.stats.estimate import Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainPoint:
+    """One chain's own value: a replicate followed through every number of labels."""
+
+    replicate: str
+    #: None where a factor lies outside of what was measured.
+    value: float | None
+    #: `above`, `below`, or empty.
+    beyond: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveDifference:
+    """One number for two whole curves, an arm less its baseline.
+
+    `kind` is `area_between` (the mean difference over the logarithm of the number of labels) or `trend` (what the difference gains with
+    every doubling of the labels).
+    """
+
+    test_set: str
+    contrast: str
+    arm: str
+    baseline: str
+    measure: str
+    kind: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    adjustment: str
+    family: int
+    estimand: str
+    method: str
+    #: matched or nested, over chains; none when there are no two chains through two sizes.
+    matching: str
+    status: tuple[str, ...]
+    #: Sizes that the curves are read at.
+    sizes: tuple[str, ...]
+    n_chains: int
+    #: Sizes that were left out, each with why.
+    left_out: tuple[str, ...] = ()
+    #: Chains of either arm that have a gap and were left out.
+    incomplete: tuple[str, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+    points: tuple[ChainPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equivalence:
+    """How many times as many labels the baseline needs to score as the arm does with one number of labels."""
+
+    test_set: str
+    contrast: str
+    arm: str
+    baseline: str
+    size: str
+    measure: str
+    #: None where the baseline's curve has no such value.
+    factor: float | None
+    #: `above`: the baseline never reaches the value with the labels that were tried; `below`: it has it with the fewest of them.
+    beyond: str
+    #: The fewest and the most labels that the baseline was tried with, as factors: nothing is said beyond them.
+    lowest: float
+    highest: float
+    #: An end that lies outside of what was measured is None.
+    low: float | None
+    high: float | None
+    estimand: str
+    method: str
+    matching: str
+    status: tuple[str, ...]
+    n_chains: int
+    points: tuple[ChainPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """All that is said of a study as a whole."""
+
+    curve_differences: tuple[CurveDifference, ...] = ()
+    equivalences: tuple[Equivalence, ...] = ()
