@@ -36,6 +36,12 @@ def report(
     confidence: Annotated[float | None, typer.Option(help=f"{_FILE_OPTIONS}the confidence level of intervals (0.95).")] = None,
     resample: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}what is resampled: patient, study or image (patient).")] = None,
     resamples: Annotated[int | None, typer.Option(help=f"{_FILE_OPTIONS}how many bootstrap resamples (2000).")] = None,
+    as_published: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as-published", metavar="STUDY", help=f"{_FILE_OPTIONS}what this study's own statistics say too (moco_cxr, ark, ...)."
+        ),
+    ] = None,
     title: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the title of the page.")] = None,
     out: Annotated[Path | None, typer.Option(help=f"{_FILE_OPTIONS}the folder to write to (report).")] = None,
     check: Annotated[
@@ -57,6 +63,7 @@ def report(
         "cluster": resample,
         "resamples": resamples,
         "title": title,
+        "as_published": tuple(as_published) if as_published else None,
     }
     given = {name: value for name, value in of_files.items() if value is not None}
     if check:
@@ -72,7 +79,7 @@ def report(
     else:
         option = "out" if out is not None else next(iter(given), None)
         if option is not None:
-            option = "resample" if option == "cluster" else option
+            option = {"cluster": "resample", "as_published": "as-published"}.get(option, option)
             raise Error(f"--{option} goes with --predictions; a sweep says it in its file, under `report:`")
         if not names or len(names) > 1:
             raise Error("name one sweep, such as `orchestrate report quickstart`, or files: orchestrate report --predictions FILE...")

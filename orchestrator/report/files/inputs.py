@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.errors import ReportError
-from orchestrator.model import Contrast, ReportSpec
+from orchestrator.model import AS_PUBLISHED, Contrast, ReportSpec
 from orchestrator.report.design import NO_REPLICATE, Place
 from orchestrator.report.files.blocks import Block, read_block
 from orchestrator.report.files.gather import TEST_SET, Gathered, Key, gather
@@ -38,6 +38,8 @@ class Asked:
     #: What is resampled: patient, study or image; None takes patients where the files name them.
     cluster: str | None = None
     title: str = "Predictions"
+    #: Studies whose own statistics are shown beside.
+    as_published: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,7 @@ def inputs_of_files(paths: Sequence[Path], asked: Asked) -> Inputs:
         confidence=asked.confidence,
         resamples=asked.resamples,
         title=asked.title,
+        as_published=asked.as_published,
     )
     return Inputs(
         sweep="predictions",
@@ -104,6 +107,11 @@ def _check(asked: Asked) -> None:
         raise ReportError(f"a confidence of {asked.confidence:g} makes no interval; it is above 0.5 and below 1, such as 0.95")
     if asked.resamples < 100:
         raise ReportError(f"{asked.resamples} resamples make no interval; ask for at least 100, better 2000")
+    for name in asked.as_published:
+        if name not in AS_PUBLISHED:
+            near = difflib.get_close_matches(name, AS_PUBLISHED, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(AS_PUBLISHED)}"
+            raise ReportError(f"no study '{name}' whose statistics could be shown: {hint}")
 
 
 def _cluster(blocks: Sequence[Block], asked: Asked) -> str:

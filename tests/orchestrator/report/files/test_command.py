@@ -49,6 +49,7 @@ def test_what_a_person_mistypes_is_one_sentence(tmp_path: Path, capsys: pytest.C
         (["one", "two"], "name one sweep"),
         (["quickstart", "--baseline", "x"], "--baseline goes with --predictions; a sweep says it in its file"),
         (["quickstart", "--resample", "image"], "--resample goes with --predictions"),
+        (["quickstart", "--as-published", "ark"], "--as-published goes with --predictions"),
         (["quickstart", "--out", "x"], "--out goes with --predictions"),
         (["--predictions", str(tmp_path / "none.csv")], "none.csv: there is no such file"),
     ):

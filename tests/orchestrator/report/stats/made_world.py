@@ -92,11 +92,15 @@ def repetitions(world: World, count: int, rng: np.random.Generator, counts: Coun
     """Yield, `count` times, the first arm and the second at each effect: new patients, new draws, new models."""
     truth, patient = world.truth()
     for _ in range(count):
-        findings = [_finding(world, truth, patient, rng, counts) for _ in range(world.findings)]
+        findings = [
+            [_arm(truth, patient, one, world.patients, counts) for one in scores(world, truth, patient, rng)] for _ in range(world.findings)
+        ]
         yield [_mean(arms) for arms in zip(*findings, strict=True)]
 
 
-def _finding(world: World, truth: np.ndarray, patient: np.ndarray, rng: np.random.Generator, counts: Counts) -> list[Arm]:
+def scores(world: World, truth: np.ndarray, patient: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return one finding's scores (draws, images) of the first arm and of the second at each effect."""
+
     def noise(share: float, models: int) -> np.ndarray:
         of_patient = rng.standard_normal((models, world.patients))[:, patient] if world.rho else 0.0
         of_image = rng.standard_normal((models, len(truth)))
@@ -110,16 +114,13 @@ def _finding(world: World, truth: np.ndarray, patient: np.ndarray, rng: np.rando
     # The same noise and luck at every effect, so that effects differ by nothing else.
     base = [everybody + of_arm[side] + of_draw[side] + noise(OWN, draws) for side in (0, 1)]
     wanted = [(0, world.area, world.draw_sd), *((1, world.area + effect, world.other_sd or world.draw_sd) for effect in world.effects)]
-    arms: list[Arm] = []
-    for side, area, sd in wanted:
-        mean, spread = separation(area, sd)
-        arms.append(_arm(truth, patient, base[side] + (mean + spread * luck[side])[:, None] * truth, world.patients, counts))
-    return arms
+    levels = [(side, *separation(area, sd)) for side, area, sd in wanted]
+    return [base[side] + (mean + spread * luck[side])[:, None] * truth for side, mean, spread in levels]
 
 
-def _arm(truth: np.ndarray, patient: np.ndarray, scores: np.ndarray, patients: int, counts: Counts) -> Arm:
-    moved = [influence(truth, score, patient, patients) for score in scores]
-    areas = [auroc_replicates(truth, score, patient, counts) if counts.replicates else np.empty(0) for score in scores]
+def _arm(truth: np.ndarray, patient: np.ndarray, of_draws: np.ndarray, patients: int, counts: Counts) -> Arm:
+    moved = [influence(truth, score, patient, patients) for score in of_draws]
+    areas = [auroc_replicates(truth, score, patient, counts) if counts.replicates else np.empty(0) for score in of_draws]
     known = [one for one in moved if one is not None]
     values = np.array([one.auroc for one in known])
     return Arm(
