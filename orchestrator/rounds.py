@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from jobs.paths import RunPaths, naming, write_atomically
@@ -27,6 +28,15 @@ from orchestrator.plans import plan_text, read_plan
 from orchestrator.sightings import Sighting
 
 
+class Doubt(StrEnum):
+    """Why it is too early to tell where jobs of a plan stand."""
+
+    #: A client died a moment ago while it handed them to a scheduler, or one is about to.
+    HANDING = "a client was at this a moment ago; waiting until it is sure what it has submitted"
+    #: It may have ended them a moment ago, and its records are behind its queue.
+    MISSING = "the scheduler does not know some of these jobs; it is asked again before they count as gone"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """What a submission would do, and the very text that would be submitted."""
@@ -34,8 +44,8 @@ class Preview:
     actions: tuple[Action, ...]
     states: Mapping[str, JobStatus]
     submission: Submission
-    #: A client died a moment ago while it handed jobs of this plan to a scheduler, or one is about to: the next look may know more.
-    is_early: bool = False
+    #: Why a look in a moment may know more; None when nothing is to be expected of one.
+    doubt: Doubt | None = None
 
 
 def decide_and_record(
@@ -59,8 +69,8 @@ def decide_and_record(
         _write_if_new(run.sweep(plan.sweep).plan, plan_text(plan))
         _write_if_new(run.machine, pretty_json(dict(machine)))
         cancel_live(run, cluster, [known[action.job_id] for action in actions if isinstance(action, Cancel)])
-        early = _is_early(plan, run, backend, actions)
-        decided = Preview(actions=actions, states=known, submission=submission, is_early=early)
+        doubt = _doubt(plan, run, backend, actions, known)
+        decided = Preview(actions=actions, states=known, submission=submission, doubt=doubt)
         recorded = tuple(_intents(plan, backend, submission)) if queued else ()
         for intent in recorded:
             intents.record(run, intent)
@@ -86,13 +96,16 @@ def with_unplaced(run: RunPaths, backend: Backend, request: Request) -> Request:
     return replace(request, unplaced=unplaced)
 
 
-def _is_early(plan: Plan, run: RunPaths, backend: Backend, actions: Sequence[Action]) -> bool:
+def _doubt(plan: Plan, run: RunPaths, backend: Backend, actions: Sequence[Action], known: Mapping[str, JobStatus]) -> Doubt | None:
     if not backend.capabilities.detaches:
-        return False
+        return None
     ours = plan.by_id().keys()
     coming = any(isinstance(action, Keep) and action.why is Why.COMING for action in actions)
     handing = [held for held in intents.open_intents(run) if held.intent.detaches and held.intent.native is None and held.live]
-    return any(held.orphaned or coming for held in handing if not ours.isdisjoint(held.intent.jobs))
+    if any(held.orphaned or coming for held in handing if not ours.isdisjoint(held.intent.jobs)):
+        return Doubt.HANDING
+    unknown = [known[action.job_id].sighting for action in actions if isinstance(action, Keep) and action.why is Why.UNKNOWN]
+    return Doubt.MISSING if any(seen is not None and seen.is_missing for seen in unknown) else None
 
 
 def _intents(plan: Plan, backend: Backend, submission: Submission) -> Iterator[intents.Intent]:

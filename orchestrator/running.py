@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from jobs.spec import Json, State
-from orchestrator import scheduler, tracking
+from orchestrator import scheduler, stop_file, tracking
 from orchestrator.backends import base
 from orchestrator.backends.base import Notice
 from orchestrator.console import Following, clock, out
@@ -56,6 +56,8 @@ def run_plan(
     """Submit a plan, follow it, mirror it and report on it. Returns the exit code."""
     backend = base.load(workspace.cluster)
     _refuse_unresolved(plan, workspace)
+    if request is None or not request.resume:
+        stop_file.refuse(workspace.run, plan.sweep)
     console = out(quiet=as_json)
     _announce(plan, workspace, console)
     if not backend.capabilities.searches:

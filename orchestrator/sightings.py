@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from jobs.spec import FailureKind, State
 
+#: The word for what a scheduler says nothing of though it was given it. Not one of a scheduler's own.
+NOT_FOUND = "NOT_FOUND"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
@@ -32,6 +35,11 @@ class Sighting:
     def is_live(self) -> bool:
         """Tell whether the scheduler still answers for it."""
         return self.state in (State.SUBMITTED, State.RUNNING)
+
+    @property
+    def is_missing(self) -> bool:
+        """Tell whether the scheduler does not know it, and was not asked often enough to be believed."""
+        return self.state is State.UNKNOWN and self.word == NOT_FOUND
 
     def is_of(self, native: str) -> bool:
         """Tell whether it is an element of that submission: an answer may be older than the submission that has the job by now."""

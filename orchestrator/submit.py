@@ -27,6 +27,7 @@ from orchestrator.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_PERSON
 from orchestrator.ledger import JobStatus
 from orchestrator.model import ClusterConfig, Plan
 from orchestrator.rounds import (
+    Doubt,
     Preview,
     cancel_live,
     decide_and_record,
@@ -43,9 +44,9 @@ from orchestrator.sightings import Sighting
 FOLLOW_EVERY = 1.0
 #: Seconds between two questions to a scheduler in the long run.
 FOLLOW_SCHEDULER_EVERY = 20.0
-#: Seconds at most between two looks while it is not sure what another client has handed over, and for how many times `STALE_AFTER`.
+#: Seconds at most between two looks while it is too early to tell where jobs stand, and for how long it may be.
 LOOK_EARLY_EVERY = 5.0
-EARLY_FOR = 2.0
+EARLY_FOR: Mapping[Doubt, float] = {Doubt.HANDING: 2.0 * intents.STALE_AFTER, Doubt.MISSING: 30.0}
 #: Seconds that a worker takes at most to notice that its client was killed.
 ORPHANS_DIE_WITHIN = 6.0
 
@@ -156,7 +157,7 @@ def submit(
                 continue
             elif not wait or not _wait_for_others(plan, run, backend, decided.states, notify, halt):
                 break
-            if halt.wanted or not (stays or decided.is_early):
+            if halt.wanted or not (stays or decided.doubt):
                 break
     settled = replace(asked, resume=False, cancel=frozenset(), gave_up=request.gave_up, tried=request.tried)
     states, kept = _left(plan, run, backend, settled)
@@ -204,21 +205,24 @@ def _run(backend: Backend, submission: Submission, session: Session) -> frozense
 
 @dataclass(slots=True)
 class _Early:
-    """Waiting until it is sure what a client has handed over that died a moment ago, or that is about to."""
+    """Waiting until it is sure what a client has handed over, or what a scheduler has ended."""
 
     since: float | None = None
 
     def pause(self, decided: Preview, notify: Notify, halt: Halt) -> bool:
         """Wait a little when it is too early to tell. Returns False when it is not, or when it has taken too long."""
-        if not decided.is_early or halt.wanted:
+        if decided.doubt is None or halt.wanted:
             self.since = None
             return False
         if self.since is None:
             self.since = time.monotonic()
-            notify(Notice(kind="note", message="a client was at this a moment ago; waiting until it is sure what it has submitted"))
-        if time.monotonic() - self.since > EARLY_FOR * intents.STALE_AFTER:
+            notify(Notice(kind="note", message=decided.doubt))
+        waited = time.monotonic() - self.since
+        if waited > EARLY_FOR[decided.doubt]:
             return False
-        _sleep(min(FOLLOW_EVERY + (time.monotonic() - self.since) / 10, LOOK_EARLY_EVERY), halt)
+        # A client is soon done; a scheduler is not believed before it has said nothing for a while.
+        pause = FOLLOW_EVERY + (waited / 10 if decided.doubt is Doubt.HANDING else waited)
+        _sleep(min(pause, LOOK_EARLY_EVERY), halt)
         return True
 
 

@@ -10,10 +10,12 @@ import pytest
 from jobs.paths import RunPaths
 from jobs.spec import State
 from orchestrator import intents
+from orchestrator.backends.slurm.backend import Slurm
 from orchestrator.decide import Keep, Request, Why, decide
 from orchestrator.ledger import JobStatus, states
-from orchestrator.rounds import _tidy
-from orchestrator.sightings import Sighting
+from orchestrator.model import ClusterConfig
+from orchestrator.rounds import Doubt, _doubt, _tidy
+from orchestrator.sightings import NOT_FOUND, Sighting
 from tests.orchestrator.standin import job, plan
 
 JOBS = {"a" * 64: 1, "b" * 64: 1}
@@ -52,3 +54,23 @@ def test_what_waits_for_a_job_without_a_place_in_the_queue_is_left_for_later() -
     left = [action.why for action in found if isinstance(action, Keep)]
     assert left == [Why.IN_FLIGHT, Why.COMING, Why.COMING]
     assert not [action for action in decide(over, known) if isinstance(action, Keep) and action.why is Why.COMING]
+
+
+@pytest.mark.parametrize(
+    ("word", "doubt"),
+    [
+        (NOT_FOUND, Doubt.MISSING),
+        # A word that is in no manual means the same at the next look.
+        ("METEOR", None),
+    ],
+)
+def test_what_a_scheduler_does_not_know_for_the_first_time_is_asked_for_again(tmp_path: Path, word: str, doubt: Doubt | None) -> None:
+    over = plan(job("left"), job("new"))
+    left = over.jobs[0].job_id
+    backend = Slurm(ClusterConfig(name="here", backend="slurm", run_root=tmp_path, made_root=tmp_path))
+    known = {spec.job_id: JobStatus(job_id=spec.job_id, state=State.NEW) for spec in over.jobs}
+    known[left] = JobStatus(job_id=left, state=State.UNKNOWN, sighting=Sighting(state=State.UNKNOWN, word=word))
+    assert _doubt(over, RunPaths(tmp_path), backend, decide(over, known), known) is doubt
+    # Believed by now, or nobody's question.
+    known[left] = JobStatus(job_id=left, state=State.NEW, sighting=Sighting(state=State.FAILED, word=word))
+    assert _doubt(over, RunPaths(tmp_path), backend, decide(over, known), known) is None

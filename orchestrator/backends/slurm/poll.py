@@ -21,7 +21,7 @@ from orchestrator.backends.slurm.launch import CLOCKS_DIFFER, LOOK_AGAIN_AFTER, 
 from orchestrator.backends.slurm.memory import KILLED, tells_of_memory
 from orchestrator.errors import BackendError
 from orchestrator.intents import Intent
-from orchestrator.sightings import Sighting
+from orchestrator.sightings import NOT_FOUND, Sighting
 
 #: Every state of the manual (squeue and sacct, JOB STATE CODES), and what it means here. Any other word is UNKNOWN.
 STATES: Mapping[str, tuple[State, FailureKind | None]] = {
@@ -187,7 +187,7 @@ def _of_intent(run: RunPaths, intent: Intent, answers: _Answers, now: Callable[[
         called = f"{native}_{index}" if array else native
         if sighting is None:
             gone = answers.complete and now() - since[str(index)] >= LOOK_AGAIN_AFTER
-            sighting = Sighting(state=State.FAILED if gone else State.UNKNOWN, word="NOT_FOUND", native=called)
+            sighting = Sighting(state=State.FAILED if gone else State.UNKNOWN, word=NOT_FOUND, native=called)
         elif sighting.state is State.FAILED and sighting.failure is None and (sighting.exit_code is None or sighting.exit_code in KILLED):
             log = intents.folder(run, intent.sid) / f"{called}_0_log.out"
             sighting = replace(sighting, failure=FailureKind.HOST_OOM) if tells_of_memory(log) else sighting
