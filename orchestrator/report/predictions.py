@@ -12,7 +12,8 @@ import numpy as np
 
 from orchestrator.errors import ReportError
 
-COLUMNS = ("image", "patient", "study", "label", "truth", "score")
+TEXTS = ("image", "patient", "study", "label")
+COLUMNS = (*TEXTS, "truth", "score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ def read_predictions(path: Path, name: str) -> Predictions:
     image, label = Coded.of(table.column("image")), Coded.of(table.column("label"))
     truth = table.column("truth").to_numpy().astype(np.int64)
     score = table.column("score").to_numpy().astype(np.float32)
-    if not np.isin(truth, (0, 1)).all():
+    if not ((truth == 0) | (truth == 1)).all():
         raise ReportError(f"predictions of {name}: a truth is neither 0 nor 1; leave rows without a known truth out, then evaluate again")
     if not np.isfinite(score).all():
         raise ReportError(f"predictions of {name}: {int((~np.isfinite(score)).sum())} scores are not finite; look at the training run")
@@ -116,13 +117,19 @@ class Coded:
 
     @classmethod
     def of(cls, column: Any) -> Coded:
-        """Read an arrow column of text without nulls."""
-        coded = column.combine_chunks().dictionary_encode()
+        """Read an arrow column of text without nulls; one that is dictionary encoded stays so, which saves a text a row."""
+        import pyarrow as pa
+
+        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        coded = encoded.unify_dictionaries().combine_chunks()
         texts = np.array(coded.dictionary.to_pylist(), dtype=object)
         codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        # A dictionary may hold texts that no row has.
+        used = np.bincount(codes, minlength=len(texts)) > 0
         order = np.argsort(texts, kind="stable")
+        order = order[used[order]]
         rank = np.empty(len(texts), np.int64)
-        rank[order] = np.arange(len(texts))
+        rank[order] = np.arange(len(order))
         return cls(texts=texts[order], codes=rank[codes])
 
     def take(self, rows: np.ndarray) -> Coded:
@@ -134,6 +141,8 @@ class Coded:
 def twice(image: Coded, label: Coded) -> tuple[int, int] | None:
     """Return the first two rows that hold the same unit and label, or None."""
     place = image.codes * len(label.texts) + label.codes
+    if not len(place) or np.bincount(place).max() <= 1:
+        return None
     order = np.argsort(place, kind="stable")
     same = np.flatnonzero(np.diff(place[order]) == 0)
     return None if not len(same) else min((int(order[at]), int(order[at + 1])) for at in same)
@@ -177,6 +186,6 @@ def _table(path: Path, name: str) -> Any:
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(path, columns=list(COLUMNS))
+        return parquet.read_table(path, columns=list(COLUMNS), read_dictionary=list(TEXTS))
     except (pa.ArrowInvalid, OSError) as error:
         raise ReportError(f"predictions of {name} cannot be read ({path}): {str(error).splitlines()[0]}; evaluate again") from error

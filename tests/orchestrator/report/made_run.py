@@ -163,6 +163,10 @@ class Made:
         folder = self.run.job(evaluate.job_id).folder
         folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, self.run.job(evaluate.job_id).predictions)
+        self.result(evaluate, rows, **result)
+
+    def result(self, evaluate: JobSpec, rows: np.ndarray, **result: Any) -> None:
+        """Write the result of an evaluate job that scored some rows."""
         self._write(
             evaluate,
             {

@@ -63,3 +63,25 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 torn")
     with pytest.raises(ReportError, match="cannot be read"):
         read_predictions(path, "a run")
+
+
+def test_texts_that_no_row_has_are_no_units(tmp_path: Path) -> None:
+    """A table written with categories, in two row groups with dictionaries of their own, is read as the same of plain text."""
+    plain = {
+        "image": ["b", "a", "c", "b", "a", "c"],
+        "patient": ["q", "p", "q", "q", "p", "q"],
+        "study": ["s", "r", "s", "s", "r", "s"],
+        "label": ["x", "x", "x", "y", "y", "y"],
+    }
+    numbers = {"truth": [1, 0, 1, 0, 0, 1], "score": [0.5, -1.0, 2.0, 0.0, 1.0, 0.25]}
+    pq.write_table(pa.table({**plain, **numbers}), tmp_path / "plain.parquet", row_group_size=2)
+    names = ["none", "c", "b", "a", "q", "p", "s", "r", "y", "x"]
+    coded = {name: pa.DictionaryArray.from_arrays([names.index(one) for one in column], names) for name, column in plain.items()}
+    pq.write_table(pa.table({**coded, **numbers}), tmp_path / "coded.parquet", row_group_size=4)
+    one, other = (read_predictions(tmp_path / f"{name}.parquet", name) for name in ("plain", "coded"))
+    assert one.units.tolist() == ["a", "b", "c"]
+    assert other.labels == one.labels == ("x", "y")
+    assert other.frame_digest() == one.frame_digest()
+    np.testing.assert_array_equal(other.score, one.score)
+    pq.write_table(pa.table({**plain, **numbers}).slice(0, 0), tmp_path / "empty.parquet")
+    assert len(read_predictions(tmp_path / "empty.parquet", "empty").units) == 0
