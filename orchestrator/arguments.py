@@ -21,6 +21,10 @@ Cluster = Annotated[
     typer.Option("--cluster", "-c", envvar="ORCHESTRATE_CLUSTER", help="A cluster config by name or path; without one, `local`."),
 ]
 Sample = Annotated[bool, typer.Option("--sample", help="Small, on made data and stand-in weights: shows that it runs, says nothing.")]
+Repeats = Annotated[
+    str | None,
+    typer.Option("--repeats", help="Add draws: so many of every size, or by size, such as 0.01=8,0.1=10. Draws that are there stay."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

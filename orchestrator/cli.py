@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from jobs.paths import naming
 from jobs.spec import FailureKind
 from orchestrator import __version__, operating_cli, report_cli
-from orchestrator.arguments import AsJson, Cluster, MaybeSweep, Sample, SweepFile, open_workspace, print_json
+from orchestrator.arguments import AsJson, Cluster, MaybeSweep, Repeats, Sample, SweepFile, open_workspace, print_json
 from orchestrator.data_cli import data_app, weights_app
 from orchestrator.errors import Error
 from orchestrator.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_OURS, EXIT_PERSON
@@ -49,7 +49,7 @@ app.add_typer(weights_app, name="weights")
 
 
 @app.command()
-def plan(sweep: SweepFile, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
+def plan(sweep: SweepFile, cluster: Cluster = None, sample: Sample = False, repeats: Repeats = None, as_json: AsJson = False) -> None:
     """Show what would run: new, reused, changed and why, gone, and what it would cost.
 
     Example: orchestrate plan sweeps/moco_lr.yaml
@@ -57,7 +57,7 @@ def plan(sweep: SweepFile, cluster: Cluster = None, sample: Sample = False, as_j
     from orchestrator.overview import overview, overview_json, print_overview
 
     workspace = open_workspace(cluster, sample=sample)
-    planned = workspace.plan(sweep)
+    planned = workspace.plan(sweep, repeats=repeats)
     view = overview(planned, workspace)
     if as_json:
         print_json(overview_json(view))
@@ -70,6 +70,7 @@ def submit(
     sweep: SweepFile,
     cluster: Cluster = None,
     sample: Sample = False,
+    repeats: Repeats = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to the end (ray and inline always do).")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print exactly what would be submitted, and submit nothing.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Cancel jobs that the edited sweep no longer has.")] = False,
@@ -86,13 +87,13 @@ def submit(
     from orchestrator.running import run_plan
 
     workspace = open_workspace(cluster, sample=sample)
-    planned = workspace.plan(sweep)
+    planned = workspace.plan(sweep, repeats=repeats)
     _refuse_many(planned, yes)
     if dry_run:
         sys.stdout.write(show(planned, workspace, prune=prune))
         return
     if detach:
-        log = leave(planned, workspace)
+        log = leave(planned, workspace, repeats)
         typer.echo(f"'{planned.sweep}' runs on in the background; follow it with `tail -f {log}` or `orchestrate status {planned.sweep}`")
         return
     with naming(workspace.run.root):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +88,13 @@ def run_plan(
     return summary.exit_code
 
 
-def detach(plan: Plan, workspace: Workspace) -> Path:
+def detach(plan: Plan, workspace: Workspace, repeats: str | None = None) -> Path:
     """Start the same submission in a process of its own that outlives this terminal, and return its log."""
     log = workspace.run.sweep(plan.sweep).folder / "submit.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "orchestrator", "submit", plan.file, "--wait", "--cluster", workspace.cluster_argument]
     command += ["--sample"] if workspace.sample else []
+    command += ["--repeats", repeats] if repeats is not None else []
     with log.open("ab") as file:
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
     return log
@@ -112,7 +113,19 @@ def write_report(plan: Plan, workspace: Workspace) -> tuple[Path, tuple[str, ...
 
     built = build(plan, workspace.run)
     page = write(built, workspace.run.sweep(plan.sweep).report, provenance(plan, workspace.run))
-    return page.parent, _sentences(built)
+    return page.parent, (*_sentences(built), *_next(built, plan, workspace))
+
+
+def _next(built: Report, plan: Plan, workspace: Workspace) -> Iterator[str]:
+    """Say what to type for runs that are missing, and for draws that are worth adding."""
+    sweep = Path(plan.file or plan.sweep)
+    if built.n_present < built.n_planned:
+        yield f"{built.n_planned - built.n_present} of {built.n_planned} evaluations are missing: {workspace.command('submit', sweep)}"
+        failed = [status for status in states(workspace.run, [job.job_id for job in plan.jobs]).values() if status.state is State.FAILED]
+        if failed:
+            yield f"{len(failed)} jobs failed: {workspace.command('resume', sweep)}"
+    if built.study.more_draws:
+        yield f"{built.study.more_draws.why}: {workspace.command('submit', sweep)} --repeats {built.study.more_draws.option}"
 
 
 def write_report_of_files(paths: Sequence[Path], folder: Path, asked: Mapping[str, Any]) -> tuple[Path, tuple[str, ...]]:

@@ -15,6 +15,7 @@ from jobs.records import read_record
 from jobs.spec import JobSpec, Json, Resources
 from orchestrator.errors import Error
 from orchestrator.expand import expand
+from orchestrator.expansion.repeats import parse_repeats, with_repeats
 from orchestrator.expansion.sampling import sample as cut
 from orchestrator.grammar.keys import NAME
 from orchestrator.loading import load_cluster, load_sweep
@@ -73,12 +74,18 @@ class Workspace:
         """Load a sweep file. Raises SweepError with the place."""
         return load_sweep(sweep, catalog=self.catalog, cards=self.resolver.card)
 
-    def plan(self, sweep: Path) -> Plan:
-        """Load and expand a sweep file. Raises SweepError with the place."""
+    def plan(self, sweep: Path, *, repeats: str | None = None) -> Plan:
+        """Load and expand a sweep file, with more repeats where `--repeats` asks for them. Raises SweepError with the place."""
+        wanted = None if repeats is None else parse_repeats(repeats)
         loaded = self.load(sweep)
         if not self.sample:
-            return expand(loaded, self.catalog, self.resolver)
+            larger, notes = (loaded, ()) if wanted is None else with_repeats(loaded, wanted)
+            plan = expand(larger, self.catalog, self.resolver)
+            return replace(plan, notes=(*notes, *plan.notes)) if notes else plan
         smaller, notes = cut(loaded, self.catalog)
+        if wanted is not None:
+            smaller, raised = with_repeats(smaller, wanted)
+            notes = (*notes, *raised)
         smaller = replace(smaller, phases=tuple(replace(phase, resources=SAMPLE_RESOURCES) for phase in smaller.phases))
         self.resolver.use_sample(smaller.sample)
         plan = expand(smaller, self.catalog, self.resolver, sampled=True)

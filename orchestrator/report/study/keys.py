@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.report.keys import VERSUS, Keys, slug
-from orchestrator.report.study.values import CurveDifference, Equivalence
+from orchestrator.report.study.values import CurveDifference, Equivalence, VarianceSplit
 from orchestrator.report.values import Report
 
 
@@ -30,6 +30,20 @@ class StudyKeys:
         """Name a label-equivalence factor: `test set/arm-vs-baseline/size/measure/labels`."""
         return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, "labels"])
 
-    def _pair(self, one: CurveDifference | Equivalence) -> str:
-        pair = self.arms[one.test_set, one.arm] + VERSUS + self.arms[one.test_set, one.baseline]
+    def width(self, one: VarianceSplit, name: str) -> str:
+        """Name a half width, see `widths`: `test set/arm/size/measure/half_width`."""
+        return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, name])
+
+    def _pair(self, one: CurveDifference | Equivalence | VarianceSplit) -> str:
+        pair = self.arms[one.test_set, one.arm]
+        pair += "" if one.baseline is None else VERSUS + self.arms[one.test_set, one.baseline]
         return f"{slug(one.test_set)}/{pair}"
+
+
+def widths(one: VarianceSplit) -> list[tuple[str, float]]:
+    """Return the half widths of a split by name: now, as forecast, and with any number of draws."""
+    named = [("half_width", one.half_width)]
+    for each in one.forecasts:
+        more = f"{each.replicates}_replicates" if each.patients == 1 else f"{each.patients:g}x_patients"
+        named.append((f"half_width_{more}", each.half_width))
+    return [*named, ("half_width_limit", one.limit)]

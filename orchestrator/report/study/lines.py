@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.report.study.keys import StudyKeys
+from orchestrator.report.study.keys import StudyKeys, widths
 from orchestrator.report.values import Report
 
 #: Fields of a line by name, `key` and `headline` among them.
@@ -59,3 +59,23 @@ def study_rows(report: Report) -> Iterator[Row]:
             "status": " ".join([*one.status, *([f"beyond_{one.beyond}"] if one.beyond else [])]),
             "key": keys.equivalence(one),
         }
+    for one in report.study.variance_splits:
+        for name, value in widths(one):
+            yield {
+                "sweep": report.sweep,
+                "test_set": one.test_set,
+                "kind": "forecast",
+                "arm": one.arm,
+                "baseline": one.baseline,
+                "size": one.size,
+                "measure": one.measure,
+                "unit": sets[one.test_set].cluster,
+                "estimand": one.estimand,
+                "method": name,
+                "headline": True,
+                "estimate": value,
+                "n_patients": sets[one.test_set].n_patients,
+                "n_draws": one.n_replicates,
+                "status": "",
+                "key": keys.width(one, name),
+            }

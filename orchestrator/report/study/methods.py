@@ -10,6 +10,8 @@ def study_methods(study: Study) -> tuple[str, ...]:
     said: list[str] = []
     if study.curve_differences:
         said.append(_curves())
+    if study.variance_splits:
+        said.append(_splits())
     return tuple(said)
 
 
@@ -21,4 +23,13 @@ def _curves() -> str:
         "Holm over the arms of one contrast. The label-equivalence factor is where the monotone fit (pool adjacent violators) of the "
         "baseline's mean curve reaches the arm's mean; its interval holds every factor at which the difference is not ruled out "
         "(Fieller), and is open where that lies beyond the numbers of labels that were tried. Nothing is extrapolated."
+    )
+
+
+def _splits() -> str:
+    return (
+        "The variance of one replicate is split into a part of the draw, max(MS − (Var − Cov), 0), of the patients, max(Cov, 0), and of "
+        "both, max(Var − Cov, 0), in the terms of Obuchowski and Rockette. A forecast divides the first and the last by the number of "
+        "draws and the last two by the multiple of patients, and takes Hillis's degrees of freedom. It holds for draws and patients alone: "
+        "another pretraining is another source."
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from orchestrator.report.blocks import Block
 from orchestrator.report.study.curve_tables import curve_block
+from orchestrator.report.study.split_tables import split_block
 from orchestrator.report.values import Report, TestSet
 
 
 def blocks(report: Report, test_set: TestSet) -> tuple[Block, ...]:
     """Return what is shown of one test set."""
-    return tuple(block for block in (curve_block(report, test_set),) if block is not None)
+    made = (curve_block(report, test_set), split_block(report, test_set))
+    return tuple(block for block in made if block is not None)

@@ -84,8 +84,53 @@ class Equivalence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """The half width that is expected with other numbers."""
+
+    replicates: int
+    #: Test patients as a multiple of those there are.
+    patients: float
+    half_width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VarianceSplit:
+    """The variance of one replicate's value by its sources, of an arm or of a difference, and what would narrow the interval."""
+
+    test_set: str
+    arm: str
+    #: None for an arm by itself.
+    baseline: str | None
+    contrast: str | None
+    size: str
+    measure: str
+    estimand: str
+    n_replicates: int
+    #: Variances: of a draw, of the patients on all draws alike, and of what patients do to one draw alone.
+    draw: float
+    patient: float
+    interaction: float
+    half_width: float
+    #: The half width that no number of draws goes below.
+    limit: float
+    forecasts: tuple[Forecast, ...]
+    #: Replicates up to which one more narrows the interval by a twentieth or more.
+    enough: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoreDraws:
+    """Draws that are worth adding: what `--repeats` takes, and why."""
+
+    option: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """All that is said of a study as a whole."""
 
     curve_differences: tuple[CurveDifference, ...] = ()
     equivalences: tuple[Equivalence, ...] = ()
+    variance_splits: tuple[VarianceSplit, ...] = ()
+    more_draws: MoreDraws | None = None
