@@ -24,13 +24,19 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
+# These start schedulers, servers and browsers, which take both cores themselves; all other tests share the cores.
+ALONE := tests/browser tests/e2e tests/slurm
+SIDE_BY_SIDE := -n 2 --dist loadfile tests $(ALONE:%=--ignore=%)
+
 ## test: what CI runs; REQUIRE=all turns a skip into a failure
 test: setup check
-	$(BIN)/python -m pytest --require=$(REQUIRE)
+	$(BIN)/python -m pytest --require=$(REQUIRE) $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest --require=$(REQUIRE) $(ALONE)
 
 ## test-all: the slow statistics and the whole fault-injection sets too, which also write their section of docs/benchmarks.md
 test-all: setup check
-	BENCHMARKS=docs/benchmarks.md $(BIN)/python -m pytest --require=$(REQUIRE) --slow
+	$(BIN)/python -m pytest --require=$(REQUIRE) --slow $(SIDE_BY_SIDE)
+	BENCHMARKS=docs/benchmarks.md $(BIN)/python -m pytest --require=$(REQUIRE) --slow $(ALONE)
 
 ## check: style, types, walls, generated files
 check: setup
