@@ -59,7 +59,7 @@ _intrinsic: Any = intrinsic
 def _add_rows(_context: Any, tile: Any, rows: Any, start: Any, stop: Any, lanes: Any) -> Any:
     """Add `tile[rows[start:stop]]` to `lanes`, modulo 256: one load and one add of a vector a row.
 
-    Written as vectors because LLVM makes gathers of the loop when it is written as numbers, ten times slower.
+    Written as vectors because LLVM makes gathers of the loop when it is written as numbers, which are several times slower.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
