@@ -8,6 +8,7 @@ from jobs.paths import RunPaths
 from orchestrator.errors import ReportError
 from orchestrator.model import Plan
 from orchestrator.report import wording
+from orchestrator.report.alone import replicate_tests, views
 from orchestrator.report.inputs import Inputs, inputs_of
 from orchestrator.report.ledger import ledger
 from orchestrator.report.methods import methods
@@ -38,6 +39,8 @@ def analyse(inputs: Inputs) -> Report:
 def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
     test_sets = tuple(part.test_set for part in parts)
     cells = tuple(one for part in parts for one in part.cells)
+    differences = tuple(one for part in parts for one in part.differences)
+    label_cells = tuple(one for part in parts for one in part.label_cells)
     rows = tuple(row for part in parts for row in ledger(part.planned, part.board))
     areas = tuple(one for part in parts for one in part.folds)
     study = study_of(parts, inputs)
@@ -60,8 +63,8 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         n_present=sum(one.predictions is not None for one in inputs.runs),
         test_sets=test_sets,
         cells=cells,
-        differences=tuple(one for part in parts for one in part.differences),
-        label_cells=tuple(one for part in parts for one in part.label_cells),
+        differences=differences,
+        label_cells=label_cells,
         label_differences=tuple(one for part in parts for one in part.label_differences),
         folds=areas,
         study=study,
@@ -82,6 +85,8 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
             *study_methods(study),
         ),
         as_published=tuple(one for part in parts for one in part.as_published),
+        replicate_tests=replicate_tests(differences, cells),
+        views=views(differences, label_cells, {one.key: [label.name for label in one.labels if label.in_measure] for one in test_sets}),
     )
 
 

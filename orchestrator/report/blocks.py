@@ -31,6 +31,8 @@ class Block:
     panels: tuple[Panel, ...] = ()
     #: What the panels differ in.
     panels_by: str = "Number of labels"
+    #: Whether its tables are written as LaTeX too. Those of other studies' procedures are not: their numbers are no answers of this report.
+    in_latex: bool = True
 
     def all_figures(self) -> tuple[Figure, ...]:
         """Return the figures of the block and of its panels."""

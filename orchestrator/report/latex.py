@@ -101,7 +101,7 @@ def _escaped(letter: str) -> str:
 
 def fragments(shown: Sequence[Section]) -> dict[str, str]:
     """Return every table as a file for `\\input`, by file name."""
-    tables = [table for part in shown for block in part.blocks for table in block.all_tables()]
+    tables = [table for part in shown for block in part.blocks if block.in_latex for table in block.all_tables()]
     return {f"{file_slug(table.key)}.tex": fragment(table) for table in tables}
 
 
@@ -282,5 +282,7 @@ def _sections(shown: Sequence[Section]) -> list[str]:
     lines: list[str] = []
     for part in shown:
         lines += [r"\clearpage", rf"\section*{{{escape(part.test_set.title)}}}"]
-        lines += [rf"\input{{tables/{file_slug(table.key)}.tex}}" for block in part.blocks for table in block.all_tables()]
+        lines += [
+            rf"\input{{tables/{file_slug(table.key)}.tex}}" for block in part.blocks if block.in_latex for table in block.all_tables()
+        ]
     return [*lines, r"\clearpage"] if shown else lines

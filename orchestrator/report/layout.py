@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.report import findings, published_tables, tables
+from orchestrator.report import alone_tables, findings, published_tables, tables
 from orchestrator.report.blocks import Block, Panel
 from orchestrator.report.entries import Table
 from orchestrator.report.figures.curves import label_efficiency
@@ -28,7 +28,7 @@ def sections(report: Report) -> tuple[Section, ...]:
 
 
 def _blocks(report: Report, test_set: TestSet) -> Iterable[Block]:
-    made = (_held_out,) if test_set.by_folds else (_headline, _curves, _findings, _pairwise, _published)
+    made = (_held_out,) if test_set.by_folds else (_headline, _curves, _findings, _pairwise, _runs_alone, _published)
     for make in made:
         block = make(report, test_set)
         if block.all_figures() or block.all_tables():
@@ -64,10 +64,14 @@ def _pairwise(report: Report, test_set: TestSet) -> Block:
     return Block(key="pairwise", title="Against the baseline", tables=_there(tables.differences(report, test_set)))
 
 
+def _runs_alone(report: Report, test_set: TestSet) -> Block:
+    return Block(key="runs-alone", title="Runs alone", tables=_there(alone_tables.runs_alone(report, test_set)), in_latex=False)
+
+
 def _published(report: Report, test_set: TestSet) -> Block:
     made = published_tables.published(report, test_set)
     panels = tuple(Panel(title=one.columns[2].below, tables=(one,)) for one in made)
-    return Block(key="published", title="As published", panels=panels, panels_by="Original study")
+    return Block(key="published", title="As published", panels=panels, panels_by="Original study", in_latex=False)
 
 
 def _known(*found: Figure | None) -> tuple[Figure, ...]:

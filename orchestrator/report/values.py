@@ -105,6 +105,43 @@ class FoldArea:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicateTest:
+    """One test of a declared difference over its replicates alone; the test set is held fixed."""
+
+    test_set: str
+    contrast: str
+    arm: str
+    baseline: str
+    size: str
+    method: str
+    #: Observations, or pairs that are not zero.
+    n: int
+    statistic: float | None
+    p: float | None
+    #: No data of this size and these ties can give a smaller p; 0 where the reference distribution is continuous.
+    smallest_p: float | None
+    df: float | None
+    exact: bool
+    assignments: int
+    status: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One number over findings and replicates together, without an interval: `interquartile_mean` or `probability_of_improvement`."""
+
+    test_set: str
+    arm: str
+    #: The arm that runs are set against; None where an arm stands alone.
+    baseline: str | None
+    size: str
+    name: str
+    value: float
+    n_replicates: int
+    n_findings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """What the procedure of an original study makes of the same predictions, and what this report says there: one row of `as_published`."""
 
@@ -275,4 +312,7 @@ class Report:
     methods: tuple[str, ...]
     #: What the procedures of original studies make of the same predictions, where the sweep asks for it.
     as_published: tuple[Published, ...] = ()
+    #: Declared differences over their replicates alone.
+    replicate_tests: tuple[ReplicateTest, ...] = ()
+    views: tuple[View, ...] = ()
     schema: int = SCHEMA
