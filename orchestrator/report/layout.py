@@ -10,6 +10,9 @@ from orchestrator.report.blocks import Block, Panel
 from orchestrator.report.entries import Table
 from orchestrator.report.figures.curves import label_efficiency
 from orchestrator.report.figures.drawing import Figure
+from orchestrator.report.figures.forest import forest
+from orchestrator.report.figures.heatmap import heatmap
+from orchestrator.report.figures.pairs import pairs
 from orchestrator.report.study.pages import blocks as study_blocks
 from orchestrator.report.values import Report, TestSet
 
@@ -53,6 +56,7 @@ def _findings(report: Report, test_set: TestSet) -> Block:
     panels = tuple(
         Panel(
             title=size.title,
+            figures=_known(forest(report, test_set, size.key), heatmap(report, test_set, size.key)),
             tables=_there(findings.findings(report, test_set, size.key), findings.finding_differences(report, test_set, size.key)),
         )
         for size in shown
@@ -61,7 +65,14 @@ def _findings(report: Report, test_set: TestSet) -> Block:
 
 
 def _pairwise(report: Report, test_set: TestSet) -> Block:
-    return Block(key="pairwise", title="Against the baseline", tables=_there(tables.differences(report, test_set)))
+    panels = tuple(Panel(title=title, figures=(figure,)) for title, figure in pairs(report, test_set))
+    return Block(
+        key="pairwise",
+        title="Against the baseline",
+        tables=_there(tables.differences(report, test_set)),
+        panels=panels,
+        panels_by="Comparison",
+    )
 
 
 def _runs_alone(report: Report, test_set: TestSet) -> Block:

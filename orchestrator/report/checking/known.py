@@ -28,6 +28,9 @@ MEASURE_WORDS: Mapping[str, tuple[str, ...]] = {
     "accuracy": ("accuracy",),
 }
 
+#: What belongs to one number of labels; an area between curves, or a trend, is over all of them.
+_OF_ONE_SIZE = ("cell", "difference", "fold")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
@@ -114,7 +117,7 @@ def _matches(row: Line, context: Context) -> bool:
     arms = pair & context.arms if row.baseline is None or len(context.arms) == 1 else pair <= context.arms
     return bool(
         arms
-        and (not context.sizes or row.size in context.sizes)
+        and (not context.sizes or row.size in context.sizes or row.kind not in _OF_ONE_SIZE)
         and (row.label in context.findings if context.findings else row.label is None or row.kind == "fold")
         and (not context.measures or any(row.measure.startswith(one) for one in context.measures))
         and (not context.test_sets or row.test_set in context.test_sets)

@@ -14,6 +14,8 @@ _MARKER = re.compile(r"(?:<!--|(?<!\\)%+)\s*cxr:\s*(?P<said>.*?)\s*(?:-->|$)", r
 _NAMED = re.compile(r"\\cxr\s*\{(?P<name>[^{}]*)\}\s*\{(?P<shown>(?:[^{}]|\{[^{}]*\})*)\}")
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*")
 _HTML_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+#: What is told of a picture names many arms and numbers in one breath.
+_IMAGE = re.compile(r"!\[[^\]]*\]\([^)\n]*\)")
 _TAG = re.compile(r"</?[a-zA-Z][^<>\n]*>")
 _CODE = re.compile(r"(?ms)^```.*?^```|`[^`\n]*`")
 _INPUT = re.compile(r"\\(?:input|include)\s*\{([^{}]+)\}")
@@ -93,6 +95,7 @@ class _Reader:
         """Return what the file holds."""
         if not self.is_tex:
             self._blank(_CODE)
+            self._blank(_IMAGE)
         self._markers()
         if self.is_tex:
             self._blank(_COMMENT)

@@ -275,6 +275,34 @@ def quickstart(
     return made, made.plan(contrasts=(Contrast(baseline={"after": "none"}), Contrast(baseline={"images": "scrambled"})))
 
 
+#: Findings of a card with many.
+MANY = (
+    "atelectasis", "cardiomegaly", "consolidation", "edema", "effusion", "emphysema", "fibrosis",
+    "hernia", "infiltration", "mass", "nodule", "pleural_thickening", "pneumonia", "pneumothorax",
+)  # fmt: skip
+
+
+def many_arms(root: Path, *, patients: int = 160, draws: int = 4) -> tuple[Made, Plan]:
+    """Make a large study: seven arms, four sizes, fourteen findings of which one is rare, gaps, and one run a cell at all labels."""
+    made = Made(root, patients=patients, labels=MANY, prevalence=(0.2,) * 7 + (0.03,) + (0.25,) * 6)
+    starts = ("moco_cxr", "simmim_in1k_patch32", "ark_plus", "imagenet", "random")
+    made.axis("init", AxisKind.COMPARE, starts)
+    made.axis("freeze", AxisKind.COMPARE, ("backbone", "nothing"))
+    made.axis("fraction", AxisKind.REPLICATE, (0.01, 0.1, 0.3, 1.0))
+    made.axis("draw", AxisKind.REPLICATE, tuple(range(draws)))
+    for rank, init in enumerate(starts):
+        for freeze in ("backbone", "nothing") if init in ("moco_cxr", "random") else ("nothing",):
+            for step, fraction in enumerate((0.01, 0.1, 0.3, 1.0)):
+                for draw in range(draws if fraction < 1 else 1):
+                    labels: dict[str, Scalar] = {
+                        "init": init, "freeze": freeze, "fraction": fraction, "draw": draw, "target": "phantom",
+                    }  # fmt: skip
+                    present = (init, fraction, draw) not in {("ark_plus", 0.1, 1), ("imagenet", 0.01, 0), ("imagenet", 0.01, 1)}
+                    level = 0.5 + 0.3 * step + 0.18 * (4 - rank) * (3 - step) / 3
+                    made.evaluation("finetune", labels, separation=level, draw_sd=0.25, present=present)
+    return made, made.plan(contrasts=(Contrast(baseline={"init": "random"}),), resamples=200)
+
+
 def leave_pair_out(root: Path, *, gaps: int = 0) -> tuple[Made, Plan]:
     """Make a study like the one on real images: a positive and a negative patient a fold, two arms, the floor, no verdict."""
     made = Made(root, patients=15, images_per_patient=1, labels=("pneumonia",), prevalence=(0.5,))
