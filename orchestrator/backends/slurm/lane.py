@@ -1,5 +1,7 @@
 """One lane of an element: jobs that run one after the other, each as a child process.
 
+A job without a result takes those along that need it, and no other: two evaluations of one choice stand in one lane.
+
 What a lane still has to do is read from the files of its jobs, so that a start after a requeue goes on where the last one was, runs
 nothing that failed or was cancelled a second time, and can be asked inside a signal handler.
 """
@@ -10,19 +12,21 @@ import ctypes
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from jobs.events import read_events
 from jobs.fencing import is_superseded
 from jobs.main import EXIT_DONE, EXIT_DUPLICATE, EXIT_FAILED, EXIT_REFUSED
 from jobs.paths import AttemptPaths, JobPaths
+from jobs.records import read_job
 from jobs.signals import EXIT_STOPPED
 from jobs.spec import LOSING_FAILURES, SHORT_ID, EventKind, FailureKind
 from orchestrator import intents, policy
 from orchestrator.backends.slurm import brakes
 from orchestrator.backends.slurm.allocation import Allocation
 from orchestrator.backends.slurm.memory import kills_for_memory
+from orchestrator.errors import Error
 from orchestrator.ledger import failure_kind, write_loss, write_tombstone
 
 #: How often a job may die without a word in one allocation before the allocation gives up on it.
@@ -138,13 +142,15 @@ class Lane:
 
     def code_if_over(self) -> int | None:
         """Return the lane's exit code when nothing of it would run after a requeue; None when something would."""
-        for job in self._jobs:
+        left, code = list(self._jobs), EXIT_DONE
+        while left:
+            job = left[0]
             found = verdict(self._allocation.run.job(job), self._allocation.intent.jobs[job])
             if found is None:
                 return None
-            if not found.goes_on:
-                return found.code
-        return EXIT_DONE
+            code = max(code, found.code)
+            left = left[1:] if found.goes_on else self._without(job, left)
+        return code
 
     def end_without_progress(self) -> None:
         """Fail the open job for want of time when this start has brought nothing: the next would not get any further."""
@@ -166,13 +172,15 @@ class Lane:
         if found is not None and found.goes_on:
             self._next(job)
         elif found is not None:
-            self._leave(job, found.code)
+            allocation.dismiss(job, found.code)
+            self._give_up(job, found.code)
         elif not may_start:
             self._leave(job, EXIT_STOPPED)
         elif job in intents.cancel_requests(allocation.run, allocation.intent.sid):
             if allocation.is_first:
                 write_tombstone(allocation.run, job, "cancelled before it started")
-            self._leave(job, EXIT_REFUSED)
+            allocation.dismiss(job, EXIT_REFUSED)
+            self._give_up(job, EXIT_REFUSED)
         elif reason := brakes.reason_not_to_start(allocation.run, allocation.intent):
             sys.stderr.write(f"{job[:SHORT_ID]}: not started: {reason}\n")
             self._leave(job, EXIT_REFUSED)
@@ -207,9 +215,12 @@ class Lane:
             self._finished = True
             self._next(job)
         elif code == EXIT_STOPPED or (code < 0 and -code in (signal.SIGTERM, signal.SIGUSR2)):
-            if allocation.is_first and job in intents.cancel_requests(allocation.run, allocation.intent.sid):
+            if job not in intents.cancel_requests(allocation.run, allocation.intent.sid):
+                self._close(EXIT_STOPPED)
+                return
+            if allocation.is_first:
                 write_tombstone(allocation.run, job, "cancelled by a person")
-            self._close(EXIT_STOPPED)
+            self._give_up(job, EXIT_STOPPED)
         elif is_superseded(self._paths):
             self._close(EXIT_STOPPED)
         elif code < 0 and allocation.is_first:
@@ -229,25 +240,47 @@ class Lane:
             write_loss(self._paths, why, FailureKind.HOST_OOM if memory else FailureKind.LOST)
         self._deaths += 1
         if memory:
-            self._close(EXIT_FAILED)
+            self._give_up(self._job, EXIT_FAILED)
         elif self._deaths >= DEATHS_ALLOWED or self._allocation.world > 1:
-            self._close(EXIT_STOPPED)
+            self._give_up(self._job, EXIT_STOPPED)
 
     def _failed(self, code: int) -> None:
         """Let Slurm know of a failure, unless it is one that loses, and count it."""
         allocation, attempt = self._allocation, self._paths
         found = verdict(allocation.run.job(self._job), self._attempt)
         if found is not None and found.code == EXIT_DONE:
-            self._close(EXIT_DONE)
+            self._give_up(self._job, EXIT_DONE)
             return
         if allocation.is_first:
             brakes.count_failure(allocation.run, allocation.intent, self._job, attempt)
-        self._close(code)
+        self._give_up(self._job, code)
 
     def _next(self, job: str) -> None:
         self._left.remove(job)
         self._deaths = 0
 
+    def _give_up(self, job: str, code: int) -> None:
+        """Leave a job without a result, and what needs it; the rest of the lane goes on."""
+        self._left = self._without(job, self._left)
+        self._deaths = 0
+        self.code = max(self.code, code)
+
+    def _without(self, job: str, listed: Sequence[str]) -> list[str]:
+        """Return those of a list, parents before children, that need a job neither themselves nor through others."""
+        gone = {job}
+        for one in listed:
+            if one not in gone and self._needs_one_of(one, gone):
+                gone.add(one)
+        return [one for one in listed if one not in gone]
+
+    def _needs_one_of(self, job: str, gone: Set[str]) -> bool:
+        """Tell whether a job has one of these as its input; one whose description cannot be read may have any."""
+        try:
+            spec = read_job(self._allocation.run.job(job).job)
+        except (Error, OSError):
+            return True
+        return any(item.job in gone for item in spec.inputs)
+
     def _close(self, code: int) -> None:
         self._left.clear()
-        self.code = code
+        self.code = max(self.code, code)

@@ -12,15 +12,16 @@ import pytest
 from jobs.events import append_event
 from jobs.main import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, claim
 from jobs.paths import AttemptPaths, JobPaths, RunPaths
-from jobs.spec import LOSING_FAILURES, EventKind, FailureKind, Json
+from jobs.spec import LOSING_FAILURES, EventKind, FailureKind, JobSpec, Json, Stage, pretty_json, spec_to_json
 from orchestrator import intents, policy, stop_file
 from orchestrator.backends.slurm.allocation import Allocation
 from orchestrator.backends.slurm.brakes import count_failure, fingerprint
-from orchestrator.backends.slurm.lane import Verdict, last_saved, verdict
+from orchestrator.backends.slurm.lane import Lane, Verdict, last_saved, verdict
 from orchestrator.backends.slurm.memory import kills_for_memory
 from orchestrator.backends.slurm.usage import Budget, gpu_hours
 from orchestrator.errors import BackendError
 from orchestrator.intents import Intent
+from tests.orchestrator.standin import job
 
 JOB = "ab" + "0" * 62
 
@@ -77,6 +78,42 @@ def test_the_last_save_is_found_in_whichever_attempt_made_it(tmp_path: Path) -> 
     append_event(first.events, EventKind.STOPPED, resumable=True)
     attempted(paths, (EventKind.FAILED, {"failure": "LOST"}))
     assert last_saved(paths) == (7, 1)
+
+
+def lane_of(run: RunPaths, *specs: JobSpec) -> Lane:
+    """Return a lane of these jobs, with their descriptions on disk."""
+    for spec in specs:
+        run.job(spec.job_id).job.parent.mkdir(parents=True)
+        run.job(spec.job_id).job.write_text(pretty_json(spec_to_json(spec)))
+    jobs = {spec.job_id: 1 for spec in specs}
+    made = intents.new_intent(backend="slurm", sweep="toy", jobs=jobs, detaches=True, elements=((tuple(jobs),),))
+    return Lane(Allocation(run, made, {}), list(jobs))
+
+
+def test_what_fails_leaves_what_needs_it_and_a_requeue_has_the_rest_to_run(tmp_path: Path) -> None:
+    run, train = RunPaths(tmp_path), job("train")
+    pick = job("pick", (train,), stage=Stage.PICK)
+    first, second = (job(name, (pick,), stage=Stage.EVALUATE) for name in ("first", "second"))
+    lane, ids = lane_of(run, train, pick, first, second), [one.job_id for one in (train, pick, first, second)]
+    assert lane._without(train.job_id, ids) == []
+    assert lane._without(first.job_id, ids[2:]) == [second.job_id]
+    for done in (train, pick):
+        run.job(done.job_id).result.write_text("{}")
+    attempted(run.job(first.job_id), (EventKind.FAILED, {"failure": "ERROR"}))
+    assert lane.code_if_over() is None, "the second evaluation is yet to run"
+    run.job(second.job_id).result.write_text("{}")
+    assert lane.code_if_over() == EXIT_FAILED
+    # One that cannot be read may need anything.
+    run.job(second.job_id).job.write_text("torn")
+    assert lane._without(first.job_id, ids[2:]) == []
+
+
+def test_what_needs_a_failure_is_not_left_to_run(tmp_path: Path) -> None:
+    run, train = RunPaths(tmp_path), job("train")
+    lane = lane_of(run, train, job("pick", (train,), stage=Stage.PICK))
+    assert lane.code_if_over() is None
+    attempted(run.job(train.job_id), (EventKind.FAILED, {"failure": "ERROR"}))
+    assert lane.code_if_over() == EXIT_FAILED
 
 
 # --- the file that stops a sweep ---------------------------------------------------------------------------------------------------------
