@@ -10,6 +10,7 @@ from orchestrator.report.design import contrast_text
 from orchestrator.report.inputs import Inputs
 from orchestrator.report.parts import Part
 from orchestrator.report.study.curves import adjust_curves, compare_curves
+from orchestrator.report.study.margins import margin_verdicts
 from orchestrator.report.study.splits import more_draws, variance_splits
 from orchestrator.report.study.values import CurveDifference, Equivalence, Study
 
@@ -31,12 +32,14 @@ def study_of(parts: Sequence[Part], inputs: Inputs) -> Study:
                     own += found[0]
                     equivalences += found[1]
             differences += adjust_curves(own)
+    margin, confidence = inputs.report.margin, inputs.report.confidence
     splits = [one for part in parts for one in variance_splits(part, inputs.report.confidence)]
     return Study(
         curve_differences=tuple(differences),
         equivalences=tuple(equivalences),
         variance_splits=tuple(splits),
         more_draws=more_draws(splits, parts),
+        margins=() if margin is None else tuple(one for part in parts for one in margin_verdicts(part.differences, margin, confidence)),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.report.keys import VERSUS, Keys, slug
-from orchestrator.report.study.values import CurveDifference, Equivalence, VarianceSplit
+from orchestrator.report.study.values import CurveDifference, Equivalence, MarginVerdict, VarianceSplit
 from orchestrator.report.values import Report
 
 
@@ -34,7 +34,15 @@ class StudyKeys:
         """Name a half width, see `widths`: `test set/arm/size/measure/half_width`."""
         return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, name])
 
-    def _pair(self, one: CurveDifference | Equivalence | VarianceSplit) -> str:
+    def margin(self, one: MarginVerdict) -> str:
+        """Name a test of equivalence: `test set/arm-vs-baseline/size/measure/equivalent`."""
+        return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, "equivalent"])
+
+    def not_worse(self, one: MarginVerdict) -> str:
+        """Name a test of non-inferiority: `test set/arm-vs-baseline/size/measure/not_worse`."""
+        return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, "not_worse"])
+
+    def _pair(self, one: CurveDifference | Equivalence | MarginVerdict | VarianceSplit) -> str:
         pair = self.arms[one.test_set, one.arm]
         pair += "" if one.baseline is None else VERSUS + self.arms[one.test_set, one.baseline]
         return f"{slug(one.test_set)}/{pair}"

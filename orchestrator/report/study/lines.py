@@ -79,3 +79,36 @@ def study_rows(report: Report) -> Iterator[Row]:
                 "status": "",
                 "key": keys.width(one, name),
             }
+    for one in report.study.margins:
+        tests = (
+            ("equivalence", one.p_equivalent, one.p_equivalent_adjusted, keys.margin(one)),
+            ("not_worse", one.p_not_worse, one.p_not_worse_adjusted, keys.not_worse(one)),
+        )
+        for kind, p, adjusted, key in tests:
+            yield {
+                "sweep": report.sweep,
+                "test_set": one.test_set,
+                "kind": kind,
+                "arm": one.arm,
+                "baseline": one.baseline,
+                "size": one.size,
+                "measure": one.measure,
+                "unit": sets[one.test_set].cluster,
+                "estimand": one.estimand,
+                "method": f"tost_{one.margin:g}",
+                "headline": True,
+                "estimate": one.estimate,
+                "low": one.low,
+                "high": one.high,
+                "p": p,
+                "p_adjusted": adjusted,
+                "adjustment": "holm" if adjusted is not None else None,
+                "n_patients": sets[one.test_set].n_patients,
+                "n_draws": next((other.n_replicates for other in report.differences if _same(other, one)), 0),
+                "status": " ".join(one.status),
+                "key": key,
+            }
+
+
+def _same(one: Any, other: Any) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in ("test_set", "contrast", "arm", "baseline", "size"))

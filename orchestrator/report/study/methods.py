@@ -12,6 +12,11 @@ def study_methods(study: Study) -> tuple[str, ...]:
         said.append(_curves())
     if study.variance_splits:
         said.append(_splits())
+    if study.margins:
+        said.append(
+            "Equivalence is two one-sided tests (Schuirmann) with the standard error and the degrees of freedom of the headline analysis; "
+            "p values of equivalence, and those of not being worse, are adjusted by Holm over the differences of one contrast."
+        )
     return tuple(said)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from orchestrator.report.blocks import Block
 from orchestrator.report.study.curve_tables import curve_block
+from orchestrator.report.study.margin_tables import margin_block
 from orchestrator.report.study.split_tables import split_block
 from orchestrator.report.values import Report, TestSet
 
 
 def blocks(report: Report, test_set: TestSet) -> tuple[Block, ...]:
     """Return what is shown of one test set."""
-    made = (curve_block(report, test_set), split_block(report, test_set))
+    made = (margin_block(report, test_set), curve_block(report, test_set), split_block(report, test_set))
     return tuple(block for block in made if block is not None)

@@ -127,6 +127,32 @@ class MoreDraws:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarginVerdict:
+    """One declared difference against the margin of the sweep."""
+
+    test_set: str
+    contrast: str
+    arm: str
+    baseline: str
+    size: str
+    measure: str
+    margin: float
+    estimate: float | None
+    estimand: str
+    #: equivalent, not_worse, not_shown, or silent where it cannot be tested.
+    outcome: str
+    status: tuple[str, ...]
+    #: The interval of level 1 - 2 alpha, which two one-sided tests look at.
+    low: float | None = None
+    high: float | None = None
+    p_equivalent: float | None = None
+    p_equivalent_adjusted: float | None = None
+    p_not_worse: float | None = None
+    p_not_worse_adjusted: float | None = None
+    family: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """All that is said of a study as a whole."""
 
@@ -134,3 +160,4 @@ class Study:
     equivalences: tuple[Equivalence, ...] = ()
     variance_splits: tuple[VarianceSplit, ...] = ()
     more_draws: MoreDraws | None = None
+    margins: tuple[MarginVerdict, ...] = ()
