@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.paths import write_atomically
 from jobs.spec import Json
-from orchestrator.report import latex, lines, provenance, record, tables, wording
+from orchestrator.report import checklist, latex, lines, provenance, record, tables, wording
 from orchestrator.report.entries import Entry
 from orchestrator.report.figures.curves import thinned
 from orchestrator.report.figures.drawing import standalone
@@ -24,9 +24,9 @@ FIRST = 8
 def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None) -> Path:
     """Write the page and everything beside it; return the page's path.
 
-    `report.html`, `report.md`, `report.json`, `report.csv`, `report.tex` with `tables/*.tex`, `figures/*.svg` and, from `origin`,
-    `provenance.json`. `origin` is what `orchestrator.report.provenance.provenance` returned. Every file is replaced whole; figures and
-    tables that the report no longer has go away.
+    `report.html`, `report.md`, `report.json`, `report.csv`, `report.tex` with `tables/*.tex`, `figures/*.svg`, `checklist.md` and, from
+    `origin`, `provenance.json`. `origin` is what `orchestrator.report.provenance.provenance` returned. Every file is replaced whole;
+    figures and tables that the report no longer has go away.
     """
     written = record.text(report)
     write_atomically(folder / "report.json", written.encode())
@@ -39,6 +39,7 @@ def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None
     document = latex.document(report, shown)
     _replace(folder / "tables", {Path(name).name: text for name, text in document.tables.items()}, ".tex")
     write_atomically(folder / "report.tex", document.text.encode())
+    write_atomically(folder / "checklist.md", checklist.text(report).encode())
     write_atomically(folder / "report.md", markdown(report, shown).encode())
     if origin is not None:
         write_atomically(folder / "provenance.json", provenance.text(origin).encode())
@@ -74,6 +75,8 @@ def _context(report: Report, shown: tuple[Section, ...]) -> dict[str, Any]:
         "more_verdicts": list(report.verdicts[FIRST:]),
         "ledger": tables.ledger(report),
         "made_data": wording.MADE_DATA,
+        "checklist": checklist.answers(report),
+        "editions": checklist.EDITIONS,
         "symbol": symbol,
         "emphasised": emphasised,
         "level": wording.percent(report.confidence),
