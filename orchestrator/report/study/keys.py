@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.report.keys import VERSUS, Keys, slug
-from orchestrator.report.study.values import CurveDifference, Equivalence, MarginVerdict, VarianceSplit
+from orchestrator.report.study.values import CurveDifference, Equivalence, MarginVerdict, PairDifference, VarianceSplit
 from orchestrator.report.values import Report
 
 
@@ -42,7 +42,11 @@ class StudyKeys:
         """Name a test of non-inferiority: `test set/arm-vs-baseline/size/measure/not_worse`."""
         return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, "not_worse"])
 
-    def _pair(self, one: CurveDifference | Equivalence | MarginVerdict | VarianceSplit) -> str:
+    def pair(self, one: PairDifference) -> str:
+        """Name one of all pairs: `test set/arm-vs-other/size/measure/all_pairs`."""
+        return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, "all_pairs"])
+
+    def _pair(self, one: CurveDifference | Equivalence | MarginVerdict | PairDifference | VarianceSplit) -> str:
         pair = self.arms[one.test_set, one.arm]
         pair += "" if one.baseline is None else VERSUS + self.arms[one.test_set, one.baseline]
         return f"{slug(one.test_set)}/{pair}"

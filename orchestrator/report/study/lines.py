@@ -108,6 +108,30 @@ def study_rows(report: Report) -> Iterator[Row]:
                 "status": " ".join(one.status),
                 "key": key,
             }
+    for one in report.study.pairs:
+        yield {
+            "sweep": report.sweep,
+            "test_set": one.test_set,
+            "kind": "pair",
+            "arm": one.arm,
+            "baseline": one.baseline,
+            "size": one.size,
+            "measure": one.measure,
+            "unit": sets[one.test_set].cluster,
+            "estimand": one.estimand,
+            "method": one.method,
+            "headline": True,
+            "estimate": one.estimate,
+            "low": one.low,
+            "high": one.high,
+            "p": one.p,
+            "p_adjusted": one.p_adjusted,
+            "adjustment": "max_t",
+            "n_patients": sets[one.test_set].n_patients,
+            "n_draws": one.n_replicates,
+            "status": " ".join(one.status),
+            "key": keys.pair(one),
+        }
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -12,6 +12,12 @@ def study_methods(study: Study) -> tuple[str, ...]:
         said.append(_curves())
     if study.variance_splits:
         said.append(_splits())
+    if study.pairs:
+        said.append(
+            "All pairs of arms with replicates, floors aside, are compared with p values adjusted by max-t (Westfall & Young, step-down) "
+            "over the pairs and numbers of labels of a test set; how they depend on each other is taken from influence values and from "
+            "shared draws. The best arm is set against the rest in no other way."
+        )
     if study.margins:
         said.append(
             "Equivalence is two one-sided tests (Schuirmann) with the standard error and the degrees of freedom of the headline analysis; "

@@ -5,11 +5,12 @@ from __future__ import annotations
 from orchestrator.report.blocks import Block
 from orchestrator.report.study.curve_tables import curve_block
 from orchestrator.report.study.margin_tables import margin_block
+from orchestrator.report.study.pair_tables import pair_block
 from orchestrator.report.study.split_tables import split_block
 from orchestrator.report.values import Report, TestSet
 
 
 def blocks(report: Report, test_set: TestSet) -> tuple[Block, ...]:
     """Return what is shown of one test set."""
-    made = (margin_block(report, test_set), curve_block(report, test_set), split_block(report, test_set))
+    made = (make(report, test_set) for make in (margin_block, pair_block, curve_block, split_block))
     return tuple(block for block in made if block is not None)

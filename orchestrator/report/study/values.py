@@ -153,6 +153,28 @@ class MarginVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairDifference:
+    """One arm less another of all pairs; `p_adjusted` is by max-t over all pairs and numbers of labels of the test set."""
+
+    test_set: str
+    arm: str
+    baseline: str
+    size: str
+    measure: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    family: int
+    estimand: str
+    method: str
+    matching: str
+    status: tuple[str, ...]
+    n_replicates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """All that is said of a study as a whole."""
 
@@ -161,3 +183,4 @@ class Study:
     variance_splits: tuple[VarianceSplit, ...] = ()
     more_draws: MoreDraws | None = None
     margins: tuple[MarginVerdict, ...] = ()
+    pairs: tuple[PairDifference, ...] = ()
