@@ -55,6 +55,8 @@ class RayOnSlurm:
         terms = {
             "signal_lead": self._cluster.slurm.signal_lead,
             "gpus": node.gpus * ask.nodes,
+            "memory_mb": node.memory_mb,
+            "minutes": ask.time_minutes,
             "node_cpus": node.cpus,
             "node_gpus": node.gpus,
             "code": code.name,

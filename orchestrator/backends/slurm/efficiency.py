@@ -123,6 +123,10 @@ def _used(phase: str, stages: str, group: _Group) -> Used:
     asked_mb = max((float(terms["memory_mb"]) for terms in asked), default=None)
     asked_hours = max((float(terms["minutes"]) / 60 for terms in asked), default=None)
     words = Counter(run.word for run in lost)
+    if any(_is_ray(run.intent) for run in group.runs):
+        advice = tuple(_ray_advice(hours, asked_hours))
+    else:
+        advice = tuple(_advice(group, memory, hours, asked_mb, asked_hours, words)) if len(done) >= ENOUGH else ()
     return Used(
         phase=phase,
         stages=stages,
@@ -135,8 +139,22 @@ def _used(phase: str, stages: str, group: _Group) -> Used:
         memory_used_mb=round(memory) or None,
         hours_asked=asked_hours,
         hours_used=hours or None,
-        advice=tuple(_advice(group, memory, hours, asked_mb, asked_hours, words)) if len(done) >= ENOUGH else (),
+        advice=advice,
     )
+
+
+def _is_ray(intent: Intent) -> bool:
+    """Tell whether an allocation was a Ray cluster, which hands its nodes out to jobs itself."""
+    return "node_cpus" in intent.terms
+
+
+def _ray_advice(hours: float, asked_hours: float | None) -> Iterator[str]:
+    """Say what to write under `allocation` next time, and why nothing is said of `resources`."""
+    if hours and asked_hours:
+        minutes = _rounded_up(60 * hours * TIME_ROOM)
+        if hours * TIME_ROOM <= WORTH_IT * asked_hours and minutes < 60 * asked_hours:
+            yield f"`allocation: {{time: {_time(minutes)}}}` is enough: it was given back after {_clock(hours)} of {_clock(asked_hours)}"
+    yield "a Ray cluster of whole nodes: accounting knows what all jobs used together and not each, so it advises on no `resources`"
 
 
 def _advice(

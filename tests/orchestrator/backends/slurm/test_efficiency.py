@@ -131,6 +131,16 @@ def test_advice_on_a_chain_and_a_packed_allocation_is_for_one_job() -> None:
     )
 
 
+def test_of_a_ray_cluster_its_time_is_advised_on_and_what_jobs_ask_for_is_not() -> None:
+    mine = intent(TRAINS[0], array=False, node_cpus=32)
+    (row,) = summed(PLAN, ended(mine, hours=1.1, memory_gb=4.0, number=1)).rows
+    told = "a Ray cluster of whole nodes: accounting knows what all jobs used together and not each, so it advises on no `resources`"
+    assert row.advice == ("`allocation: {time: 105m}` is enough: it was given back after 1 h 06 min of 12 h 00 min", told)
+    assert (row.memory_asked_mb, row.memory_used_mb, row.hours_asked) == (32 * 1024, 4096, 12.0)
+    (row,) = summed(PLAN, ended(mine, hours=11, memory_gb=4.0, number=1)).rows
+    assert row.advice == (told,)
+
+
 def test_what_an_edited_sweep_no_longer_has_stands_apart_and_without_advice() -> None:
     (row,) = summed(plan(job("another")), ended(intent(*TRAINS), hours=1, memory_gb=1)).rows
     assert (row.phase, row.gpu_hours, row.advice) == (GONE, 3.0, ())
