@@ -6,6 +6,7 @@ Trainers are found, in this order, in the folders of `trainer_paths` (a cluster 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import pkgutil
@@ -94,6 +95,15 @@ def _declaration_from_outside(package: str) -> Declaration:
             f"trainer package '{package}' cannot be read: {type(error).__name__}: {error} ({place}); "
             "correct its config.py, or take it out of `trainer_paths` of the cluster config"
         ) from error
+
+
+def installed_with(trainer: str) -> str:
+    """Return name and version of the installed package that a trainer comes from; empty for one whose code is at hand."""
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        with contextlib.suppress(Error):
+            if point.dist is not None and _declaration_from_outside(point.value).name == trainer:
+                return f"{point.dist.name} {point.dist.version}"
+    return ""
 
 
 def _in_tree() -> list[str]:

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from jobs.catalog import installed_with
 from jobs.checkpoints import CheckpointStore, is_disk_full, no_space
 from jobs.company import Company, Dismissed, Fallen, leave_word, processes_of, threads_of
 from jobs.events import append_event, process_identity, read_events
@@ -321,6 +322,9 @@ def _write_environment(attempt: AttemptPaths, spec: JobSpec, meeting: Meeting | 
         "threads": spec.resources.cpus if meeting is None else threads_of(spec.resources),
         "slurm": {name: os.environ[name] for name in _OF_SLURM if name in os.environ},
     }
+    package = installed_with(spec.trainer)
+    if package:
+        environment["trainer_package"] = package
     if meeting is not None:
         environment["processes"] = {"count": meeting.company.world, "nodes": spec.resources.nodes, "meeting": meeting.company.key}
     attempt.env.write_text(pretty_json(environment), encoding="utf-8")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from jobs.catalog import installed_with
+from jobs.paths import JobPaths
 from jobs.spec import SHORT_ID, JobSpec, Json, State, spec_to_json
 from orchestrator import failed_nodes, scheduler
 from orchestrator.console import out
@@ -46,6 +50,7 @@ def explain_job(workspace: Workspace, spec: JobSpec) -> dict[str, Json]:
         "last_lines": tail_of(file, _LINES) if file is not None else [],
         "would_run_again": _would_run_again(workspace, spec),
         "trainer": f"{spec.trainer} version {spec.trainer_version}",
+        "trainer_package": _package(paths, spec),
         "config": dict(spec.config),
         "code": _code(workspace, intent),
         "code_now": str(code_version()),
@@ -96,6 +101,14 @@ def _code(workspace: Workspace, intent: Intent | None) -> str | None:
     return str(workspace.run.root / "code" / str(name)) if name else None
 
 
+def _package(paths: JobPaths, spec: JobSpec) -> str:
+    """Return name and version of the installed package that the trainer came from when it ran last, else from which it would come."""
+    for attempt in reversed(paths.attempts()):
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return str(json.loads(attempt.env.read_text(encoding="utf-8")).get("trainer_package", ""))
+    return installed_with(spec.trainer)
+
+
 def _log(workspace: Workspace, spec: JobSpec, status: JobStatus, intent: Intent | None) -> Path | None:
     """Return the file whose last lines tell why a job has no result: its own, else what its allocation printed."""
     if status.state in (State.FAILED, State.INTERRUPTED) and status.attempt:
@@ -135,7 +148,8 @@ def print_explanation(told: Mapping[str, Json]) -> None:
     lines += [f"the sweep file now asks for another: {line}" for line in told["would_run_again"]]
     lines += [f"  | {line}" for line in told["last_lines"]]
     lines += [f"log: {told['log']}"] if told["log"] else []
-    lines += [f"trainer: {told['trainer']}"]
+    package = told["trainer_package"]
+    lines += [f"trainer: {told['trainer']}" + (f", of the installed package {package}, which is in no copy of the code" if package else "")]
     lines += ["config: " + ", ".join(f"{key}={value}" for key, value in sorted(told["config"].items()))]
     lines += [f"code: {told['code']}"] if told["code"] else []
     for line in [*lines, f"files: {told['folder']}"]:
