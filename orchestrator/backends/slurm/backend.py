@@ -139,6 +139,8 @@ class Slurm:
         gone = {job for job, status in known.items() if status.state.is_final}
         idle = [index for index, element in enumerate(intent.elements) if all(job in gone for lane in element for job in lane)]
         native = str(intent.native["id"])
+        # scancel is called under the lock of the run root, as all of this verb is: `idle` is read and acted on in one piece. By its
+        # number it reaches no later submission of these jobs, so it may move out once the verb has a half that runs after the lock.
         if not intent.native["array"]:
             if idle:
                 commands.run("scancel", native)
