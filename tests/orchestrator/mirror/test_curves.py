@@ -10,12 +10,16 @@ from typing import Any
 from jobs.paths import RunPaths
 from jobs.spec import pretty_json
 from orchestrator import tracking
-from orchestrator.mirror.curves import curve_points
+from orchestrator.mirror.curves import curve_points, report_entry
 from orchestrator.model import Plan
 from orchestrator.report import values
+from orchestrator.report.analysis import build
+from orchestrator.report.provenance import provenance
 from orchestrator.report.record import record
+from orchestrator.report.render import write
 from tests.orchestrator.mirror.mirrored import client_of, export, rebuilt, runs_of
 from tests.orchestrator.mirror.played import Player
+from tests.orchestrator.report.made_run import quickstart
 
 
 def made(kind: type, **given: object) -> Any:
@@ -119,6 +123,20 @@ def test_the_sweeps_run_holds_the_report(plan: Plan, run: RunPaths, template: Pa
     new = runs_of(run, "play")["play report"]
     assert [point.value for point in client.get_metric_history(new.info.run_id, "curve/no pretraining/auroc_macro_lo")] == [0.5, 0.5]
     assert export(run, "play") == rebuilt(run, plan, tmp_path / "again", template)
+
+
+def test_everything_that_a_report_writes_is_an_artifact(tmp_path: Path) -> None:
+    made, plan = quickstart(tmp_path, patients=120, draws=2)
+    folder = write(build(plan, made.run), made.run.sweep("made").report, provenance(plan, made.run)).parent
+    entry = report_entry(plan, made.run, time=0)
+    assert entry is not None
+    kinds = {name.removeprefix("report/").partition("/")[0] for name in entry.artifacts}
+    whole = {"report.html", "report.md", "report.csv", "report.tex", "report.json", "checklist.md", "provenance.json", "figures", "tables"}
+    assert kinds == whole == {path.name for path in folder.iterdir()}
+    note = entry.tags["mlflow.note.content"]
+    assert len(note) <= 8000
+    assert "scores" in note and "report/report.html" in note
+    assert {point.key for point in entry.points} >= {"curve/no pretraining/auroc_macro", "curve/pretrain - real/auroc_macro_lo"}
 
 
 def test_the_experiment_says_what_it_is(plan: Plan, run: RunPaths) -> None:
