@@ -32,7 +32,7 @@ def report(
         typer.Option("--predictions", metavar="FILE", help="Predictions as CSV or parquet instead of a sweep; more files may follow."),
     ] = None,
     baseline: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the arm that the others are set against.")] = None,
-    measure: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the headline measure (auroc_macro).")] = None,
+    measure: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the headline measure (auroc_macro, or dice).")] = None,
     confidence: Annotated[float | None, typer.Option(help=f"{_FILE_OPTIONS}the confidence level of intervals (0.95).")] = None,
     resample: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}what is resampled: patient, study or image (patient).")] = None,
     resamples: Annotated[int | None, typer.Option(help=f"{_FILE_OPTIONS}how many bootstrap resamples (2000).")] = None,
@@ -42,6 +42,7 @@ def report(
             "--as-published", metavar="STUDY", help=f"{_FILE_OPTIONS}what this study's own statistics say too (moco_cxr, ark, ...)."
         ),
     ] = None,
+    scores: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}what a score is: logit or probability (told by its range).")] = None,
     title: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the title of the page.")] = None,
     out: Annotated[Path | None, typer.Option(help=f"{_FILE_OPTIONS}the folder to write to (report).")] = None,
     check: Annotated[
@@ -62,6 +63,7 @@ def report(
         "confidence": confidence,
         "cluster": resample,
         "resamples": resamples,
+        "scores": scores,
         "title": title,
         "as_published": tuple(as_published) if as_published else None,
     }

@@ -224,7 +224,8 @@ GROUP = Either(words="a label set or a list of them", list=ListOf(item=LABEL_SET
 REPORT = Record(
     keys={
         "measure": Key(
-            about="The headline measure; or one for each phase or card, with `default`.",
+            about="The headline measure: auroc, ap, brier, accuracy, dice or hd95, then `_macro`, `_<group>` or `/<finding>`; or one for "
+            "each phase or card, with `default`.",
             shape=Either(words="a measure, or {phase or card: measure}", single=MEASURE, mapping=MapOf(item=MEASURE)),
         ),
         "baseline": Key(about="Labels of the arm that the others are set against, or a list of such label sets.", shape=GROUP),

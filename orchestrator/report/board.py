@@ -3,51 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from orchestrator.errors import ReportError
+from orchestrator.report.frames import Frame, first_disagreement
+from orchestrator.report.kinds import KINDS, Kind, Measured
 from orchestrator.report.measures import label_infos, members
-from orchestrator.report.predictions import Predictions, first_disagreement
 from orchestrator.report.results import Run
-from orchestrator.report.stats.bootstrap import Counts, auroc_replicates, engine_for, resample
-from orchestrator.report.stats.influence import influence
-from orchestrator.report.stats.ranking import Ranked, placements
+from orchestrator.report.stats.bootstrap import Counts, engine_for, resample
 from orchestrator.report.values import LabelInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Area:
-    """One area of one run: its value, influence values (clusters,) and bootstrap replicates (replicates,)."""
-
-    value: float
-    #: None where a class is in fewer than two clusters.
-    influence: np.ndarray | None
-    replicates: np.ndarray
-    #: Whether every case has the same score, for this finding or one of those averaged.
-    constant: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """One run with its areas by finding; under None the mean over the findings of the measure, absent when there are none."""
+    """One run with its measures by finding; under None the headline measure, absent when it cannot be made."""
 
     run: Run
-    areas: Mapping[str | None, Area]
+    areas: Mapping[str | None, Measured]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
     """One test set with all runs that are there."""
 
-    frame: Predictions
+    frame: Frame
+    #: Of the headline measure.
+    kind: Kind
     counts: Counts
     clusters: int
     labels: tuple[LabelInfo, ...]
     scored: Mapping[str, Scored]
     #: Findings that only some runs score, and which therefore no run is compared on.
     left_out: tuple[str, ...]
+
+    def kind_of(self, label: str | None) -> Kind:
+        """Return the kind of the headline measure (None), or of a finding's."""
+        return KINDS[self.kind.by_finding] if label is not None and self.kind.pooled else self.kind
 
 
 def check_same_rows(runs: Sequence[Run], title: str) -> None:
@@ -87,6 +80,8 @@ def lay_out(
 ) -> Board:
     """Align runs on one frame and compute their areas. Raises ReportError when they were not scored on the same rows and truths."""
     check_same_rows(runs, title)
+    if len({type(run.predictions) for run in runs}) > 1:
+        raise ReportError(f"test set {title}: some of its runs left scores and others masks; give them different test sets")
     every = [one.labels for run in runs if (one := run.predictions) is not None]
     common = [label for label in every[0] if all(label in labels for labels in every)]
     if not common:
@@ -102,49 +97,44 @@ def lay_out(
     codes = first.clusters(cluster)
     work = len(codes) * len(common) * len(runs) * resamples
     counts = resample(int(codes.max()) + 1, resamples, seed, engine=engine_for(work))
-    labels = label_infos(first, codes, counts, members(measure, common, groups))
+    kind, wanted = members(measure, first, groups)
+    labels = label_infos(first, codes, counts, kind, wanted)
     return Board(
         frame=first,
+        kind=kind,
         counts=counts,
         clusters=counts.units,
         labels=labels,
-        scored={run.job: Scored(run=run, areas=_areas(frames[run.job], codes, counts, labels)) for run in runs},
+        scored={run.job: Scored(run=run, areas=_areas(frames[run.job], codes, counts, labels, kind)) for run in runs},
         left_out=tuple(sorted({label for labels_ in every for label in labels_} - set(common))),
     )
 
 
-def _areas(frame: Predictions, cluster: np.ndarray, counts: Counts, labels: Sequence[LabelInfo]) -> dict[str | None, Area]:
-    areas: dict[str | None, Area] = {}
-    for column, label in enumerate(labels):
-        known = frame.truth[:, column] >= 0
-        truth, score, unit = frame.truth[known, column], frame.score[known, column], cluster[known]
-        # One sort serves the area, its variance and its resamples.
-        ranked = Ranked.of(truth, score)
-        placed = placements(truth, score, ranked)
-        if placed is None:
-            continue
-        moved = influence(truth, score, unit, counts.units, placed)
-        areas[label.name] = Area(
-            value=placed.auroc,
-            influence=None if moved is None else moved.values,
-            replicates=auroc_replicates(truth, score, unit, counts, ranked),
-            constant=bool(score.min() == score.max()),
-        )
-    inside = [areas[label.name] for label in labels if label.in_measure]
-    if inside:
-        areas[None] = _mean(inside)
-    return areas
+def _areas(frame: Frame, cluster: np.ndarray, counts: Counts, labels: Sequence[LabelInfo], kind: Kind) -> dict[str | None, Measured]:
+    by_finding = KINDS[kind.by_finding] if kind.pooled else kind
+    found = {label.name: by_finding.of(frame, column, cluster, counts) for column, label in enumerate(labels)}
+    areas: dict[str | None, Measured] = {name: _placed(one, by_finding) for name, one in found.items() if one is not None}
+    if kind.pooled:
+        whole = kind.of(frame, 0, cluster, counts)
+        return areas if whole is None else {**areas, None: _placed(whole, kind)}
+    inside = [areas[label.name] for label in labels if label.in_measure and label.name in areas]
+    return {**areas, None: _placed(_mean(inside), kind)} if inside else areas
 
 
-def _mean(areas: Sequence[Area]) -> Area:
+def _placed(one: Measured, kind: Kind) -> Measured:
+    return replace(one, at_end=kind.scale.at_end(one.value))
+
+
+def _mean(areas: Sequence[Measured]) -> Measured:
     """Average over findings; a replicate averages those in which both classes were drawn, which are the same for every run."""
     drawn = np.stack([area.replicates for area in areas])
     valid = np.isfinite(drawn)
     with np.errstate(invalid="ignore"):
         replicates = np.where(valid, drawn, 0.0).sum(axis=0) / valid.sum(axis=0)
-    return Area(
+    return Measured(
         value=float(np.mean([area.value for area in areas])),
         influence=np.mean([area.influence for area in areas if area.influence is not None], axis=0),
         replicates=replicates,
         constant=any(area.constant for area in areas),
+        penalised=sum(area.penalised for area in areas),
     )

@@ -101,8 +101,8 @@ def stack(groups: Sequence[Group], label: str | None) -> tuple[np.ndarray, np.nd
 
 
 def at_boundary(groups: Sequence[Group], label: str | None) -> bool:
-    """Tell whether any run's area is exactly 0 or 1."""
-    return any(one.areas[label].value in (0.0, 1.0) for group in groups for one in group.members)
+    """Tell whether any run's value is at an end of its scale."""
+    return any(one.areas[label].at_end for group in groups for one in group.members)
 
 
 def scores_status(scored: Sequence[Scored], label: str | None) -> list[str]:
@@ -135,6 +135,8 @@ def cell(planned: Planned, board: Board, label: str | None, *, measure: str, clu
         given=given(scored),
         positives=positives,
         negatives=negatives,
+        clusters=board.clusters,
+        scale=board.kind_of(label).scale,
     )
     found = crossed(values, influence)
     got = answer(found, (Replicates(values=values, areas=areas, at_boundary=at_boundary(groups, label)),), question)
@@ -195,9 +197,15 @@ def _bare(
         n_runs=len(scored),
         n_replicates=len(groups),
         n_pretrainings=len(pretrainings(scored)),
+        n_penalised=_penalised(scored, label),
         missing=missing,
         points=points,
     )
+
+
+def _penalised(scored: Sequence[Scored], label: str | None) -> float | None:
+    counts = [one.areas[label].penalised for one in scored if label in one.areas]
+    return float(np.mean(counts)) if any(counts) else None
 
 
 def no_runs(planned: Planned, measure: str) -> Cell:

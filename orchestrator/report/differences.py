@@ -129,9 +129,11 @@ def _answer(paired: Pairing, board: Board, label: str | None, *, cluster: str, c
         ),
         positives=positives,
         negatives=negatives,
+        clusters=board.clusters,
         difference=True,
+        scale=board.kind_of(label).scale,
     )
-    edge = any(one.areas[label].value in (0.0, 1.0) for one in everyone)
+    edge = any(one.areas[label].at_end for one in everyone)
     a, b = cells.stack(paired.a, label), cells.stack(paired.b, label)
     if paired.is_paired or (len(paired.a) == len(paired.b) == 1):
         values, influence, areas = (left - right for left, right in zip(a, b, strict=True))

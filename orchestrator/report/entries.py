@@ -101,12 +101,12 @@ def series_of(arms: Sequence[ArmInfo]) -> dict[str, int]:
     return {**{arm.key: -1 for arm in arms if arm.floor}, **{key: index for index, key in enumerate(playing)}}
 
 
-def scale_of(values: Iterable[float | None], *, reference: float, reach: float = 0.25) -> Scale:
+def scale_of(values: Iterable[float | None], *, reference: float | None, reach: float = 0.25) -> Scale:
     """Return an axis with round ends around some values; the reference is on it when it lies within `reach` of their span."""
     known = [value for value in values if value is not None]
-    low, high = min(known, default=reference), max(known, default=reference)
+    low, high = min(known, default=reference or 0.0), max(known, default=reference or 0.0)
     span = max(high - low, 0.02)
-    if low - reach * span < reference < high + reach * span:
+    if reference is not None and low - reach * span < reference < high + reach * span:
         low, high = min(low, reference), max(high, reference)
     step = _step(high - low)
     low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
@@ -114,11 +114,11 @@ def scale_of(values: Iterable[float | None], *, reference: float, reach: float =
         high = low + step
     ticks = tuple(round(low + index * step, 6) for index in range(round((high - low) / step) + 1))
     shown = ticks if len(ticks) <= 3 else (ticks[0], ticks[-1])
-    if low <= reference <= high:
+    if reference is not None and low <= reference <= high:
         # The reference is named first, and an end that would touch its name is not.
         apart = [tick for tick in shown if abs(tick - reference) > 0.22 * (high - low)]
         shown = tuple(sorted({*apart, reference}))
-    return Scale(low=low, high=high, ticks=shown, reference=reference if low <= reference <= high else None)
+    return Scale(low=low, high=high, ticks=shown, reference=reference if reference is not None and low <= reference <= high else None)
 
 
 def _step(span: float) -> float:

@@ -32,8 +32,9 @@ def findings(report: Report, test_set: TestSet, size: str) -> Table:
     arms = [arm for arm in test_set.arms if any(key == arm.key for key, _ in cells)]
     found = [one for one in report.label_differences if (one.test_set, one.size) == (test_set.key, size)]
     series, keys = series_of(test_set.arms), Keys.of(report.test_sets)
-    scale = scale_of([bound for one in cells.values() for bound in (one.low, one.high, one.estimate)], reference=0.5)
+    scale = scale_of([bound for one in cells.values() for bound in (one.low, one.high, one.estimate)], reference=test_set.label_reference)
     signs = marks.signed_places(found, marks.signs_of(found), report.confidence)
+    title = test_set.label_measure_title
 
     def row_of(label: LabelInfo) -> tuple[Entry, ...]:
         row = [cells.get((arm.key, label.name)) for arm in arms]
@@ -46,7 +47,7 @@ def findings(report: Report, test_set: TestSet, size: str) -> Table:
                 rank=rank,
                 signs=signs.get((arm.key, size, label.name), ()),
             )
-            for arm, cell, rank in zip(arms, row, marks.ranks(row), strict=True)
+            for arm, cell, rank in zip(arms, row, marks.ranks(row, higher_is_better=test_set.label_higher_is_better), strict=True)
         )
 
     columns = (
@@ -57,7 +58,7 @@ def findings(report: Report, test_set: TestSet, size: str) -> Table:
     rows = [Row(entries=(_finding_entry(label), _positive_entry(label), *row_of(label))) for label in test_set.labels]
     return Table(
         key=f"findings-{test_set.key}-{size}",
-        caption=f"AUROC by finding, {_title_of(test_set, size)}.",
+        caption=f"{title[:1].upper()}{title[1:]} by finding, {_title_of(test_set, size)}.",
         columns=columns,
         rows=tuple(rows),
         note=marks.legend(list(cells.values()), found, test_set, confidence=report.confidence, column="row"),

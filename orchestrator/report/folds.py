@@ -36,7 +36,7 @@ def check_same_folds(planned: Sequence[Planned], title: str) -> None:
 def held_out(runs: Sequence[Run], label: str) -> Held:
     """Gather the held-out scores of a finding over folds."""
     parts = [
-        (str(run.place.fold), one, one.labels.index(label)) for run in runs if (one := run.predictions) is not None and label in one.labels
+        (str(run.place.fold), one, one.labels.index(label)) for run in runs if (one := run.scores()) is not None and label in one.labels
     ]
     known = [one.truth[:, column] >= 0 for _, one, column in parts]
     return Held(
@@ -77,7 +77,7 @@ def fold_area(planned: Planned, label: str, confidence: float) -> FoldArea:
 
 def pooled_labels(planned: Sequence[Planned]) -> tuple[LabelInfo, ...]:
     """Count what all folds together hold of each finding, each held-out case once."""
-    frames = [run.predictions for one in planned for run in one.runs if run.predictions is not None]
+    frames = [frame for one in planned for run in one.runs if (frame := run.scores()) is not None]
     return tuple(_pooled(frames, label) for label in sorted({label for frame in frames for label in frame.labels}))
 
 
@@ -112,7 +112,7 @@ def _pooled(frames: Sequence[Predictions], label: str) -> LabelInfo:
 
 def pooled_digest(planned: Sequence[Planned]) -> tuple[str, int, int]:
     """Return a digest of everything held out, and how many units and patients that is."""
-    frames = [run.predictions for one in planned for run in one.runs if run.predictions is not None]
+    frames = [frame for one in planned for run in one.runs if (frame := run.scores()) is not None]
     units = sorted({str(unit) for frame in frames for unit in frame.units})
     patients = {str(who) for frame in frames for who in frame.patients}
     return hashlib.sha256("\n".join(units).encode()).hexdigest(), len(units), len(patients)

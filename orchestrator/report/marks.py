@@ -59,7 +59,9 @@ def legend(cells: Sequence[Cell], differences: Sequence[Difference], test_set: T
     """Say what the marks of a table mean. `column` is what a best stands in: `column` or `row`."""
     said: list[str] = []
     if any(rank is not None for rank in ranks(list(cells))):
-        said.append(f"Bold is the highest estimate of a {column}, underlined the second; neither says that a difference is shown.")
+        of_findings = any(cell.label is not None for cell in cells)
+        best = "highest" if (test_set.label_higher_is_better if of_findings else test_set.higher_is_better) else "lowest"
+        said.append(f"Bold is the {best} estimate of a {column}, underlined the second; neither says that a difference is shown.")
         said += _left_out(cells)
     signs = signs_of(differences)
     if signs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.report.measure_words import measure_words
 from orchestrator.report.values import Cell, FoldArea, TestSet
 from orchestrator.report.wording import percent
 
@@ -23,7 +24,7 @@ def methods(
     if cells:
         cluster = " and ".join(sorted({test_set.cluster for test_set in test_sets if not test_set.by_folds}))
         said += [_intervals(level, cluster), _bootstrap(resamples, cluster), _matching(by_name), _multiplicity()]
-        said += _limits(cells)
+        said += [*measure_words(test_sets, cells), *_limits(cells)]
     if folds:
         said.append(_folds(folds[0], level))
     return tuple(said)
@@ -32,8 +33,8 @@ def methods(
 def _intervals(level: str, cluster: str) -> str:
     return (
         f"Every interval is {level}. Headline intervals treat replicates (labelled draws or seeds) and test {cluster} as random and "
-        "crossed: the Obuchowski–Rockette analysis with Hillis's degrees of freedom, its covariances from DeLong placement values summed "
-        f"within {cluster} (Obuchowski). An interval is never narrower than the one for these models on new {cluster}. Intervals of one "
+        "crossed: the Obuchowski–Rockette analysis with Hillis's degrees of freedom, its covariances from influence values summed within "
+        f"{cluster}. An interval is never narrower than the one for these models on new {cluster}. Intervals of one "
         "arm are formed on the logit scale, differences on the raw scale."
     )
 

@@ -13,7 +13,8 @@ from orchestrator.report.cells import Planned, cell, no_runs
 from orchestrator.report.design import contrast_text
 from orchestrator.report.differences import adjust, difference
 from orchestrator.report.inputs import CardFacts, Inputs
-from orchestrator.report.measures import measure_of, measure_title
+from orchestrator.report.kinds import KINDS
+from orchestrator.report.measures import kind_of, measure_of, measure_title
 from orchestrator.report.published import Answered, as_published
 from orchestrator.report.results import Run
 from orchestrator.report.sizes import size_rank, sizes
@@ -81,6 +82,7 @@ def _ordered(runs: Iterable[Run]) -> list[Run]:
 
 def _answers(test_set: TestSet, planned: tuple[Planned, ...], board: Board, inputs: Inputs) -> Part:
     options = {"measure": test_set.measure, "cluster": test_set.cluster, "confidence": inputs.report.confidence}
+    by_finding = {**options, "measure": test_set.label_measure}
     names = [label.name for label in test_set.labels]
     by_place = {(one.arm, one.size): one for one in planned}
     differences: list[Difference] = []
@@ -95,7 +97,7 @@ def _answers(test_set: TestSet, planned: tuple[Planned, ...], board: Board, inpu
         ]
         differences += adjust([difference(side, board, None, contrast=text, **options) for side in sides], "holm")
         for side in sides:
-            found = [difference(side, board, name, contrast=text, **{**options, "measure": "auroc"}) for name in names]
+            found = [difference(side, board, name, contrast=text, **by_finding) for name in names]
             exploratory += adjust(found, "benjamini_hochberg")
     answers = tuple(cell(one, board, None, **options) for one in planned)
     answered = Answered(
@@ -113,7 +115,7 @@ def _answers(test_set: TestSet, planned: tuple[Planned, ...], board: Board, inpu
         cells=answers,
         differences=tuple(differences),
         as_published=as_published(inputs.report.as_published, answered),
-        label_cells=tuple(cell(one, board, name, **{**options, "measure": "auroc"}) for one in planned for name in names),
+        label_cells=tuple(cell(one, board, name, **by_finding) for one in planned for name in names),
         label_differences=tuple(exploratory),
     )
 
@@ -158,6 +160,8 @@ class _Facts:
 
 def _describe(facts: _Facts, runs: Sequence[Run], planned: Sequence[Planned], board: Board | None) -> TestSet:
     first = runs[0]
+    kind = kind_of(facts.measure) or KINDS["auroc"]
+    by_finding = KINDS[kind.by_finding or kind.name]
     labels = board.labels if board else ()
     left_out = board.left_out if board else ()
     return TestSet(
@@ -177,4 +181,11 @@ def _describe(facts: _Facts, runs: Sequence[Run], planned: Sequence[Planned], bo
         arms=facts.arms,
         sizes=sizes(planned),
         notes=((f"left out, because not every run scores them: {', '.join(left_out)}",) if left_out else ()),
+        scores=board.frame.holds() if board else "logits",
+        higher_is_better=kind.higher_is_better,
+        reference=kind.reference,
+        label_measure=by_finding.name,
+        label_measure_title=by_finding.title,
+        label_higher_is_better=by_finding.higher_is_better,
+        label_reference=by_finding.reference,
     )

@@ -2,96 +2,56 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from orchestrator.errors import ReportError
+from orchestrator.report.frames import Coded, Frame, of_units, twice, two_values
+from orchestrator.report.masks import MARK, NEEDED, STRUCTURE, Masks, masks_of
 
 TEXTS = ("image", "patient", "study", "label")
 COLUMNS = (*TEXTS, "truth", "score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
-    """What one run said of one test set: `units` ascending, `labels` ascending, matrices of shape (units, labels)."""
+class Predictions(Frame):
+    """What one run said of one test set."""
 
-    units: np.ndarray
-    patients: np.ndarray
-    studies: np.ndarray
-    labels: tuple[str, ...]
-    #: int8: 1, 0, or -1 where the truth is not known.
-    truth: np.ndarray
-    #: float32 from a trainer, float64 from anybody's file; NaN where the truth is not known.
+    #: (units, labels): float32 from a trainer, float64 from anybody's file; NaN where the truth is not known.
     score: np.ndarray
-    #: Declared columns, such as sex: a text a unit, in the order of `units`; empty where it is not known.
-    traits: Mapping[str, np.ndarray] = field(default_factory=dict)
+    #: Whether scores are probabilities; else they are logits.
+    is_probability: bool = False
 
-    def clusters(self, by: str) -> np.ndarray:
-        """Return the cluster of each unit as codes from 0, in the order of the sorted ids. `by` is patient, study or image."""
-        ids = {"patient": self.patients, "study": self.studies, "image": self.units}[by]
-        return np.unique(ids, return_inverse=True)[1]
+    def probability(self, score: np.ndarray) -> np.ndarray:
+        """Return some scores as probabilities, float64: of a logit its sigmoid."""
+        wide = score.astype(np.float64)
+        return wide if self.is_probability else special.expit(wide)
 
-    def only(self, labels: Sequence[str]) -> Predictions:
-        """Return these labels alone, and the units with a known truth of any of them."""
-        columns = [self.labels.index(label) for label in labels]
-        rows = (self.truth[:, columns] >= 0).any(axis=1)
-        return Predictions(
-            units=self.units[rows],
-            patients=self.patients[rows],
-            studies=self.studies[rows],
-            labels=tuple(labels),
-            truth=self.truth[rows][:, columns],
-            score=self.score[rows][:, columns],
-            traits={name: texts[rows] for name, texts in self.traits.items()},
-        )
+    def holds(self) -> str:
+        """Return what the run left of each unit."""
+        return "probabilities" if self.is_probability else "logits"
 
-    def frame_digest(self) -> str:
-        """Return a digest of everything but the scores: two runs are compared only on the same frame."""
-        digest = hashlib.sha256("\x1f".join(self.labels).encode())
-        for ids in (self.units, self.patients, self.studies):
-            digest.update("\x1f".join(ids.tolist()).encode())
-        digest.update(np.ascontiguousarray(self.truth).tobytes())
-        return digest.hexdigest()
-
-    def units_digest(self) -> str:
-        """Return the sha256 of the ids of what was scored, as a trainer writes it."""
-        return hashlib.sha256("\n".join(self.units.tolist()).encode()).hexdigest()
+    def of_label(self) -> tuple[str, ...]:
+        """Name the further arrays of shape (units, labels)."""
+        return ("score",)
 
 
-def first_disagreement(one: Predictions, other: Predictions, names: tuple[str, str]) -> str:
-    """Say where two runs first disagree about the rows that they were scored on; empty when they do not."""
-    for here, there, name in ((one, other, names[0]), (other, one, names[1])):
-        alone = np.setdiff1d(here.units.astype(str), there.units.astype(str))
-        if len(alone):
-            return f"unit '{alone[0]}' is only in {name}"
-    for what, mine, theirs in (("patient", one.patients, other.patients), ("study", one.studies, other.studies)):
-        differ = np.flatnonzero(mine != theirs)
-        if len(differ):
-            row = differ[0]
-            return f"the {what} of unit '{one.units[row]}' is '{mine[row]}' in {names[0]} and '{theirs[row]}' in {names[1]}"
-    shared = [label for label in one.labels if label in other.labels]
-    truths = [each.truth[:, [each.labels.index(label) for label in shared]] for each in (one, other)]
-    rows, columns = np.nonzero(truths[0] != truths[1])
-    if not len(rows):
-        return ""
-    words = {1: "1", 0: "0", -1: "not known"}
-    said = [words[int(truth[rows[0], columns[0]])] for truth in truths]
-    where = f"of {shared[columns[0]]} in unit '{one.units[rows[0]]}'"
-    return f"the truth {where} is {said[0]} in {names[0]} and {said[1]} in {names[1]}"
-
-
-def read_predictions(path: Path, name: str) -> Predictions:
-    """Read a long table of predictions into matrices, whatever the order of its rows.
+def read_predictions(path: Path, name: str) -> Predictions | Masks:
+    """Read a long table of scores or of masks into matrices, whatever the order of its rows.
 
     `name` is what errors call the run. Raises ReportError on a missing column, a truth other than 0 and 1, a score that is not finite, a
     unit that two patients share, or the same (unit, label) twice.
     """
     table = _table(path, name)
+    return masks_of(table, name) if MARK in table.column_names else _scores(table, name)
+
+
+def _scores(table: Any, name: str) -> Predictions:
     image, label = Coded.of(table.column("image")), Coded.of(table.column("label"))
     truth = table.column("truth").to_numpy().astype(np.int64)
     score = table.column("score").to_numpy().astype(np.float32)
@@ -108,54 +68,6 @@ def read_predictions(path: Path, name: str) -> Predictions:
     return matrices(image, label, truth, score, owners)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coded:
-    """A column of text: its distinct texts in ascending order, and the place of each row among them."""
-
-    texts: np.ndarray
-    codes: np.ndarray
-
-    @classmethod
-    def of(cls, column: Any) -> Coded:
-        """Read an arrow column of text without nulls; one that is dictionary encoded stays so, which saves a text a row."""
-        import pyarrow as pa
-
-        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-        coded = encoded.unify_dictionaries().combine_chunks()
-        texts = np.array(coded.dictionary.to_pylist(), dtype=object)
-        codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        # A dictionary may hold texts that no row has.
-        used = np.bincount(codes, minlength=len(texts)) > 0
-        order = np.argsort(texts, kind="stable")
-        order = order[used[order]]
-        rank = np.empty(len(texts), np.int64)
-        rank[order] = np.arange(len(order))
-        return cls(texts=texts[order], codes=rank[codes])
-
-    def take(self, rows: np.ndarray) -> Coded:
-        """Return some rows, with the texts that they have."""
-        present, codes = np.unique(self.codes[rows], return_inverse=True)
-        return Coded(texts=self.texts[present], codes=codes)
-
-
-def twice(image: Coded, label: Coded) -> tuple[int, int] | None:
-    """Return the first two rows that hold the same unit and label, or None."""
-    place = image.codes * len(label.texts) + label.codes
-    if not len(place) or np.bincount(place).max() <= 1:
-        return None
-    order = np.argsort(place, kind="stable")
-    same = np.flatnonzero(np.diff(place[order]) == 0)
-    return None if not len(same) else min((int(order[at]), int(order[at + 1])) for at in same)
-
-
-def two_values(image: Coded, owner: Coded) -> tuple[int, int] | None:
-    """Return two rows of one unit that differ in a column that belongs to the unit, or None."""
-    first = np.full(len(image.texts), len(image.codes), np.int64)
-    np.minimum.at(first, image.codes, np.arange(len(image.codes)))
-    other = np.flatnonzero(owner.codes[first[image.codes]] != owner.codes)
-    return None if not len(other) else (int(first[image.codes[other[0]]]), int(other[0]))
-
-
 def matrices(
     image: Coded, label: Coded, truth: np.ndarray, score: np.ndarray, owners: Mapping[str, Coded], traits: Mapping[str, Coded] | None = None
 ) -> Predictions:
@@ -164,20 +76,14 @@ def matrices(
     place = image.codes * shape[1] + label.codes
     truths, scores = np.full(shape[0] * shape[1], -1, np.int8), np.full(shape[0] * shape[1], np.nan, score.dtype)
     truths[place], scores[place] = truth, score
-
-    def of_unit(column: Coded) -> np.ndarray:
-        found = np.zeros(shape[0], np.int64)
-        found[image.codes] = column.codes
-        return column.texts[found]
-
     return Predictions(
         units=image.texts,
-        patients=of_unit(owners["patient"]),
-        studies=of_unit(owners["study"]),
+        patients=of_units(image, owners["patient"]),
+        studies=of_units(image, owners["study"]),
         labels=tuple(label.texts.tolist()),
         truth=truths.reshape(shape),
         score=scores.reshape(shape),
-        traits={name: of_unit(column) for name, column in sorted((traits or {}).items())},
+        traits={name: of_units(image, column) for name, column in sorted((traits or {}).items())},
     )
 
 
@@ -186,6 +92,12 @@ def _table(path: Path, name: str) -> Any:
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(path, columns=list(COLUMNS), read_dictionary=list(TEXTS))
+        texts = set(parquet.read_schema(path).names) & {*TEXTS, STRUCTURE}
+        table = parquet.read_table(path, read_dictionary=sorted(texts))
     except (pa.ArrowInvalid, OSError) as error:
         raise ReportError(f"predictions of {name} cannot be read ({path}): {str(error).splitlines()[0]}; evaluate again") from error
+    needed = NEEDED if MARK in table.column_names else COLUMNS
+    lacking = [column for column in needed if column not in table.column_names]
+    if lacking:
+        raise ReportError(f"predictions of {name} cannot be read ({path}): there is no column '{lacking[0]}'; evaluate again")
+    return table

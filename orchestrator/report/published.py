@@ -272,7 +272,7 @@ class _Rows:
         return np.mean([self.finding(run, label.name) for label in self.board.labels if label.in_measure], axis=0)
 
     def _areas(self, run: Scored, name: str) -> np.ndarray:
-        frame = run.run.predictions
+        frame = run.run.scores()
         if frame is None:
             raise ValueError(f"{run.run.name} has no predictions")
         frame = frame.only([label.name for label in self.board.labels])

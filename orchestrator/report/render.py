@@ -101,7 +101,7 @@ def emphasised(claim: str, names: Iterable[str]) -> Any:
 
 def symbol(verdict: Verdict) -> str:
     """Return the sign before a verdict."""
-    return {"higher": "▲", "lower": "▼", "open": "○", "silent": "–"}[verdict.tone]
+    return {"better": "▲", "worse": "▼", "open": "○", "silent": "–"}[verdict.tone]
 
 
 def _origin(origin: Mapping[str, Json] | None) -> dict[str, Any] | None:

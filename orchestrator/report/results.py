@@ -10,8 +10,10 @@ from typing import Any
 from jobs.paths import RunPaths
 from jobs.records import read_record
 from jobs.spec import Input, JobSpec, Json, Scalar, Stage, State
+from orchestrator.errors import ReportError
 from orchestrator.model import AxisKind, Plan
 from orchestrator.report.design import Design, Place, card_of, pretraining_of, text_of
+from orchestrator.report.masks import Masks
 from orchestrator.report.predictions import Predictions, read_predictions
 
 
@@ -61,14 +63,20 @@ class Run:
     result: Mapping[str, Any] | None
     draw: Draw
     picked: Picked
-    predictions: Predictions | None
+    predictions: Predictions | Masks | None
     #: What thresholds are chosen on, where it is not the trainer that chose them.
-    validation: Predictions | None = None
+    validation: Predictions | Masks | None = None
 
     @property
     def name(self) -> str:
         """Return what errors and the ledger call this run."""
         return f"{self.trial} ({self.source})"
+
+    def scores(self) -> Predictions | None:
+        """Return its predictions as scores, None while they are not there. Raises ReportError when they are masks."""
+        if isinstance(self.predictions, Masks):
+            raise ReportError(f"{self.name} drew masks, and this needs scores; set `report.measure` to dice or hd95")
+        return self.predictions
 
 
 def read_runs(plan: Plan, run: RunPaths) -> list[Run]:

@@ -36,12 +36,12 @@ def headline(report: Report, test_set: TestSet) -> Table:
     """Return arms by numbers of labels."""
     cells = {(one.arm, one.size): one for one in report.cells if one.test_set == test_set.key}
     found = [one for one in report.differences if one.test_set == test_set.key]
-    scale = scale_of([bound for one in cells.values() for bound in (one.low, one.high, one.estimate)], reference=0.5)
+    scale = scale_of([bound for one in cells.values() for bound in (one.low, one.high, one.estimate)], reference=test_set.reference)
     series, keys = series_of(test_set.arms), Keys.of(report.test_sets)
     signs = marks.signed_places(found, marks.signs_of(found), report.confidence)
     ranks: dict[tuple[str, str], int | None] = {}
     for size in test_set.sizes:
-        column = marks.ranks([cells.get((arm.key, size.key)) for arm in test_set.arms])
+        column = marks.ranks([cells.get((arm.key, size.key)) for arm in test_set.arms], higher_is_better=test_set.higher_is_better)
         ranks |= {(arm.key, size.key): rank for arm, rank in zip(test_set.arms, column, strict=True)}
 
     def entry(arm: str, size: str) -> Entry:

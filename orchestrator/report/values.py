@@ -45,6 +45,8 @@ class Cell:
     #: Replicates that the interval rests on: draws, or pretraining runs where there are fewer of those.
     n_replicates: int
     n_pretrainings: int
+    #: Images a run whose structure was not found, and which count the diagonal of the image as their distance; None where there is none.
+    n_penalised: float | None = None
     missing: tuple[str, ...] = ()
     estimates: tuple[Estimate, ...] = ()
     #: Mean squares and covariances that the variance is made of.
@@ -237,6 +239,17 @@ class TestSet:
     sizes: tuple[SizeInfo, ...]
     by_folds: bool = False
     notes: tuple[str, ...] = ()
+    #: What runs left: logits, probabilities or masks.
+    scores: str = "logits"
+    #: Of the headline measure.
+    higher_is_better: bool = True
+    #: What the headline measure is where nothing is discriminated, if that is one number.
+    reference: float | None = 0.5
+    #: The measure by finding, what it is called, and the same two facts of it.
+    label_measure: str = "auroc"
+    label_measure_title: str = "AUROC"
+    label_higher_is_better: bool = True
+    label_reference: float | None = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +281,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One sentence about one declared contrast. `tone` is higher, lower, open (no difference shown) or silent (no claim possible)."""
+    """One sentence about one declared contrast. `tone` is better, worse, open (no difference shown) or silent (no claim possible)."""
 
     test_set: str
     contrast: str

@@ -15,11 +15,13 @@ METHOD_NAMES: Mapping[str, str] = {
     "patient_bootstrap": "patient bootstrap, percentile",
     "crossed_bootstrap": "crossed bootstrap, percentile",
     "newcombe": "Newcombe score interval",
+    "wilson": "Wilson score interval",
     "none": "no interval",
 }
 STATUS_NAMES: Mapping[str, str] = {
     Status.NOT_ESTIMABLE: "not estimable",
     Status.FEW_POSITIVES: "few positives",
+    Status.FEW_CASES: "few cases",
     Status.AT_BOUNDARY: "a run reached 0 or 1",
     Status.ONE_RUN: "one run",
     Status.MISSING_RUNS: "runs missing",
@@ -100,11 +102,13 @@ def verdict(found: Difference, test_set: TestSet, *, confidence: float, several_
     start = size_words(size, test_set)
     # A claim never starts with the name of an arm, whose first letter must stay as it is.
     head = f"{start}{where}, " if start else f"On {test_set.title}, " if where else "On this test set, "
-    tone = tone_of(found, confidence)
+    tone = tone_of(found, confidence, higher_is_better=test_set.higher_is_better)
     amount = number(abs(found.estimate)) if found.estimate is not None else "–"
+    way = "higher" if (found.estimate or 0.0) > 0 else "lower"
+    why = "" if test_set.higher_is_better else " (lower is better)"
     claims = {
-        "higher": f"{head}{arm} scores {amount} higher than {base} in {test_set.measure_title}{both}.",
-        "lower": f"{head}{arm} scores {amount} lower than {base} in {test_set.measure_title}{both}.",
+        "better": f"{head}{arm} scores {amount} {way} than {base} in {test_set.measure_title}{both}{why}.",
+        "worse": f"{head}{arm} scores {amount} {way} than {base} in {test_set.measure_title}{both}{why}.",
         "open": f"{head}no difference between {arm} and {base} is shown: {signed(found.estimate)} {test_set.measure_title}{both}.",
         "silent": f"{head}nothing can be said of {arm} against {base}{both}: {_why_silent(found)}.",
     }
@@ -120,13 +124,13 @@ def verdict(found: Difference, test_set: TestSet, *, confidence: float, several_
     )
 
 
-def tone_of(found: Difference, confidence: float) -> str:
-    """Say which way a difference points once it is adjusted: higher, lower, open, or silent where no claim about a method is possible."""
+def tone_of(found: Difference, confidence: float, *, higher_is_better: bool = True) -> str:
+    """Say what a difference means once it is adjusted: better, worse, open, or silent where no claim about a method is possible."""
     if found.p_adjusted is None or found.estimate is None:
         return "silent"
     if found.p_adjusted >= alpha(confidence):
         return "open"
-    return "higher" if found.estimate > 0 else "lower"
+    return "better" if (found.estimate > 0) == higher_is_better else "worse"
 
 
 def _why_silent(found: Difference) -> str:
@@ -190,7 +194,7 @@ def warnings(cells: Sequence[Cell], test_sets: Sequence[TestSet], ledger: Sequen
         found.append(f"{len(gone)} of {planned} {are} not there: the cells are marked, and the rest is reported as it is.")
     for test_set in test_sets:
         found += _budget_warning(test_set.arms)
-        left = [label.title for label in test_set.labels if Status.NOT_ESTIMABLE in label.status]
+        left = [label.title for label in test_set.labels if Status.NOT_ESTIMABLE in label.status and not label.in_measure]
         if left:
             inside = sum(label.in_measure for label in test_set.labels)
             found.append(

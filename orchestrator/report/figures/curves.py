@@ -197,9 +197,9 @@ def _axes(axes: Any, curves: Sequence[_Curve], test_set: TestSet, *, narrow: boo
     axes.grid(axis="y", color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)
     low, high = axes.get_ylim()
-    if low < 0.56:
-        axes.set_ylim(min(low, 0.485), high)
-        axes.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    if test_set.reference is not None and low < test_set.reference + 0.06:
+        axes.set_ylim(min(low, test_set.reference - 0.015), high)
+        axes.axhline(test_set.reference, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(MUTED)

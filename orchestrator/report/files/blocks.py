@@ -9,9 +9,12 @@ import numpy as np
 
 from orchestrator.errors import ReportError
 from orchestrator.report.files.sheet import Sheet
-from orchestrator.report.predictions import Coded
+from orchestrator.report.frames import Coded
+from orchestrator.report.masks import COUNTS, MARK, fault_of
 
 NEEDED = ("image", "label", "truth", "score")
+#: What a table of masks has in place of label, truth and score.
+NEEDED_OF_MASKS = ("image", "structure", *COUNTS)
 #: What every column with a meaning of its own is for; any other column describes a unit and may be a subgroup.
 MEANINGS: Mapping[str, str] = {
     "image": "a text that tells each scored unit apart (an image, or a study)",
@@ -20,6 +23,12 @@ MEANINGS: Mapping[str, str] = {
     "label": "the finding, such as pneumonia; one row for each unit and finding",
     "truth": "1 where the finding is there and 0 where it is not; leave rows out whose truth is not known",
     "score": "the model's number, higher for more likely: a probability or a logit",
+    "structure": "what was segmented, such as lung; one row for each image and structure",
+    MARK: "how many pixels are in both masks",
+    "predicted": "how many pixels are in the predicted mask",
+    "true": "how many pixels are in the true mask",
+    "hd95": "the 95th percentile of surface distances; empty where a mask is",
+    "diagonal": "the diagonal of the image, in the unit of hd95",
     "arm": "the method; without it the file's name",
     "draw": "the draw of labelled patients that the model was trained on; the same name in two arms means the same patients",
     "seed": "the training seed, where runs differ in nothing else",
@@ -29,7 +38,7 @@ MEANINGS: Mapping[str, str] = {
     "test_set": "the name of the test set, where there are several",
 }
 SPLITS = ("test", "val")
-_ADVICE = {name: f"add it: {MEANINGS[name]}" for name in NEEDED}
+_ADVICE = {name: f"add it: {MEANINGS[name]}" for name in (*NEEDED, *NEEDED_OF_MASKS)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +48,8 @@ class Block:
     sheet: Sheet
     image: Coded
     label: Coded
-    truth: np.ndarray
-    score: np.ndarray
+    #: truth and score; or what is known of two masks.
+    values: Mapping[str, np.ndarray]
     #: patient and study where the file has them, and the columns that describe a unit.
     owners: Mapping[str, Coded]
     #: arm, draw, seed, split and test_set, where the file has them.
@@ -48,10 +57,16 @@ class Block:
     #: fraction and n_labeled, where the file has them; NaN where an entry is empty.
     amounts: Mapping[str, np.ndarray]
 
+    @property
+    def is_masks(self) -> bool:
+        """Tell whether the file is of masks, not of scores."""
+        return MARK in self.values
+
 
 def read_block(sheet: Sheet) -> Block:
     """Read and check one file. Raises ReportError naming the line and what to do."""
-    sheet.require(NEEDED, _ADVICE)
+    masks = MARK in sheet.columns
+    sheet.require(NEEDED_OF_MASKS if masks else NEEDED, _ADVICE)
     words = {name: sheet.texts_or_blank(name) for name in ("arm", "draw", "seed") if name in sheet.columns}
     words |= {name: sheet.texts(name) for name in ("split", "test_set") if name in sheet.columns}
     traits = [name for name in sheet.columns if name not in MEANINGS]
@@ -59,15 +74,21 @@ def read_block(sheet: Sheet) -> Block:
     block = Block(
         sheet=sheet,
         image=sheet.texts("image"),
-        label=sheet.texts("label"),
-        truth=_truth(sheet),
-        score=_score(sheet),
+        label=sheet.texts("structure" if masks else "label"),
+        values=_masks(sheet) if masks else {"truth": _truth(sheet), "score": _score(sheet)},
         owners=owners | {name: sheet.texts_or_blank(name) for name in traits},
         words=words,
         amounts={name: _amount(sheet, name) for name in ("fraction", "n_labeled") if name in sheet.columns},
     )
     _check_split(block)
     return block
+
+
+def _masks(sheet: Sheet) -> dict[str, np.ndarray]:
+    found = {name: sheet.numbers(name, MEANINGS[name]) for name in (*COUNTS, "hd95", "diagonal") if name in sheet.columns}
+    if (fault := fault_of(found)) is not None:
+        raise ReportError(f"{sheet.at(fault[0])}: {fault[1]}")
+    return found
 
 
 def _truth(sheet: Sheet) -> np.ndarray:

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.errors import ReportError
+from orchestrator.report import masks
 from orchestrator.report.design import NO_REPLICATE
 from orchestrator.report.files.blocks import Block
-from orchestrator.report.predictions import Coded, Predictions, matrices, twice, two_values
+from orchestrator.report.frames import Coded, twice, two_values
+from orchestrator.report.masks import Masks
+from orchestrator.report.predictions import Predictions, matrices
 
 #: What the one test set is called where no column names it.
 TEST_SET = "test"
@@ -35,8 +38,8 @@ class Gathered:
     """One run: its rows of either split, and where they are from."""
 
     key: Key
-    test: Predictions
-    validation: Predictions | None
+    test: Predictions | Masks
+    validation: Predictions | Masks | None
     #: The name of its draw, which the same draw of another arm shares; None without one.
     draw: str | None
     n_labeled: int | None
@@ -157,7 +160,7 @@ def _n_labeled(pieces: Sequence[_Piece], name: str) -> int | None:
     return int(known[0]) if len(known) else None
 
 
-def _matrices(pieces: Sequence[_Piece], name: str) -> Predictions:
+def _matrices(pieces: Sequence[_Piece], name: str) -> Predictions | Masks:
     image, label = (_joined(pieces, [getattr(one.block, what) for one in pieces]) for what in ("image", "label"))
     if (rows := twice(image, label)) is not None:
         first, second = (_at(pieces, row) for row in rows)
@@ -173,10 +176,21 @@ def _matrices(pieces: Sequence[_Piece], name: str) -> Predictions:
                 f"{_at(pieces, rows[1])}: '{what}' of unit '{image.texts[image.codes[rows[0]]]}' is '{values[1]}' and was '{values[0]}' "
                 f"in {_at(pieces, rows[0])}; a unit has one {what}"
             )
-    truth, score = (np.concatenate([getattr(one.block, what)[one.rows] for one in pieces]) for what in ("truth", "score"))
     plain = {what: owners.get(what, image) for what in ("patient", "study")}
     traits = {what: column for what, column in owners.items() if what not in plain}
-    return matrices(image, label, truth, score, plain, traits)
+    values = {what: np.concatenate([one.block.values[what][one.rows] for one in pieces]) for what in _shared_values(pieces, name)}
+    if pieces[0].block.is_masks:
+        return masks.matrices(image, label, values, plain, name, traits)
+    return matrices(image, label, values["truth"], values["score"], plain, traits)
+
+
+def _shared_values(pieces: Sequence[_Piece], name: str) -> list[str]:
+    """Return what all files of a run hold. Raises ReportError when they do not hold the same."""
+    first = sorted(pieces[0].block.values)
+    for one in pieces:
+        if sorted(one.block.values) != first:
+            raise ReportError(f"{one.block.sheet.name}: holds other columns than {pieces[0].block.sheet.name}, and both are of {name}")
+    return first
 
 
 def _owners(pieces: Sequence[_Piece]) -> dict[str, Coded]:

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,25 +18,31 @@ from orchestrator.report.files.blocks import Block, read_block
 from orchestrator.report.files.gather import TEST_SET, Gathered, Key, gather
 from orchestrator.report.files.sheet import read_sheet
 from orchestrator.report.inputs import CardFacts, Inputs
+from orchestrator.report.masks import Masks
+from orchestrator.report.predictions import Predictions
 from orchestrator.report.results import Draw, Picked, Run
 from orchestrator.report.values import ArmInfo
 
 #: The label that tells arms apart, in a contrast.
 ARM = "arm"
 CLUSTERS = ("patient", "study", "image")
+SCORES = ("logit", "probability")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What is asked of some files."""
 
-    measure: str = "auroc_macro"
+    #: None takes the macro AUROC of scores, the Dice of masks.
+    measure: str | None = None
     #: The arm that every other one is set against; None sets nothing against anything.
     baseline: str | None = None
     confidence: float = 0.95
     resamples: int = 2000
     #: What is resampled: patient, study or image; None takes patients where the files name them.
     cluster: str | None = None
+    #: What a score is: logit or probability; None takes probabilities where every score lies between 0 and 1.
+    scores: str | None = None
     title: str = "Predictions"
     #: Studies whose own statistics are shown beside.
     as_published: tuple[str, ...] = ()
@@ -77,14 +83,15 @@ def inputs_of_files(paths: Sequence[Path], asked: Asked) -> Inputs:
     blocks = [(path, read_block(read_sheet(path))) for path in paths]
     found = gather(blocks)
     cluster = _cluster([block for _, block in blocks], asked)
-    runs = [_run(one, cluster) for one in found]
+    is_probability = _is_probability([block for _, block in blocks], asked)
+    runs = [_run(one, cluster, is_probability) for one in found]
     arms = tuple(sorted({one.key.arm for one in found}, key=natural))
     _check(asked)
     contrasts = [] if asked.baseline is None else [Contrast(baseline={ARM: asked.baseline})]
     for one in contrasts:
         NamedArms(names=arms).pairs(one, arms)
     report = ReportSpec(
-        measure={"default": asked.measure},
+        measure={"default": asked.measure or ("dice" if blocks[0][1].is_masks else "auroc_macro")},
         contrasts=tuple(contrasts),
         confidence=asked.confidence,
         resamples=asked.resamples,
@@ -126,10 +133,24 @@ def _cluster(blocks: Sequence[Block], asked: Asked) -> str:
     return asked.cluster or ("image" if lacking["patient"] else "patient")
 
 
-def _run(one: Gathered, cluster: str) -> Run:
+def _is_probability(blocks: Sequence[Block], asked: Asked) -> bool:
+    """Decide what scores are, for all files at once. Raises ReportError when they cannot be what is said."""
+    if asked.scores is not None and asked.scores not in SCORES:
+        raise ReportError(f"a score is no '{asked.scores}'; choose {' or '.join(SCORES)}")
+    scored = [(one, one.values["score"]) for one in blocks if not one.is_masks]
+    outside = [(one, np.flatnonzero((score < 0) | (score > 1))) for one, score in scored]
+    beyond = next(((one, int(rows[0])) for one, rows in outside if len(rows)), None)
+    if asked.scores == "probability" and beyond is not None:
+        block, row = beyond
+        raise ReportError(f"{block.sheet.at(row)}: 'score' is {block.values['score'][row]:g}, which is no probability; say --scores logit")
+    return asked.scores == "probability" or (asked.scores is None and beyond is None)
+
+
+def _run(one: Gathered, cluster: str, is_probability: bool) -> Run:
     key = one.key
     digest = hashlib.sha256("\x1f".join((key.test_set, key.arm, key.size, key.replicate, one.test.frame_digest())).encode())
-    digest.update(np.ascontiguousarray(one.test.score).tobytes())
+    for name in one.test.of_label():
+        digest.update(np.ascontiguousarray(getattr(one.test, name)).tobytes())
     return Run(
         job=digest.hexdigest(),
         trial=_trial(key),
@@ -143,9 +164,13 @@ def _run(one: Gathered, cluster: str) -> Run:
         result={"test_digest": one.test.units_digest(), "n_units": len(one.test.units)},
         draw=Draw(sha256=one.draw, patients=None, images=one.n_labeled),
         picked=Picked(tuned={}),
-        predictions=one.test,
-        validation=one.validation,
+        predictions=_told(one.test, is_probability),
+        validation=None if one.validation is None else _told(one.validation, is_probability),
     )
+
+
+def _told(found: Predictions | Masks, is_probability: bool) -> Predictions | Masks:
+    return found if isinstance(found, Masks) else replace(found, is_probability=is_probability)
 
 
 def _place(key: Key) -> Place:

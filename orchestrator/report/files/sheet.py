@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import ReportError
-from orchestrator.report.predictions import Coded
+from orchestrator.report.frames import Coded
 
 SEPARATORS = (",", ";", "\t")
 _SAVE_AS = "save it as CSV in UTF-8, or as parquet"

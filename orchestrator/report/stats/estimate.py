@@ -16,6 +16,8 @@ class Status(StrEnum):
     NOT_ESTIMABLE = "not_estimable"
     #: Fewer than ten cases or patients of a class.
     FEW_POSITIVES = "few_positives"
+    #: Fewer than ten cases or patients at all.
+    FEW_CASES = "few_cases"
     #: A run reached 0 or 1, where a standard error is zero and means nothing.
     AT_BOUNDARY = "at_boundary"
     #: One run: the interval is of this model on new patients and says nothing of the method.

@@ -11,6 +11,8 @@ from orchestrator.report.stats import intervals
 from orchestrator.report.stats.bootstrap import Counts, mean_over_draws
 from orchestrator.report.stats.estimate import Estimate, Status
 from orchestrator.report.stats.multireader import TwoWay
+from orchestrator.report.stats.proportions import wilson
+from orchestrator.report.stats.scales import AREA, Scale
 
 #: Fewer valid bootstrap replicates than this make no interval.
 ENOUGH = 100
@@ -30,7 +32,10 @@ class Question:
     #: Patients (clusters) of either class, for an interval at 0 or 1.
     positives: int
     negatives: int
+    #: Clusters of the test set; only scales of few clusters ask.
+    clusters: int = 0
     difference: bool = False
+    scale: Scale = AREA
 
     @property
     def these_models(self) -> str:
@@ -54,7 +59,7 @@ class Replicates:
 
     values: np.ndarray
     areas: np.ndarray
-    #: True where a value that went in is exactly 0 or 1.
+    #: True where a value that went in is at an end of its scale.
     at_boundary: bool
 
 
@@ -72,38 +77,45 @@ def answer(found: TwoWay, sides: tuple[Replicates, ...], question: Question) -> 
     analytic = _analytic(found, question)
     resampled = _resampled(found, sides, question)
     status = [] if found.variance_both is not None else [Status.ONE_RUN]
-    if not any(side.at_boundary for side in sides):
-        degenerate = question.difference and found.variance_patients <= 0
-        return (
-            _identical(found, question, status)
-            if degenerate
-            else Answer(headline=analytic[-1], estimates=(*analytic, *resampled), status=tuple(status))
-        )
-    status.append(Status.AT_BOUNDARY)
-    edge = [] if question.difference else [_edge(found, question)]
     wide = [one for one in resampled if one.low is not None and one.high is not None and one.high > one.low]
+    if not any(side.at_boundary for side in sides):
+        if question.difference and found.variance_patients <= 0:
+            return _identical(found, question, status)
+        headline = wide[-1] if question.scale.resampled and wide else analytic[-1]
+        return Answer(headline=headline, estimates=(*analytic, *resampled), status=tuple(status))
+    status.append(Status.AT_BOUNDARY)
+    edge = [] if question.difference else _edge(found, question)
     if question.difference and not wide:
         return _identical(found, question, status)
-    # At 0 or 1 standard errors collapse, so no analytic interval may stand as the headline.
-    headline = edge[0] if edge and (found.value in (0.0, 1.0) or not wide) else wide[-1]
+    # At an end of the scale standard errors collapse, so no analytic interval may stand as the headline.
+    if edge and (question.scale.at_end(found.value) or not wide):
+        headline = edge[0]
+    elif wide and not (question.scale.at_end(found.value) and not question.difference):
+        headline = wide[-1]
+    else:
+        headline = Estimate(estimand=question.these_models, method="none", value=found.value)
     return Answer(headline=headline, estimates=(*edge, *resampled), status=tuple(status))
 
 
 def _analytic(found: TwoWay, question: Question) -> list[Estimate]:
-    rows = [(question.these_models, "influence", found.variance_patients, math.inf)]
+    most = float(question.clusters - 1) if question.scale.few_clusters else math.inf
+    rows = [(question.these_models, "influence", found.variance_patients, most)]
     if found.variance_draws is not None:
         rows.append((question.this_test_set, "t", found.variance_draws, found.df_draws))
     if found.variance_both is not None:
-        rows.append((question.both, "obuchowski_rockette_hillis", found.variance_both, found.df_both))
+        rows.append((question.both, "obuchowski_rockette_hillis", found.variance_both, min(found.df_both, most)))
     return [_interval(found.value, variance, df, question, estimand, method) for estimand, method, variance, df in rows]
 
 
 def _interval(value: float, variance: float, df: float, question: Question, estimand: str, method: str) -> Estimate:
     se = math.sqrt(max(variance, 0.0))
-    if se == 0.0 or (not question.difference and not 0.0 < value < 1.0):
+    if se == 0.0 or df <= 0 or (not question.difference and question.scale.at_end(value)):
         return Estimate(estimand=estimand, method=method, value=value, se=se)
-    scale = intervals.raw if question.difference else intervals.on_logit
-    low, high = scale(value, se, df, question.confidence)
+    if question.difference or not question.scale.logit:
+        low, high = intervals.raw(value, se, df, question.confidence)
+        low, high = (low, high) if question.difference else question.scale.inside(low, high)
+    else:
+        low, high = intervals.on_logit(value, se, df, question.confidence)
     p = intervals.p_two_sided(value, se, df) if question.difference else None
     return Estimate(estimand=estimand, method=method, value=value, low=low, high=high, se=se, df=None if math.isinf(df) else df, p=p)
 
@@ -125,7 +137,7 @@ def _resampled(found: TwoWay, sides: tuple[Replicates, ...], question: Question)
             made.append(Estimate(estimand=estimand, method=method, value=found.value, se=0.0))
             continue
         if not question.difference:
-            low, high = max(low, 0.0), min(high, 1.0)
+            low, high = question.scale.inside(low, high)
         p = intervals.p_bootstrap(values) if question.difference else None
         made.append(Estimate(estimand=estimand, method=method, value=found.value, low=low, high=high, se=float(values.std(ddof=1)), p=p))
     return made
@@ -136,9 +148,17 @@ def _stream(counts: Counts, side: int) -> Counts:
     return counts if side == 0 else replace(counts, seed=counts.seed + 7919 * side)
 
 
-def _edge(found: TwoWay, question: Question) -> Estimate:
-    low, high = intervals.newcombe(found.value, question.positives, question.negatives, question.confidence)
-    return Estimate(estimand=question.these_models, method="newcombe", value=found.value, low=low, high=high)
+def _edge(found: TwoWay, question: Question) -> list[Estimate]:
+    """Return the interval that has a width at 0 and 1, where the scale has one: for a proportion each cluster counts as one case."""
+    if question.scale.edge == "newcombe":
+        ends = intervals.newcombe(found.value, question.positives, question.negatives, question.confidence)
+    elif question.scale.edge == "wilson":
+        ends = wilson(found.value * question.clusters, question.clusters, question.confidence)
+    else:
+        ends = None
+    if ends is None:
+        return []
+    return [Estimate(estimand=question.these_models, method=question.scale.edge, value=found.value, low=ends[0], high=ends[1])]
 
 
 def _identical(found: TwoWay, question: Question, status: list[Status]) -> Answer:

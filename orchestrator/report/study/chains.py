@@ -84,7 +84,9 @@ def question_of(paired: Paired, board: Board, test_set: TestSet, confidence: flo
         given=tuple(dict.fromkeys(word for side in sides for word in cells.given(side))) if every else (),
         positives=positives,
         negatives=negatives,
+        clusters=board.clusters,
         difference=True,
+        scale=board.kind.scale,
     )
 
 

@@ -47,7 +47,8 @@ def _of_cell(one: Cell, planned: Planned, board: Board, confidence: float) -> Va
     values, influence, _ = cells.stack(cells.replicate_groups(_present(planned, board)), None)
     found = forecast.split(values, influence)
     place = {"arm": one.arm, "baseline": None, "contrast": None, "size": one.size}
-    return found and _described(found, Scale(value=one.estimate, confidence=confidence, on_logit=True), one, place)
+    scale = Scale(value=one.estimate, confidence=confidence, on_logit=board.kind.scale.logit)
+    return found and _described(found, scale, one, place)
 
 
 def _of_difference(one: Difference, sides: tuple[Planned, Planned], board: Board, confidence: float) -> VarianceSplit | None:

@@ -310,7 +310,9 @@ def test_measures_are_named_by_group_or_finding_and_others_refused(tmp_path: Pat
         "edema",
         "pleural_effusion",
     ]
-    with pytest.raises(ReportError, match=r"measure 'dice' is not known; set `report.measure` to one of: auroc_macro, auroc_competition"):
+    with pytest.raises(ReportError, match=r"measure 'f1' is not known; set `report.measure` to one of: auroc_macro, auroc_compet"):
+        build(replace(plan, report=replace(plan.report, measure={"default": "f1"})), made.run)
+    with pytest.raises(ReportError, match=r"measure 'dice' cannot be made of scores; set `report.measure` to one of: auroc_macro"):
         build(replace(plan, report=replace(plan.report, measure={"default": "dice"})), made.run)
 
 

@@ -58,7 +58,7 @@ def test_the_paper_sweep_is_laid_out_as_it_was_meant(tmp_path: Path) -> None:
     assert {one.matching for one in of_first if one.size == "fraction=0.01"} == {"matched"}
     assert {one.n_replicates for one in of_first if one.size == "fraction=0.01"} == {3}
     assert {one.family for one in of_first} == {6}
-    assert {one.tone for one in report.verdicts if one.size == "fraction=0.01"} == {"higher"}
+    assert {one.tone for one in report.verdicts if one.size == "fraction=0.01"} == {"better"}
     assert all(row.picked == {"epochs": 35, "lr": 0.01} for row in report.ledger if "after=pretrain" in row.arm)
     assert all(one.n_pretrainings == 1 for one in report.cells if "after=pretrain" in one.arm)
     assert {one.n_pretrainings for one in report.cells if "after=none" in one.arm} == {0}

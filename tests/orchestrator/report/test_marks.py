@@ -26,7 +26,13 @@ def difference(estimate: float | None, adjusted: float | None, contrast: str = "
     )
 
 
-SET = made(values.TestSet, key="t", arms=(made(ArmInfo, key="a", title="MoCo"), made(ArmInfo, key="b", title="no pretraining")))
+SET = made(
+    values.TestSet,
+    key="t",
+    higher_is_better=True,
+    label_higher_is_better=True,
+    arms=(made(ArmInfo, key="a", title="MoCo"), made(ArmInfo, key="b", title="no pretraining")),
+)
 
 
 def test_the_best_and_the_second_of_a_column() -> None:

@@ -51,7 +51,7 @@ def test_a_difference_that_is_there_is_found_and_its_interval_holds_it(better: E
     assert ours.low is not None
     assert ours.high is not None
     assert 0.0 < ours.low < truth < ours.high
-    assert better.report.verdicts[0].tone == "higher"
+    assert better.report.verdicts[0].tone == "better"
     widths = [(one.high or 0.0) - (one.low or 0.0) for one in map(better.estimate, ("influence", "t", "obuchowski_rockette_hillis"))]
     assert widths[2] > max(widths[:2])
 

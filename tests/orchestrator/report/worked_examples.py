@@ -151,7 +151,7 @@ def _range(one: Estimate | Published | Difference, *, sign: bool = True) -> str:
 
 def _said(one: Example) -> str:
     ours, tone = one.ours, one.report.verdicts[0].tone
-    read = {"open": "no difference is shown", "higher": "`new` is better", "lower": "`base` is better"}[tone]
+    read = {"open": "no difference is shown", "better": "`new` is better", "worse": "`base` is better"}[tone]
     return (
         f"`new` less `base` {signed(ours.estimate)}, 95 % CI {_range(ours)} for new draws and new patients (Obuchowski–Rockette, Hillis); "
         f"p {p_value(ours.p_adjusted)}: {read}."

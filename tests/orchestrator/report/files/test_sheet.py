@@ -45,8 +45,8 @@ def test_every_common_way_of_writing_it_is_the_same_table(tmp_path: Path, conten
     block = read_block(read_sheet(write(tmp_path, content)))
     assert block.image.texts[block.image.codes].tolist() == ["0001", "0002"]
     assert block.owners["patient"].texts.tolist() == ["7", "8"]
-    assert block.truth.tolist() == [1, 0]
-    assert block.score.tolist() == [0.5, -1.25]
+    assert block.values["truth"].tolist() == [1, 0]
+    assert block.values["score"].tolist() == [0.5, -1.25]
 
 
 def test_parquet_of_any_types_is_the_same_table(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_parquet_of_any_types_is_the_same_table(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "odd name")
     block = read_block(read_sheet(tmp_path / "odd name"))
     assert block.owners["patient"].texts.tolist() == ["7", "8"]
-    assert (block.truth.tolist(), block.score.tolist()) == ([1, 0], [0.5, -1.25])
+    assert (block.values["truth"].tolist(), block.values["score"].tolist()) == ([1, 0], [0.5, -1.25])
 
 
 @pytest.mark.parametrize(
