@@ -243,7 +243,7 @@ draws held fixed: {signed(moco.estimate)} ({_range(moco)}), the bootstrap mean a
 
 **What {world.draws} draws cannot do alone.** A sign-flip test over the {world.draws} differences gives p
 {p_value(flipped.p)}; whatever the draws had given, it could not have given less than {flipped.smallest_p:.4f}.
-What lies below leans on a model of the variance, which the coverage study looks at.
+What lies below leans on a model of the variance, which the [coverage study](coverage.md) looks at.
 """
 
 
