@@ -139,7 +139,8 @@ def cell(planned: Planned, board: Board, label: str | None, *, measure: str, clu
         scale=board.kind_of(label).scale,
     )
     found = crossed(values, influence)
-    got = answer(found, (Replicates(values=values, areas=areas, at_boundary=at_boundary(groups, label)),), question)
+    side = Replicates(values=values, areas=areas, at_boundary=at_boundary(groups, label), influence=influence.mean(axis=0))
+    got = answer(found, (side,), question)
     bare = _bare(planned, groups, label, measure, tuple(dict.fromkeys([*status, *got.status])), missing)
     return _with(bare, got, found)
 

@@ -137,8 +137,9 @@ def _answer(paired: Pairing, board: Board, label: str | None, *, cluster: str, c
     a, b = cells.stack(paired.a, label), cells.stack(paired.b, label)
     if paired.is_paired or (len(paired.a) == len(paired.b) == 1):
         values, influence, areas = (left - right for left, right in zip(a, b, strict=True))
-        return answer(crossed(values, influence), (Replicates(values=values, areas=areas, at_boundary=edge),), question)
-    sides = tuple(Replicates(values=side[0], areas=side[2], at_boundary=edge) for side in (a, b))
+        side = Replicates(values=values, areas=areas, at_boundary=edge, influence=influence.mean(axis=0))
+        return answer(crossed(values, influence), (side,), question)
+    sides = tuple(Replicates(values=side[0], areas=side[2], at_boundary=edge, influence=side[1].mean(axis=0)) for side in (a, b))
     return answer(nested(a[0], a[1], b[0], b[1]), sides, question)
 
 

@@ -15,7 +15,7 @@ from orchestrator.report.study.lines import study_rows
 from orchestrator.report.values import Cell, Difference, LabelInfo, Report, TestSet
 
 #: Methods that resample.
-BOOTSTRAPS = frozenset({"patient_bootstrap", "crossed_bootstrap"})
+BOOTSTRAPS = frozenset({"patient_bootstrap", "patient_bootstrap_bca", "crossed_bootstrap"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,8 +42,9 @@ def _intervals(level: str, cluster: str) -> str:
 def _bootstrap(resamples: int, cluster: str) -> str:
     return (
         f"The bootstrap twin resamples {cluster} {resamples:,} times, the same resamples for every run, and replicates independently of "
-        "them, their spread widened by √(D/(D−1)); it is a percentile interval. Point estimates are the statistic itself, not a bootstrap "
-        "mean."
+        "them, their spread widened by √(D/(D−1)); it is a percentile interval. For these models on "
+        f"new {cluster} an interval corrected for bias and skewness (BCa, Efron 1987) stands beside it. Point estimates are the "
+        "statistic itself, not a bootstrap mean."
     )
 
 

@@ -13,6 +13,7 @@ METHOD_NAMES: Mapping[str, str] = {
     "t": "t over replicates",
     "obuchowski_rockette_hillis": "Obuchowski–Rockette, Hillis df",
     "patient_bootstrap": "patient bootstrap, percentile",
+    "patient_bootstrap_bca": "patient bootstrap, BCa",
     "crossed_bootstrap": "crossed bootstrap, percentile",
     "newcombe": "Newcombe score interval",
     "wilson": "Wilson score interval",
