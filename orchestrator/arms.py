@@ -100,6 +100,27 @@ def without_partner(listed: Sequence[Arm], baseline: Mapping[str, Scalar]) -> li
     return [arm for arm in listed if _has(arm, baseline) and not _is_baseline(arm, baseline) and arm.name not in paired]
 
 
+def members(listed: Sequence[Arm], sets: Sequence[Mapping[str, Scalar]]) -> list[int]:
+    """Return the places of the arms that carry all labels of one of the label sets; the floor is in no group that does not name it."""
+    names = {name for arm in listed for name in _named(arm)}
+    return [index for index, arm in enumerate(listed) if any(_is_baseline(arm, known_names(one, names)) for one in sets)]
+
+
+def check_groups(listed: Sequence[Arm], groups: Mapping[str, Sequence[Mapping[str, Scalar]]]) -> None:
+    """Raise ReportError for groups that cannot be set against each other: one alone, one without an arm, or two that share an arm."""
+    if len(groups) == 1:
+        raise ReportError(f"the group '{next(iter(groups))}' stands alone: name a second one to set it against")
+    owner: dict[int, str] = {}
+    for name, sets in groups.items():
+        inside = members(listed, sets)
+        if not inside:
+            raise ReportError(f"no arm is in the group '{name}': none carries {' or '.join(labels_text(one) for one in sets)}")
+        for index in inside:
+            if index in owner:
+                raise ReportError(f"{listed[index].name} is in two groups, '{owner[index]}' and '{name}': no arm is set against itself")
+            owner[index] = name
+
+
 def _named(arm: Arm) -> dict[str, Scalar]:
     return {PHASE: arm.phase, **arm.labels}
 

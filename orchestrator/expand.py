@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jobs.catalog import Declaration
 from jobs.spec import JobSpec
-from orchestrator.arms import Arm, arms, partners, without_partner
+from orchestrator.arms import Arm, arms, check_groups, partners, without_partner
 from orchestrator.errors import ReportError
 from orchestrator.expansion.checks import check_phases
 from orchestrator.expansion.evaluations import Evaluator
@@ -185,6 +185,13 @@ def with_report_notes(plan: Plan, sweep: Sweep) -> Plan:
             f"{arm.name} has no partner for the baseline {labels_text(contrast.baseline)}"
             for arm in without_partner(listed, contrast.baseline)
         ]
+    if plan.report.groups:
+        try:
+            check_groups(listed, plan.report.groups)
+        except ReportError as error:
+            if not plan.sample:
+                raise fault(sweep, "report.groups", str(error)) from error
+            notes.append(f"groups are not compared in this sample: {error}")
     return Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "notes"}, notes=tuple(notes))
 
 

@@ -15,6 +15,7 @@ from orchestrator.report.methods import methods
 from orchestrator.report.parts import Part, part_of
 from orchestrator.report.results import Run
 from orchestrator.report.study.analysis import study_of
+from orchestrator.report.study.groups import silent_groups
 from orchestrator.report.study.methods import study_methods
 from orchestrator.report.values import Report
 
@@ -44,6 +45,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
     rows = tuple(row for part in parts for row in ledger(part.planned, part.board))
     areas = tuple(one for part in parts for one in part.folds)
     study = study_of(parts, inputs)
+    unheard = [text for part in parts for text in silent_groups(part, inputs)]
     verdicts = [
         wording.verdict(one, part.test_set, confidence=inputs.report.confidence, several_sets=len(parts) > 1)
         for part in parts
@@ -72,7 +74,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         verdicts=tuple(verdicts),
         notes=inputs.report.notes,
         plan_notes=inputs.notes,
-        warnings=(*inputs.warnings, *wording.warnings(cells, test_sets, rows), *wording.not_yet(inputs.report)),
+        warnings=(*inputs.warnings, *wording.warnings(cells, test_sets, rows), *unheard, *wording.not_yet(inputs.report)),
         methods=(
             *methods(
                 test_sets,

@@ -100,7 +100,7 @@ def difference(
     bare = _bare(sides, paired, label, contrast=contrast, measure=measure)
     if paired.matching == "none" or any(one.areas[label].influence is None for one in (*a, *b)):
         return replace(bare, status=tuple(dict.fromkeys([*map(str, status), str(Status.NOT_ESTIMABLE)])))
-    got = _answer(paired, board, label, cluster=cluster, confidence=confidence)
+    got = answer_pair(paired, board, label, cluster=cluster, confidence=confidence)
     head = got.headline
     return replace(
         bare,
@@ -115,7 +115,8 @@ def difference(
     )
 
 
-def _answer(paired: Pairing, board: Board, label: str | None, *, cluster: str, confidence: float) -> Answer:
+def answer_pair(paired: Pairing, board: Board, label: str | None, *, cluster: str, confidence: float) -> Answer:
+    """Answer the three questions for two sides that are both there and have influence values."""
     everyone = [one for group in (*paired.a, *paired.b) for one in group.members]
     positives, negatives = cells.fewest(board.labels, label)
     many = max((paired.a, paired.b), key=lambda side: len({group.name for group in side}))
@@ -144,19 +145,9 @@ def _answer(paired: Pairing, board: Board, label: str | None, *, cluster: str, c
 
 
 def _bare(sides: tuple[Planned, Planned], paired: Pairing, label: str | None, *, contrast: str, measure: str) -> Difference:
-    points: tuple[Point, ...] = ()
     estimate = None
     if paired.matching != "none":
         estimate = float(np.mean([group.value(label) for group in paired.a]) - np.mean([group.value(label) for group in paired.b]))
-    if paired.is_paired or len(paired.a) == len(paired.b) == 1:
-        points = tuple(
-            Point(
-                replicate=(one if one.name != "run" else other).name,
-                value=one.value(label) - other.value(label),
-                jobs=tuple(item.run.job for item in (*one.members, *other.members)),
-            )
-            for one, other in zip(paired.a, paired.b, strict=True)
-        )
     return Difference(
         test_set=sides[0].test_set,
         contrast=contrast,
@@ -178,7 +169,21 @@ def _bare(sides: tuple[Planned, Planned], paired: Pairing, label: str | None, *,
         status=(),
         n_replicates=min(len(paired.a), len(paired.b)),
         unmatched=paired.unmatched,
-        points=points,
+        points=points_of(paired, label),
+    )
+
+
+def points_of(paired: Pairing, label: str | None) -> tuple[Point, ...]:
+    """Return the difference of every replicate; none where the sides are not paired."""
+    if not (paired.is_paired or len(paired.a) == len(paired.b) == 1):
+        return ()
+    return tuple(
+        Point(
+            replicate=(one if one.name != "run" else other).name,
+            value=one.value(label) - other.value(label),
+            jobs=tuple(item.run.job for item in (*one.members, *other.members)),
+        )
+        for one, other in zip(paired.a, paired.b, strict=True)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,13 @@ class Picked:
     epoch: float | None = None
     #: Validation metric of the checkpoint.
     value: float | None = None
+    #: What the validation metric is, and whether more or less of it is better.
+    metric: str | None = None
+    mode: str = "max"
+    #: What it was measured on: the cards, and how many patients and images; None where nobody says.
+    validated_on: str | None = None
+    val_patients: int | None = None
+    val_images: int | None = None
     tuned: Mapping[str, Scalar]
     candidates: int = 1
     #: Candidates that a search stopped before their end.
@@ -90,6 +97,7 @@ def _read(spec: JobSpec, design: Design, run: RunPaths, by_id: Mapping[str, JobS
     paths = run.job(spec.job_id)
     result = _json(paths.result) if paths.predictions.exists() else None
     picked = _picked(spec, design.plan, run, by_id)
+    trained = _json(run.job(picked.train_job).result) if picked.train_job else None
     place = design.place(spec)
     return Run(
         job=spec.job_id,
@@ -102,15 +110,14 @@ def _read(spec: JobSpec, design: Design, run: RunPaths, by_id: Mapping[str, JobS
         place=place,
         pretraining=pretraining_of(spec, by_id),
         result=result,
-        draw=_draw(result, run, picked.train_job),
-        picked=picked,
+        draw=_draw(result, trained),
+        picked=_validated(picked, trained),
         predictions=read_predictions(paths.predictions, f"{spec.trial} ({spec.short_id})") if result is not None else None,
     )
 
 
-def _draw(result: Mapping[str, Any] | None, run: RunPaths, train_job: str | None) -> Draw:
+def _draw(result: Mapping[str, Any] | None, trained: Mapping[str, Any] | None) -> Draw:
     """Find the draw in the evaluation's result, or in that of the training run behind it."""
-    trained = _json(run.job(train_job).result) if train_job else None
     for source in (result or {}, trained or {}):
         if source.get("draw"):
             return _draw_of([source["draw"]])
@@ -123,6 +130,20 @@ def _draw(result: Mapping[str, Any] | None, run: RunPaths, train_job: str | None
         sha256=None,
         patients=sum(int(size["patients"]) for size in sizes) if sizes else None,
         images=sum(int(size["images"]) for size in sizes) if sizes else None,
+    )
+
+
+def _validated(picked: Picked, trained: Mapping[str, Any] | None) -> Picked:
+    """Add what a run was validated on."""
+    opened = [data for data in (trained or {}).get("data", ()) if "val" in data.get("splits", {})]
+    if not opened:
+        return picked
+    sizes = [data["splits"]["val"] for data in opened]
+    return replace(
+        picked,
+        validated_on=", ".join(str(data.get("card", "data")) for data in opened),
+        val_patients=sum(int(size["patients"]) for size in sizes),
+        val_images=sum(int(size["images"]) for size in sizes),
     )
 
 
@@ -150,6 +171,8 @@ def _picked(spec: JobSpec, plan: Plan, run: RunPaths, by_id: Mapping[str, JobSpe
         checkpoint=", ".join((chosen or {}).get("checkpoints", ())) or None,
         epoch=(chosen or {}).get("epoch"),
         value=(chosen or {}).get("value"),
+        metric=rule.get("metric"),
+        mode=str(rule.get("mode") or "max"),
         tuned=tuned,
         candidates=_candidates(source.job, by_id),
         stopped=_stopped(source.job, run, by_id),

@@ -10,6 +10,7 @@ from orchestrator.report.design import contrast_text
 from orchestrator.report.inputs import Inputs
 from orchestrator.report.parts import Part
 from orchestrator.report.study.curves import adjust_curves, compare_curves
+from orchestrator.report.study.groups import group_differences
 from orchestrator.report.study.margins import margin_verdicts
 from orchestrator.report.study.pairs import all_pairs
 from orchestrator.report.study.splits import more_draws, variance_splits
@@ -40,6 +41,7 @@ def study_of(parts: Sequence[Part], inputs: Inputs) -> Study:
         equivalences=tuple(equivalences),
         variance_splits=tuple(splits),
         more_draws=more_draws(splits, parts),
+        groups=tuple(one for part in parts for one in group_differences(part, inputs)),
         pairs=tuple(one for part in parts for one in all_pairs(part, confidence)),
         margins=() if margin is None else tuple(one for part in parts for one in margin_verdicts(part.differences, margin, confidence)),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.report.keys import VERSUS, Keys, slug
-from orchestrator.report.study.values import CurveDifference, Equivalence, MarginVerdict, PairDifference, VarianceSplit
+from orchestrator.report.study.values import CurveDifference, Equivalence, GroupDifference, MarginVerdict, PairDifference, VarianceSplit
 from orchestrator.report.values import Report
 
 
@@ -45,6 +45,11 @@ class StudyKeys:
     def pair(self, one: PairDifference) -> str:
         """Name one of all pairs: `test set/arm-vs-other/size/measure/all_pairs`."""
         return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, "all_pairs"])
+
+    def groups(self, one: GroupDifference) -> str:
+        """Name a difference of the best of two groups: `test set/group-vs-other/size/measure/groups`."""
+        named = f"{slug(one.group)}{VERSUS}{slug(one.other)}"
+        return "/".join([slug(one.test_set), named, one.size.partition("=")[2] or one.size, one.measure, "groups"])
 
     def _pair(self, one: CurveDifference | Equivalence | MarginVerdict | PairDifference | VarianceSplit) -> str:
         pair = self.arms[one.test_set, one.arm]

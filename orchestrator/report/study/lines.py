@@ -132,6 +132,33 @@ def study_rows(report: Report) -> Iterator[Row]:
             "status": " ".join(one.status),
             "key": keys.pair(one),
         }
+    for one in report.study.groups:
+        head = next((found for found in one.estimates if (found.estimand, found.method) == (one.estimand, one.method)), None)
+        yield {
+            "sweep": report.sweep,
+            "test_set": one.test_set,
+            "kind": "groups",
+            "arm": one.group,
+            "baseline": one.other,
+            "size": one.size,
+            "measure": one.measure,
+            "unit": sets[one.test_set].cluster,
+            "estimand": one.estimand,
+            "method": one.method,
+            "headline": True,
+            "estimate": one.estimate,
+            "low": one.low,
+            "high": one.high,
+            "se": head.se if head else None,
+            "df": head.df if head else None,
+            "p": one.p,
+            "p_adjusted": one.p_adjusted,
+            "adjustment": one.adjustment or None,
+            "n_patients": sets[one.test_set].n_patients,
+            "n_draws": one.n_replicates,
+            "status": " ".join(one.status),
+            "key": keys.groups(one),
+        }
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -18,6 +18,12 @@ def study_methods(study: Study) -> tuple[str, ...]:
             "over the pairs and numbers of labels of a test set; how they depend on each other is taken from influence values and from "
             "shared draws. The best arm is set against the rest in no other way."
         )
+    if study.groups:
+        said.append(
+            "The best arm of a group is chosen in every replicate by its validation metric (ties: the first arm), and the chosen runs are "
+            "analysed as one arm whose draws are those of the study: new draws go through the choice again. A replicate in which an arm of "
+            "the group is missing is left out. p values are adjusted by Holm over the pairs of groups and numbers of labels of a test set."
+        )
     if study.margins:
         said.append(
             "Equivalence is two one-sided tests (Schuirmann) with the standard error and the degrees of freedom of the headline analysis; "

@@ -175,6 +175,53 @@ class PairDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupChoice:
+    """Which arm of a group validation chose in one replicate."""
+
+    group: str
+    replicate: str
+    arm: str
+    #: Its validation metric; None where the group has one arm and nothing is chosen.
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupDifference:
+    """The best arm of one group less the best of another, each chosen on validation in every replicate."""
+
+    test_set: str
+    group: str
+    other: str
+    size: str
+    measure: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    adjustment: str
+    family: int
+    estimand: str
+    method: str
+    matching: str
+    status: tuple[str, ...]
+    n_replicates: int
+    #: Arms that each side chose among with this number of labels.
+    n_arms: int
+    n_arms_other: int
+    #: The validation metric, and on how many patients it was measured.
+    chosen_by: str
+    n_val_patients: int | None
+    #: Why nothing is chosen.
+    reason: str = ""
+    choices: tuple[GroupChoice, ...] = ()
+    #: Replicates in which an arm of a group is missing, so that nothing is chosen.
+    left_out: tuple[str, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+    points: tuple[ChainPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """All that is said of a study as a whole."""
 
@@ -184,3 +231,4 @@ class Study:
     more_draws: MoreDraws | None = None
     margins: tuple[MarginVerdict, ...] = ()
     pairs: tuple[PairDifference, ...] = ()
+    groups: tuple[GroupDifference, ...] = ()

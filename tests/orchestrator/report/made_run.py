@@ -94,6 +94,8 @@ class Made:
         pretraining_seed: int = 11,
         tuned: Mapping[str, Sequence[Scalar]] | None = None,
         scope: str = "draw",
+        metric: str | None = None,
+        value: float = 0.81,
     ) -> JobSpec:
         """Add train, pick and evaluate jobs of one point, and their files when `present`."""
         parents: tuple[Input, ...] = ()
@@ -107,6 +109,7 @@ class Made:
         for one in trains:
             self._add(one)
         candidates = [{"runs": {"": one.job_id}, "overrides": {}, "inputs": {}} for one in trains]
+        rule: dict[str, Any] = {} if metric is None else {"metric": metric, "mode": "max"}
         pick = spec_of(
             Stage.PICK,
             phase,
@@ -114,6 +117,7 @@ class Made:
             inputs=tuple(Input(role="candidate", job=one.job_id, take="result") for one in trains),
             candidates=candidates,
             scope=scope,
+            **rule,
         )
         self._add(pick)
         evaluate = spec_of(
@@ -134,7 +138,7 @@ class Made:
                 {
                     "choice": {
                         "candidate": len(trains) - 1,
-                        "runs": {"": {"job": winner.job_id, "checkpoints": ["epoch-7"], "epoch": 7, "value": 0.81}},
+                        "runs": {"": {"job": winner.job_id, "checkpoints": ["epoch-7"], "epoch": 7, "value": value}},
                     }
                 },
             )
