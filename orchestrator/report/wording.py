@@ -72,7 +72,7 @@ def p_value(value: float | None) -> str:
 def estimand_words(estimand: str) -> str:
     """Write an estimand's key as words: what an interval is about."""
     words, *conditions = estimand.split("_given_")
-    said = {"pretraining": "one pretraining run", "pick": "given the picked values"}
+    said = {"pretraining": "one pretraining run", "pick": "given the picked values", "borrowed_spread": "borrowed spread"}
     head = words.replace("_this_test_set", ", this test set").replace("_new_", " and new_").replace("_", " ")
     head = head.replace("these models and new", "these models, new")
     return ", ".join([head, *(said.get(condition, condition) for condition in conditions)])

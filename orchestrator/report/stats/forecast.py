@@ -93,6 +93,17 @@ def split_nested(a: np.ndarray, influence_a: np.ndarray, b: np.ndarray, influenc
     return Split(sides=(*one.sides, *other.sides), shared=one.shared + other.shared - 2 * across)
 
 
+def borrowed(case_variance: float, lender: Split) -> tuple[float, float]:
+    """Return the variance of a lone run's value over new draws and patients, and its degrees of freedom, with the draws of a lender.
+
+    The run knows its variance over patients; what a draw adds is taken from where there are draws. The degrees of freedom are
+    Satterthwaite's, with the lender's mean squares, from which its draw component comes.
+    """
+    total = case_variance + lender.draw
+    spread = math.fsum(side.ms**2 / (side.draws - 1) for side in lender.sides)
+    return total, total**2 / spread if spread > 0 else math.inf
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """How a standard error becomes an interval: on the logit scale around an area, raw around a difference."""

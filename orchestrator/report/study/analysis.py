@@ -9,10 +9,12 @@ from orchestrator.report.cells import Planned
 from orchestrator.report.design import contrast_text
 from orchestrator.report.inputs import Inputs
 from orchestrator.report.parts import Part
+from orchestrator.report.study.borrowed import borrowed_intervals
 from orchestrator.report.study.curves import adjust_curves, compare_curves
 from orchestrator.report.study.groups import group_differences
 from orchestrator.report.study.margins import margin_verdicts
 from orchestrator.report.study.pairs import all_pairs
+from orchestrator.report.study.ranking import arm_ranks
 from orchestrator.report.study.splits import more_draws, variance_splits
 from orchestrator.report.study.values import CurveDifference, Equivalence, Study
 
@@ -42,6 +44,8 @@ def study_of(parts: Sequence[Part], inputs: Inputs) -> Study:
         variance_splits=tuple(splits),
         more_draws=more_draws(splits, parts),
         groups=tuple(one for part in parts for one in group_differences(part, inputs)),
+        ranks=tuple(one for part in parts for one in arm_ranks(part, confidence)),
+        borrowed=tuple(one for part in parts for one in borrowed_intervals(part, confidence)),
         pairs=tuple(one for part in parts for one in all_pairs(part, confidence)),
         margins=() if margin is None else tuple(one for part in parts for one in margin_verdicts(part.differences, margin, confidence)),
     )

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.report.keys import VERSUS, Keys, slug
-from orchestrator.report.study.values import CurveDifference, Equivalence, GroupDifference, MarginVerdict, PairDifference, VarianceSplit
+from orchestrator.report.study.values import (
+    ArmRank,
+    Borrowed,
+    CurveDifference,
+    Equivalence,
+    GroupDifference,
+    MarginVerdict,
+    PairDifference,
+    VarianceSplit,
+)
 from orchestrator.report.values import Report
 
 
@@ -51,7 +60,20 @@ class StudyKeys:
         named = f"{slug(one.group)}{VERSUS}{slug(one.other)}"
         return "/".join([slug(one.test_set), named, one.size.partition("=")[2] or one.size, one.measure, "groups"])
 
-    def _pair(self, one: CurveDifference | Equivalence | MarginVerdict | PairDifference | VarianceSplit) -> str:
+    def rank(self, one: ArmRank) -> str:
+        """Name a mean place: `test set/arm/size/measure/rank`."""
+        named = self.arms[one.test_set, one.arm]
+        return "/".join([slug(one.test_set), named, one.size.partition("=")[2] or one.size, one.measure, "rank"])
+
+    def first(self, one: ArmRank) -> str:
+        """Name how often an arm is first: `test set/arm/size/measure/first`."""
+        return self.rank(one).removesuffix("rank") + "first"
+
+    def borrowed(self, one: Borrowed) -> str:
+        """Name a borrowed interval: `test set/arm/size/measure/borrowed`."""
+        return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, "borrowed"])
+
+    def _pair(self, one: Borrowed | CurveDifference | Equivalence | MarginVerdict | PairDifference | VarianceSplit) -> str:
         pair = self.arms[one.test_set, one.arm]
         pair += "" if one.baseline is None else VERSUS + self.arms[one.test_set, one.baseline]
         return f"{slug(one.test_set)}/{pair}"

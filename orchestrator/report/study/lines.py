@@ -159,6 +159,47 @@ def study_rows(report: Report) -> Iterator[Row]:
             "status": " ".join(one.status),
             "key": keys.groups(one),
         }
+    for one in report.study.ranks:
+        common_rank = {
+            "sweep": report.sweep,
+            "test_set": one.test_set,
+            "arm": one.arm,
+            "size": one.size,
+            "measure": one.measure,
+            "unit": sets[one.test_set].cluster,
+            "estimand": one.estimand,
+            "method": "crossed_bootstrap",
+            "headline": True,
+            "B": report.resamples,
+            "n_patients": sets[one.test_set].n_patients,
+            "n_draws": one.n_replicates,
+            "status": "",
+        }
+        yield {**common_rank, "kind": "rank", "estimate": one.mean_rank, "low": one.low, "high": one.high, "key": keys.rank(one)}
+        yield {**common_rank, "kind": "rank_first", "estimate": one.first, "key": keys.first(one)}
+    for one in report.study.borrowed:
+        yield {
+            "sweep": report.sweep,
+            "test_set": one.test_set,
+            "kind": "borrowed",
+            "arm": one.arm,
+            "baseline": one.baseline,
+            "size": one.size,
+            "measure": one.measure,
+            "unit": sets[one.test_set].cluster,
+            "estimand": one.estimand,
+            "method": f"borrowed_from_{one.from_size}",
+            "headline": True,
+            "estimate": one.estimate,
+            "low": one.low,
+            "high": one.high,
+            "se": one.se,
+            "df": one.df,
+            "n_patients": sets[one.test_set].n_patients,
+            "n_draws": one.n_replicates,
+            "status": "one_run",
+            "key": keys.borrowed(one),
+        }
 
 
 def _same(one: Any, other: Any) -> bool:

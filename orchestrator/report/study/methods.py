@@ -24,6 +24,19 @@ def study_methods(study: Study) -> tuple[str, ...]:
             "analysed as one arm whose draws are those of the study: new draws go through the choice again. A replicate in which an arm of "
             "the group is missing is left out. p values are adjusted by Holm over the pairs of groups and numbers of labels of a test set."
         )
+    if study.ranks:
+        said.append(
+            "Places of arms come from the crossed bootstrap: in each resample patients, and the draws of each arm, are drawn again (draws "
+            "that all arms share are drawn together), and the arms are ordered by what they then score; ties share places. Places are a "
+            "view and test nothing."
+        )
+    if study.borrowed:
+        said.append(
+            "A lone run has an interval over patients alone. The borrowed interval adds the draw component, max(MS − (Var − Cov), 0), of "
+            "the largest smaller number of labels of the same arm that has replicates, with Satterthwaite's degrees of freedom. It assumes "
+            "that draws spread no more with more labels, and stands beside the run's own interval and never in its place; nothing is "
+            "tested with it."
+        )
     if study.margins:
         said.append(
             "Equivalence is two one-sided tests (Schuirmann) with the standard error and the degrees of freedom of the headline analysis; "

@@ -56,13 +56,13 @@ def _at_one_size(sides: Sequence[Planned], board: Board, part: Part, confidence:
     every = [difference((sides[i], sides[j]), board, None, contrast="all pairs", **options) for i, j in wanted]
     kept = [index for index, one in enumerate(every) if one.p is not None and Status.ONE_RUN not in one.status]
     groups = [cells.replicate_groups([one for one in side.present(board) if None in one.areas]) for side in sides]
-    ordered, matched = _matched(groups)
+    ordered, matched = in_one_order(groups)
     stacked = [cells.stack(one, None) for one in ordered]
     of_arms = covariance_of_arms([values for values, _, _ in stacked], [moved for _, moved, _ in stacked], matched=matched)
     return [every[index] for index in kept], covariance_of_pairs(of_arms, [wanted[index] for index in kept])
 
 
-def _matched(groups: Sequence[list[Group]]) -> tuple[list[list[Group]], bool]:
+def in_one_order(groups: Sequence[list[Group]]) -> tuple[list[list[Group]], bool]:
     """Put the draws of all arms in one order where every arm has the same ones; say whether it has."""
     draws = [[group.members[0].run.draw.sha256 if len(group.members) == 1 else None for group in side] for side in groups]
     same = all(None not in side and len(set(side)) == len(side) and set(side) == set(draws[0]) for side in draws)

@@ -222,6 +222,55 @@ class GroupDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmRank:
+    """The place of one arm among those with as many labels, the first being the best, and how it moves over resamples."""
+
+    test_set: str
+    arm: str
+    size: str
+    measure: str
+    #: By the estimate.
+    rank: int
+    mean_rank: float
+    #: Places that hold the arm at the report's confidence.
+    low: int
+    high: int
+    #: Share of resamples in which it is first; ties share.
+    first: float
+    #: The same of every place.
+    shares: tuple[float, ...]
+    estimand: str
+    #: Whether all arms share their draws, which are then redrawn together.
+    matched: bool
+    n_replicates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Borrowed:
+    """What an interval of a lone run would be if draws spread as they do with fewer labels: an assumption, and no headline."""
+
+    test_set: str
+    arm: str
+    #: None for an arm by itself.
+    baseline: str | None
+    contrast: str | None
+    size: str
+    measure: str
+    estimate: float
+    low: float
+    high: float
+    se: float
+    df: float | None
+    estimand: str
+    #: The number of labels whose draws lend their spread, and how many draws it has.
+    from_size: str
+    n_replicates: int
+    #: The interval over patients alone, which the run has of its own.
+    own_low: float | None
+    own_high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """All that is said of a study as a whole."""
 
@@ -232,3 +281,5 @@ class Study:
     margins: tuple[MarginVerdict, ...] = ()
     pairs: tuple[PairDifference, ...] = ()
     groups: tuple[GroupDifference, ...] = ()
+    ranks: tuple[ArmRank, ...] = ()
+    borrowed: tuple[Borrowed, ...] = ()
