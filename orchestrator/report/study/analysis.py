@@ -9,6 +9,7 @@ from orchestrator.report.cells import Planned
 from orchestrator.report.design import contrast_text
 from orchestrator.report.inputs import Inputs
 from orchestrator.report.parts import Part
+from orchestrator.report.study.averages import averages
 from orchestrator.report.study.borrowed import borrowed_intervals
 from orchestrator.report.study.curves import adjust_curves, compare_curves
 from orchestrator.report.study.groups import group_differences
@@ -46,6 +47,7 @@ def study_of(parts: Sequence[Part], inputs: Inputs) -> Study:
         groups=tuple(one for part in parts for one in group_differences(part, inputs)),
         ranks=tuple(one for part in parts for one in arm_ranks(part, confidence)),
         borrowed=tuple(one for part in parts for one in borrowed_intervals(part, confidence)),
+        averages=tuple(averages(parts, inputs)),
         pairs=tuple(one for part in parts for one in all_pairs(part, confidence)),
         margins=() if margin is None else tuple(one for part in parts for one in margin_verdicts(part.differences, margin, confidence)),
     )

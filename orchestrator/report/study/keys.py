@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from orchestrator.report.keys import VERSUS, Keys, slug
 from orchestrator.report.study.values import (
     ArmRank,
+    Average,
     Borrowed,
     CurveDifference,
     Equivalence,
@@ -72,6 +73,12 @@ class StudyKeys:
     def borrowed(self, one: Borrowed) -> str:
         """Name a borrowed interval: `test set/arm/size/measure/borrowed`."""
         return "/".join([self._pair(one), one.size.partition("=")[2] or one.size, one.measure, "borrowed"])
+
+    def average(self, one: Average) -> str:
+        """Name an average over test sets: `all-test-sets/arm/size/measure`, with `arm-vs-baseline` for a difference."""
+        named = self.arms[one.test_sets[-1], one.arm]
+        named += "" if one.baseline is None else VERSUS + self.arms[one.test_sets[-1], one.baseline]
+        return "/".join(["all-test-sets", named, one.size.partition("=")[2] or one.size, one.measure])
 
     def _pair(self, one: Borrowed | CurveDifference | Equivalence | MarginVerdict | PairDifference | VarianceSplit) -> str:
         pair = self.arms[one.test_set, one.arm]

@@ -6,40 +6,46 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.report.study.keys import StudyKeys, widths
-from orchestrator.report.values import Report
+from orchestrator.report.values import Report, TestSet
 
 #: Fields of a line by name, `key` and `headline` among them.
 Row = Mapping[str, Any]
+#: Test sets by key.
+Sets = Mapping[str, TestSet]
 
 
 def study_rows(report: Report) -> Iterator[Row]:
     """Yield the fields of a line for every estimate of the study as a whole, in the report's order."""
-    keys = StudyKeys.of(report)
-    sets = {one.key: one for one in report.test_sets}
+    made = (_curve_differences, _equivalences, _variance_splits, _margins, _pairs, _groups, _ranks, _borrowed, _averages)
+    keys, sets = StudyKeys.of(report), {one.key: one for one in report.test_sets}
+    for make in made:
+        yield from make(report, keys, sets)
 
-    def common(one: Any) -> dict[str, Any]:
-        test_set = sets[one.test_set]
-        return {
-            "sweep": report.sweep,
-            "test_set": one.test_set,
-            "arm": one.arm,
-            "baseline": one.baseline,
-            "measure": one.measure,
-            "unit": test_set.cluster,
-            "estimand": one.estimand,
-            "method": one.method,
-            "low": one.low,
-            "high": one.high,
-            "n_patients": test_set.n_patients,
-            "n_draws": one.n_chains,
-            "status": " ".join(one.status),
-            "headline": True,
-        }
 
+def _of_chains(one: Any, report: Report, test_set: TestSet) -> dict[str, Any]:
+    return {
+        "sweep": report.sweep,
+        "test_set": one.test_set,
+        "arm": one.arm,
+        "baseline": one.baseline,
+        "measure": one.measure,
+        "unit": test_set.cluster,
+        "estimand": one.estimand,
+        "method": one.method,
+        "low": one.low,
+        "high": one.high,
+        "n_patients": test_set.n_patients,
+        "n_draws": one.n_chains,
+        "status": " ".join(one.status),
+        "headline": True,
+    }
+
+
+def _curve_differences(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
     for one in report.study.curve_differences:
         head = next((found for found in one.estimates if (found.estimand, found.method) == (one.estimand, one.method)), None)
         yield {
-            **common(one),
+            **_of_chains(one, report, sets[one.test_set]),
             "kind": one.kind,
             "size": "all",
             "estimate": one.estimate,
@@ -50,15 +56,21 @@ def study_rows(report: Report) -> Iterator[Row]:
             "adjustment": one.adjustment or None,
             "key": keys.curve(one),
         }
+
+
+def _equivalences(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
     for one in report.study.equivalences:
         yield {
-            **common(one),
+            **_of_chains(one, report, sets[one.test_set]),
             "kind": "label_equivalence",
             "size": one.size,
             "estimate": one.factor,
             "status": " ".join([*one.status, *([f"beyond_{one.beyond}"] if one.beyond else [])]),
             "key": keys.equivalence(one),
         }
+
+
+def _variance_splits(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
     for one in report.study.variance_splits:
         for name, value in widths(one):
             yield {
@@ -79,6 +91,9 @@ def study_rows(report: Report) -> Iterator[Row]:
                 "status": "",
                 "key": keys.width(one, name),
             }
+
+
+def _margins(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
     for one in report.study.margins:
         tests = (
             ("equivalence", one.p_equivalent, one.p_equivalent_adjusted, keys.margin(one)),
@@ -108,6 +123,9 @@ def study_rows(report: Report) -> Iterator[Row]:
                 "status": " ".join(one.status),
                 "key": key,
             }
+
+
+def _pairs(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
     for one in report.study.pairs:
         yield {
             "sweep": report.sweep,
@@ -132,6 +150,9 @@ def study_rows(report: Report) -> Iterator[Row]:
             "status": " ".join(one.status),
             "key": keys.pair(one),
         }
+
+
+def _groups(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
     for one in report.study.groups:
         head = next((found for found in one.estimates if (found.estimand, found.method) == (one.estimand, one.method)), None)
         yield {
@@ -159,6 +180,9 @@ def study_rows(report: Report) -> Iterator[Row]:
             "status": " ".join(one.status),
             "key": keys.groups(one),
         }
+
+
+def _ranks(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
     for one in report.study.ranks:
         common_rank = {
             "sweep": report.sweep,
@@ -177,6 +201,9 @@ def study_rows(report: Report) -> Iterator[Row]:
         }
         yield {**common_rank, "kind": "rank", "estimate": one.mean_rank, "low": one.low, "high": one.high, "key": keys.rank(one)}
         yield {**common_rank, "kind": "rank_first", "estimate": one.first, "key": keys.first(one)}
+
+
+def _borrowed(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
     for one in report.study.borrowed:
         yield {
             "sweep": report.sweep,
@@ -199,6 +226,36 @@ def study_rows(report: Report) -> Iterator[Row]:
             "n_draws": one.n_replicates,
             "status": "one_run",
             "key": keys.borrowed(one),
+        }
+
+
+def _averages(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
+    for one in report.study.averages:
+        head = next((found for found in one.estimates if (found.estimand, found.method) == (one.estimand, one.method)), None)
+        yield {
+            "sweep": report.sweep,
+            "test_set": "+".join(one.test_sets),
+            "kind": "average" if one.baseline is None else "average_difference",
+            "arm": one.arm,
+            "baseline": one.baseline,
+            "size": one.size,
+            "measure": one.measure,
+            "unit": sets[one.test_sets[0]].cluster,
+            "estimand": one.estimand,
+            "method": one.method,
+            "headline": True,
+            "estimate": one.estimate,
+            "low": one.low,
+            "high": one.high,
+            "se": head.se if head else None,
+            "df": head.df if head else None,
+            "p": one.p,
+            "p_adjusted": one.p_adjusted,
+            "adjustment": one.adjustment or None,
+            "n_patients": one.n_clusters,
+            "n_draws": one.n_replicates,
+            "status": " ".join(one.status),
+            "key": keys.average(one),
         }
 
 

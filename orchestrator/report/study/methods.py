@@ -37,6 +37,13 @@ def study_methods(study: Study) -> tuple[str, ...]:
             "that draws spread no more with more labels, and stands beside the run's own interval and never in its place; nothing is "
             "tested with it."
         )
+    if study.averages:
+        said.append(
+            "The average over test sets is formed within each replicate, with equal weights, from its values on all of them, and "
+            "replicates are analysed as on one test set. Variances over patients add with weights 1/K²; patients whose ids are equal are "
+            "one cluster of all test sets (ids that are equal by chance add no bias). A replicate that a test set lacks is in no average. "
+            "p values are adjusted by Holm within each contrast; test sets are otherwise families of their own."
+        )
     if study.margins:
         said.append(
             "Equivalence is two one-sided tests (Schuirmann) with the standard error and the degrees of freedom of the headline analysis; "

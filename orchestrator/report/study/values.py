@@ -271,6 +271,38 @@ class Borrowed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Average:
+    """An arm, or a declared difference, averaged over test sets with equal weights."""
+
+    test_sets: tuple[str, ...]
+    arm: str
+    #: None for an arm by itself.
+    baseline: str | None
+    contrast: str | None
+    size: str
+    measure: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    adjustment: str
+    family: int
+    estimand: str
+    method: str
+    #: As of a difference; empty for an arm.
+    matching: str
+    status: tuple[str, ...]
+    n_replicates: int
+    #: Clusters of all test sets, and how many of them are in two and more.
+    n_clusters: int
+    n_shared: int
+    #: Replicates that a test set, or the other arm, lacks.
+    missing: tuple[str, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """All that is said of a study as a whole."""
 
@@ -283,3 +315,4 @@ class Study:
     groups: tuple[GroupDifference, ...] = ()
     ranks: tuple[ArmRank, ...] = ()
     borrowed: tuple[Borrowed, ...] = ()
+    averages: tuple[Average, ...] = ()

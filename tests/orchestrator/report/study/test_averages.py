@@ -1,0 +1,137 @@
+"""The average over test sets: its variances by hand, patients who are in two of them, and what is left out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from orchestrator.model import AxisKind, Contrast
+from orchestrator.report.analysis import build
+from orchestrator.report.layout import sections
+from orchestrator.report.lines import lines
+from orchestrator.report.render import html, markdown
+from orchestrator.report.study.values import Average
+from orchestrator.report.values import Cell, Difference, Report
+from tests.orchestrator.report.made_run import Made
+
+DRAWS = 4
+
+
+def two_sets(made: Made, *, shared: int = 0, missing: bool = False) -> Report:
+    """Evaluate two arms on two test sets of 240 patients, `shared` of whom are in both."""
+    made.axis("after", AxisKind.COMPARE, ("pretrain", "none"))
+    made.axis("draw", AxisKind.REPLICATE, tuple(range(DRAWS)))
+    for target in ("here", "there"):
+        if target == "there":
+            kept = np.repeat(np.arange(made.patients) < shared, made.images_per_patient)
+            made.patient = np.where(kept, made.patient, np.char.add("t", made.patient))
+            made.image = np.char.add("t/", made.image)
+        for after, level in (("pretrain", 1.4), ("none", 0.9)):
+            for draw in range(DRAWS):
+                labels = {"after": after, "draw": draw, "target": target}
+                present = not (missing and target == "there" and after == "none" and draw == 2)
+                made.evaluation("finetune", labels, separation=level, draw_sd=0.2, present=present)
+    return build(made.plan(), made.run)
+
+
+def of_arm(report: Report, arm: str) -> Average:
+    return next(one for one in report.study.averages if one.arm.endswith(arm) and one.baseline is None)
+
+
+def of_difference(report: Report) -> Average:
+    (found,) = (one for one in report.study.averages if one.baseline is not None)
+    return found
+
+
+def se_of(one: Average | Cell | Difference, estimand: str, method: str) -> float:
+    return next(each.se or 0 for each in one.estimates if (each.estimand, each.method) == (estimand, method))
+
+
+def test_variances_over_patients_add_with_quarter_weights_and_draws_are_averaged_first(made: Made) -> None:
+    report = two_sets(made)
+    for average, own in (
+        (of_arm(report, "after=none"), [one for one in report.cells if one.arm.endswith("none")]),
+        (of_difference(report), list(report.differences)),
+    ):
+        assert len(own) == 2
+        assert average.estimate == pytest.approx(np.mean([one.estimate or 0 for one in own]))
+        fixed = [se_of(one, "these_models_new_patients", "influence") for one in own]
+        assert se_of(average, "these_models_new_patients", "influence") == pytest.approx(math.hypot(*fixed) / 2)
+        mean = np.mean([[point.value for point in one.points] for one in own], axis=0)
+        assert se_of(average, "new_draws_this_test_set", "t") == pytest.approx(stats.sem(mean))
+    assert (of_difference(report).n_clusters, of_difference(report).n_shared) == (480, 0)
+
+
+def test_the_interval_is_that_of_the_analysis_of_draws_and_patients_by_hand(made: Made) -> None:
+    """Mean square over draws, and covariance between draws of the same patients, each test set by itself."""
+    report = two_sets(made)
+    average, own = of_difference(report), report.differences
+    points = np.mean([[point.value for point in one.points] for one in own], axis=0)
+    cov = 0.0
+    for one in own:
+        fixed = se_of(one, "these_models_new_patients", "influence") ** 2
+        both = se_of(one, "new_draws_new_patients", "obuchowski_rockette_hillis") ** 2
+        between = stats.sem([point.value for point in one.points]) ** 2
+        assert both > fixed
+        cov += max(both - between, 0.0) / 4
+    variance = points.var(ddof=1) / DRAWS + cov
+    df = variance**2 / ((points.var(ddof=1) / DRAWS) ** 2 / (DRAWS - 1))
+    half = stats.t.ppf(0.975, df) * math.sqrt(variance)
+    assert (average.low, average.high) == pytest.approx((points.mean() - half, points.mean() + half), rel=1e-6)
+
+
+def test_a_test_set_averaged_with_itself_is_itself(made: Made) -> None:
+    """The same patients with the same scores twice are no more patients: joint clusters see that, independent test sets would not."""
+    made.axis("after", AxisKind.COMPARE, ("pretrain", "none"))
+    made.axis("draw", AxisKind.REPLICATE, tuple(range(DRAWS)))
+    for target in ("here", "there"):
+        for after, level in (("pretrain", 1.4), ("none", 0.9)):
+            for draw in range(DRAWS):
+                spec = made.evaluation("finetune", {"after": after, "draw": draw, "target": target}, separation=level)
+                made.predict(spec, made.scores(level, after, f"{after}{draw}", 0.2))
+    report = build(made.plan(), made.run)
+    average, alone = of_difference(report), report.differences[0]
+    assert (average.estimate, average.low, average.high, average.p) == pytest.approx((alone.estimate, alone.low, alone.high, alone.p))
+    assert (average.n_clusters, average.n_shared) == (240, 240)
+
+
+def test_patients_in_both_test_sets_are_counted_and_said(made: Made) -> None:
+    report = two_sets(made, shared=60)
+    assert (of_difference(report).n_clusters, of_difference(report).n_shared) == (420, 60)
+    shown = sections(report)
+    for page in (html(report, shown), markdown(report, shown)):
+        assert "Average over test sets" in page
+        assert "60 of 420 patients are in more than one of them and count as one cluster" in page
+    rows = {line.key: line for line in lines(report)}
+    row = rows["all-test-sets/pretrain-vs-no-pretraining/all/auroc_macro"]
+    assert (row.kind, row.test_set, row.adjustment, row.n_patients) == ("average_difference", "here+there", "holm", 420)
+
+
+def test_a_replicate_that_a_test_set_lacks_is_in_no_average_and_named(made: Made) -> None:
+    report = two_sets(made, missing=True)
+    none, pretrain = of_arm(report, "after=none"), of_arm(report, "after=pretrain")
+    assert (none.n_replicates, none.missing) == (DRAWS - 1, ("draw 2",))
+    assert "missing_runs" in none.status
+    assert (pretrain.n_replicates, pretrain.missing) == (DRAWS, ())
+    assert of_difference(report).n_replicates == DRAWS - 1
+    points = {
+        one.test_set: [point.value for point in one.points if point.replicate != "draw 2"]
+        for one in report.cells
+        if one.arm.endswith("none")
+    }
+    assert none.estimate == pytest.approx(np.mean([np.mean(values) for values in points.values()]))
+
+
+def test_each_test_set_and_the_average_are_families_of_their_own(made: Made) -> None:
+    report = two_sets(made)
+    assert {one.family for one in report.differences} == {1}
+    assert of_difference(report).family == 1
+
+
+def test_one_test_set_and_other_measures_have_no_average(made: Made) -> None:
+    two_sets(made)
+    plan = made.plan(measure={"default": "auroc_macro", "there": "auroc/edema"}, contrasts=(Contrast(baseline={"after": "none"}),))
+    assert build(plan, made.run).study.averages == ()
