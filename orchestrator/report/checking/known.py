@@ -28,8 +28,10 @@ MEASURE_WORDS: Mapping[str, tuple[str, ...]] = {
     "accuracy": ("accuracy",),
 }
 
-#: What belongs to one number of labels; an area between curves, or a trend, is over all of them.
-_OF_ONE_SIZE = ("cell", "difference", "fold")
+#: What is over all numbers of labels; everything else belongs to one.
+_OVER_ALL = ("area_between", "trend")
+#: What no page shows beside an arm, so that a number without a name never means it.
+_BY_NAME_ALONE = ("interquartile_mean",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ class Known:
         """Return the numbers, with their names, that a piece of text may mean."""
         found: list[tuple[str, float]] = []
         for row in self.rows:
-            if _matches(row, context):
+            if row.kind not in _BY_NAME_ALONE and _matches(row, context):
                 found += [(row.key if part == "estimate" else f"{row.key}.{part}", value) for part, value in _parts(row)]
                 if row.kind == "difference" and row.estimate is not None:
                     found.append((f"{row.key}.abs", abs(row.estimate)))
@@ -117,7 +119,7 @@ def _matches(row: Line, context: Context) -> bool:
     arms = pair & context.arms if row.baseline is None or len(context.arms) == 1 else pair <= context.arms
     return bool(
         arms
-        and (not context.sizes or row.size in context.sizes or row.kind not in _OF_ONE_SIZE)
+        and (not context.sizes or row.size in context.sizes or row.kind in _OVER_ALL)
         and (row.label in context.findings if context.findings else row.label is None or row.kind == "fold")
         and (not context.measures or any(row.measure.startswith(one) for one in context.measures))
         and (not context.test_sets or row.test_set in context.test_sets)

@@ -117,3 +117,18 @@ def test_what_is_no_report_is_refused_with_what_to_type(tmp_path: Path, content:
         path.write_text(content, encoding="utf-8")
     with pytest.raises(ReportError, match=said):
         record.read(path)
+
+
+def test_what_runs_alone_say_has_rows(tmp_path: Path) -> None:
+    made, plan = quickstart(tmp_path, patients=60, draws=4)
+    report = build(plan, made.run)
+    rows = {line.key: line for line in lines.lines(report)}
+    start = "phantom/pretrain-real-vs-no-pretraining/64/auroc_macro"
+    flips = next(
+        one for one in report.replicate_tests if (one.method, one.size) == ("sign_flip", "count=64") and one.contrast == "after: none"
+    )
+    assert rows[f"{start}/sign_flip"].p == flips.p
+    assert rows[f"{start}/sign_flip_smallest"].p == 2 / 2**4
+    view = next(one for one in report.views if one.name == "probability_of_improvement" and one.size == "count=64")
+    assert rows[f"{start}/probability_of_improvement"].estimate == view.value
+    assert len({line.key for line in lines.lines(report)}) == len(lines.lines(report))

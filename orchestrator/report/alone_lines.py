@@ -1,0 +1,50 @@
+"""The long form of what runs alone say: rows of `report.csv`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.report.keys import VERSUS, Keys, slug
+from orchestrator.report.values import ReplicateTest, Report, View
+
+
+def alone_rows(report: Report) -> Iterator[Mapping[str, Any]]:
+    """Yield the fields of a line for every test over replicates, for the smallest p that it could give, and for every view."""
+    keys, sets = Keys.of(report.test_sets), {one.key: one for one in report.test_sets}
+
+    def common(one: ReplicateTest | View) -> dict[str, Any]:
+        test_set = sets[one.test_set]
+        pair = keys.arms[one.test_set, one.arm] + ("" if one.baseline is None else VERSUS + keys.arms[one.test_set, one.baseline])
+        return {
+            "sweep": report.sweep,
+            "test_set": one.test_set,
+            "arm": one.arm,
+            "baseline": one.baseline,
+            "size": one.size,
+            "measure": test_set.measure,
+            "unit": test_set.cluster,
+            "estimand": "these_models_this_test_set" if isinstance(one, View) else "new_runs_this_test_set",
+            "headline": True,
+            "estimate": None,
+            "n_patients": test_set.n_patients,
+            "status": "",
+            "key": "/".join([slug(one.test_set), pair, one.size.partition("=")[2] or one.size, test_set.measure]),
+        }
+
+    for test in report.replicate_tests:
+        row = common(test)
+        row |= {"method": test.method, "df": test.df, "n_draws": test.n, "status": " ".join(test.status)}
+        yield {**row, "kind": "replicate_test", "p": test.p, "key": f"{row['key']}/{test.method}"}
+        if test.smallest_p:
+            yield {**row, "kind": "replicate_test_smallest_p", "p": test.smallest_p, "key": f"{row['key']}/{test.method}_smallest"}
+    for view in report.views:
+        row = common(view)
+        yield {
+            **row,
+            "kind": view.name,
+            "method": "none",
+            "estimate": view.value,
+            "n_draws": view.n_replicates,
+            "key": f"{row['key']}/{view.name}",
+        }
