@@ -79,8 +79,21 @@ def _context(report: Report, shown: tuple[Section, ...]) -> dict[str, Any]:
         "editions": checklist.EDITIONS,
         "symbol": symbol,
         "emphasised": emphasised,
+        "coded": coded,
         "level": wording.percent(report.confidence),
     }
+
+
+def coded(sentence: str) -> Any:
+    """Return a sentence with what stands between backticks, which a person types, set as code."""
+    import markupsafe
+
+    parts = sentence.split("`")
+    if len(parts) % 2 == 0:
+        return sentence
+    return markupsafe.Markup("").join(
+        markupsafe.Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
 
 
 def emphasised(claim: str, names: Iterable[str]) -> Any:

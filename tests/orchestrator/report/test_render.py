@@ -17,7 +17,7 @@ from orchestrator.report.entries import scale_of
 from orchestrator.report.figures.curves import label_efficiency
 from orchestrator.report.layout import sections
 from orchestrator.report.provenance import provenance
-from orchestrator.report.render import emphasised, html, markdown, write
+from orchestrator.report.render import coded, emphasised, html, markdown, write
 from orchestrator.report.values import Report
 from orchestrator.report.wording import MADE_DATA, apart, estimand_words, number, p_value, signed
 from tests.orchestrator.report.made_run import leave_pair_out, quickstart
@@ -218,3 +218,8 @@ def test_importing_the_report_reaches_no_torch_and_no_sklearn() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_person_types_is_set_as_code_and_nothing_escapes() -> None:
+    assert str(coded("type `a < b` & go")) == "type <code>a &lt; b</code> &amp; go"
+    assert coded("a lone ` stays") == "a lone ` stays"
