@@ -62,6 +62,7 @@ def check_report(node: Node | None, labels: Mapping[str, Label], phases: tuple[s
         if named is not None and named.value not in known:
             plain = [name for name in known if "." not in name]
             faults.add(named, f"no point carries a label '{named.value}'{suggest(str(named.value), plain, what='there are')}")
+    _check_references(node.get("reference"), faults)
     _check_measures(node.get("measure"), phases, cards, faults)
 
 
@@ -72,6 +73,17 @@ def _check_contrasted(node: Node, known: Mapping[str, Label], faults: Faults) ->
             faults.add(item, f"'{key}' {_TUNED}", at=item.key)
         elif key in ("seed", "draw", "fold"):
             faults.add(item, f"'{key}' {_REPLICATE}", at=item.key)
+
+
+def _check_references(node: Node | None, faults: Faults) -> None:
+    """Record published values without a number, and numbers that are none."""
+    for item in (node.items or ()) if node else ():
+        if item.get("value") is None:
+            faults.add(item, "the key 'value' is missing: say what was published")
+        for key in ("value", "low", "high", "fraction", "count"):
+            given = item.get(key)
+            if given is not None and (isinstance(given.value, bool) or not isinstance(given.value, (int, float))):
+                faults.add(given, f"expects a number, got {given.value!r}")
 
 
 def _check_measures(node: Node | None, phases: tuple[str, ...], cards: frozenset[str], faults: Faults) -> None:

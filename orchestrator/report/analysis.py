@@ -13,6 +13,7 @@ from orchestrator.report.inputs import Inputs, inputs_of
 from orchestrator.report.ledger import ledger
 from orchestrator.report.methods import methods
 from orchestrator.report.parts import Part, part_of
+from orchestrator.report.references import references
 from orchestrator.report.results import Run
 from orchestrator.report.study.analysis import study_of
 from orchestrator.report.study.groups import silent_groups
@@ -46,6 +47,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
     areas = tuple(one for part in parts for one in part.folds)
     study = study_of(parts, inputs)
     unheard = [text for part in parts for text in silent_groups(part, inputs)]
+    published, unplaced = references(inputs.report.reference, test_sets)
     verdicts = [
         wording.verdict(one, part.test_set, confidence=inputs.report.confidence, several_sets=len(parts) > 1)
         for part in parts
@@ -74,7 +76,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         verdicts=tuple(verdicts),
         notes=inputs.report.notes,
         plan_notes=inputs.notes,
-        warnings=(*inputs.warnings, *wording.warnings(cells, test_sets, rows), *unheard, *wording.not_yet(inputs.report)),
+        warnings=(*inputs.warnings, *wording.warnings(cells, test_sets, rows), *unheard, *unplaced, *wording.not_yet(inputs.report)),
         methods=(
             *methods(
                 test_sets,
@@ -86,6 +88,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
             ),
             *study_methods(study),
         ),
+        references=published,
         as_published=tuple(one for part in parts for one in part.as_published),
         replicate_tests=replicate_tests(differences, cells),
         views=views(differences, label_cells, {one.key: [label.name for label in one.labels if label.in_measure] for one in test_sets}),

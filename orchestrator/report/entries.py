@@ -75,7 +75,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row; floor rows stand apart."""
+    """One row; those of the floor and of published values stand apart."""
 
     entries: tuple[Entry, ...]
     floor: bool = False

@@ -20,7 +20,7 @@ from orchestrator.report.entries import (
     series_of,
 )
 from orchestrator.report.keys import Keys
-from orchestrator.report.values import ArmInfo, Difference, FoldArea, LedgerRow, Report, TestSet
+from orchestrator.report.values import ArmInfo, Difference, FoldArea, LedgerRow, Reference, Report, TestSet
 from orchestrator.report.wording import (
     SINGULAR,
     apart,
@@ -67,6 +67,7 @@ def headline(report: Report, test_set: TestSet) -> Table:
         )
         for arm in test_set.arms
     ]
+    rows += _published_rows(report, test_set, tuned=tuned)
     return Table(
         key=f"headline-{test_set.key}",
         caption=_headline_caption(report, test_set),
@@ -77,11 +78,40 @@ def headline(report: Report, test_set: TestSet) -> Table:
     )
 
 
+def _published_rows(report: Report, test_set: TestSet, *, tuned: bool) -> list[Row]:
+    """Return a row for each published value, each with its source; of one title and source all numbers of labels stand in one row."""
+    found: dict[tuple[str, str], dict[str, Reference]] = {}
+    for one in report.references:
+        if one.test_set == test_set.key:
+            found.setdefault((one.title, one.source), {})[one.size] = one
+    return [
+        Row(
+            entries=(
+                Entry(text=title, below=f"published: {source}", sort=title),
+                *(
+                    Entry(text=number(own[size.key].value), below=interval(own[size.key].low, own[size.key].high), title="published")
+                    if size.key in own
+                    else Entry(text="")
+                    for size in test_set.sizes
+                ),
+                *((Entry(text=""),) if tuned else ()),
+            ),
+            floor=True,
+        )
+        for (title, source), own in found.items()
+    ]
+
+
 def _headline_caption(report: Report, test_set: TestSet) -> str:
     first = test_set.measure_title[:1].upper() + test_set.measure_title[1:]
     scope = "" if test_set.n_clusters == 0 else f" on {plural(test_set.n_clusters, SINGULAR[test_set.cluster], test_set.cluster)}"
     level = percent(report.confidence)
-    return f"{first}{scope}: mean over replicates with its {level} interval for new replicates and new {test_set.cluster}."
+    published = " Published values are shown as they were printed and not tested against." if _has_published(report, test_set) else ""
+    return f"{first}{scope}: mean over replicates with its {level} interval for new replicates and new {test_set.cluster}.{published}"
+
+
+def _has_published(report: Report, test_set: TestSet) -> bool:
+    return any(one.test_set == test_set.key for one in report.references)
 
 
 def _size_below(patients: float | None, images: float | None, key: str) -> str:

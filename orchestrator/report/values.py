@@ -253,6 +253,20 @@ class TestSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A published value with its source: a row that nothing is tested against."""
+
+    test_set: str
+    title: str
+    size: str
+    measure: str
+    value: float
+    low: float | None
+    high: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
     """One planned evaluation, there or not."""
 
@@ -328,4 +342,6 @@ class Report:
     #: Declared differences over their replicates alone.
     replicate_tests: tuple[ReplicateTest, ...] = ()
     views: tuple[View, ...] = ()
+    #: Published values, as the sweep gives them.
+    references: tuple[Reference, ...] = ()
     schema: int = SCHEMA

@@ -224,7 +224,7 @@ def warnings(cells: Sequence[Cell], test_sets: Sequence[TestSet], ledger: Sequen
 
 def not_yet(report: ReportSpec) -> tuple[str, ...]:
     """Return a sentence for each part of `report:` that was asked for and is not made yet: nothing is left out in silence."""
-    asked = {"subgroups": report.subgroups, "reference": report.reference}
+    asked = {"subgroups": report.subgroups}
     return tuple(f"`report.{name}` is set in the sweep and is not part of this report yet." for name, wanted in asked.items() if wanted)
 
 

@@ -147,9 +147,15 @@ def known(report: Report) -> Known:
         numbers=numbers,
         rows=rows,
         vocabulary=_longest(_vocabulary(report)),
-        settings=frozenset({round(1 - report.confidence, 12), report.confidence, *shares}),
+        settings=frozenset({round(1 - report.confidence, 12), report.confidence, *shares, *_of_others(report)}),
         arms=arms,
     )
+
+
+def _of_others(report: Report) -> Iterable[float]:
+    """Yield published values as a page writes them: they are no results of this report."""
+    for one in report.references:
+        yield from (round(value, 3) for value in (one.value, one.low, one.high) if value is not None)
 
 
 def _counts(report: Report) -> Iterable[tuple[str, float]]:

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.report.entries import series_of
 from orchestrator.report.figures.drawing import INK, MUTED, PAPER, RULE, VARIABLES, Figure, color_of, file_slug
 from orchestrator.report.stats.estimate import Status
-from orchestrator.report.values import ArmInfo, Cell, Report, SizeInfo, TestSet
+from orchestrator.report.values import ArmInfo, Cell, Reference, Report, SizeInfo, TestSet
 from orchestrator.report.wording import number, percent
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
@@ -44,10 +44,10 @@ def label_efficiency(report: Report, test_set: TestSet) -> Figure | None:
         return None
     return Figure(
         key=f"curve-{file_slug(test_set.key)}",
-        alt=_alt(curves, test_set),
+        alt=_alt(curves, test_set) + _alt_published(_published(report, test_set)),
         caption=_caption(report, test_set),
-        wide=_draw(curves, test_set, narrow=False),
-        narrow=_draw(curves, test_set, narrow=True),
+        wide=_draw(curves, test_set, _published(report, test_set), narrow=False),
+        narrow=_draw(curves, test_set, _published(report, test_set), narrow=True),
     )
 
 
@@ -65,6 +65,18 @@ def _curves(report: Report, test_set: TestSet) -> list[_Curve]:
             ordered = sorted(cells, key=lambda one: at[one.size])
             curves.append(_Curve(arm=arm, series=series[arm.key], x=tuple(at[one.size] for one in ordered), cells=tuple(ordered)))
     return curves
+
+
+def _published(report: Report, test_set: TestSet) -> list[tuple[float, Reference]]:
+    """Return the published values of a test set with the number of labels that they stand at."""
+    at = {size.key: _x(size) for size in test_set.sizes}
+    own = [one for one in report.references if one.test_set == test_set.key]
+    return [(x, one) for one in own if (x := at.get(one.size)) is not None]
+
+
+def _alt_published(published: Sequence[tuple[float, Reference]]) -> str:
+    said = [f"{one.title} ({one.source}): {number(one.value)} at {x:,.0f}" for x, one in published]
+    return f" Published: {'; '.join(said)}." if said else ""
 
 
 def _x(size: SizeInfo) -> float | None:
@@ -86,22 +98,24 @@ def _caption(report: Report, test_set: TestSet) -> str:
         f"{title[:1].upper()}{title[1:]} against the number of labelled patients. Lines join means over replicates; bars and bands are "
         f"{percent(report.confidence)} intervals for new replicates and new {test_set.cluster}; small dots are the runs themselves{floor}. "
         "A hollow marker with a broken bar is one run. Arms are set apart sideways so that they can be told from each other."
+        + (" Stars are published values, which nothing is tested against." if _published(report, test_set) else "")
     )
 
 
-def _draw(curves: Sequence[_Curve], test_set: TestSet, *, narrow: bool) -> str:
+def _draw(curves: Sequence[_Curve], test_set: TestSet, published: Sequence[tuple[float, Reference]], *, narrow: bool) -> str:
     import matplotlib
 
     matplotlib.use("Agg", force=False)
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(_style(11.0 if narrow else 9.5)):
-        legend_rows = len(curves) if narrow else 0
+        legend_rows = len(curves) + len(published) if narrow else 0
         canvas = Canvas(figsize=(4.9, 4.0 + 0.22 * legend_rows) if narrow else (10.4, 4.5))
         axes = canvas.add_subplot()
         gap = _sideways(curves)
         for index, curve in enumerate(curves):
             _plot(axes, curve, shift=gap ** (index - (len(curves) - 1) / 2), beside=gap**0.45, shade=min(0.13, 0.5 / len(curves)))
+        _stars(axes, published, narrow=narrow)
         _axes(axes, curves, test_set, narrow=narrow)
         if narrow:
             top = 1 - (0.12 + 0.22 * legend_rows) / canvas.get_figheight()
@@ -162,6 +176,16 @@ def _mark(axes: Any, curve: _Curve, at: float, cell: Cell, *, beside: float) -> 
         markeredgewidth=1.4 if outlined else 1.0,
         zorder=6,
     )
+
+
+def _stars(axes: Any, published: Sequence[tuple[float, Reference]], *, narrow: bool) -> None:
+    """Mark published values: stars in no arm's colour, named in the legend of the narrow drawing and beside them in the wide one."""
+    for x, one in published:
+        label = f"{one.title} (published)"
+        axes.plot([x], [one.value], "*", color=INK, markersize=9, markeredgecolor=PAPER, zorder=7, label=label)
+        if not narrow:
+            size = axes.xaxis.label.get_size() * 0.85
+            axes.annotate(label, (x, one.value), xytext=(7, -3), textcoords="offset points", color=INK, fontsize=size, zorder=7)
 
 
 def thinned(values: Sequence[float], most: int = MOST_DOTS) -> list[float]:
