@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.report.keys import VERSUS, Keys, slug
-from orchestrator.report.values import ReplicateTest, Report, View
+from orchestrator.report.values import Difference, ReplicateTest, Report, View
 
 
 def alone_rows(report: Report) -> Iterator[Mapping[str, Any]]:
     """Yield the fields of a line for every test over replicates, for the smallest p that it could give, and for every view."""
     keys, sets = Keys.of(report.test_sets), {one.key: one for one in report.test_sets}
+    # What a test over replicates asks is what the t interval of the same difference asks.
+    asked = {_place(one): each.estimand for one in report.differences for each in one.estimates if each.method == "t"}
 
     def common(one: ReplicateTest | View) -> dict[str, Any]:
         test_set = sets[one.test_set]
@@ -24,7 +26,7 @@ def alone_rows(report: Report) -> Iterator[Mapping[str, Any]]:
             "size": one.size,
             "measure": test_set.measure,
             "unit": test_set.cluster,
-            "estimand": "these_models_this_test_set" if isinstance(one, View) else "new_runs_this_test_set",
+            "estimand": "these_models_this_test_set",
             "headline": True,
             "estimate": None,
             "n_patients": test_set.n_patients,
@@ -34,7 +36,13 @@ def alone_rows(report: Report) -> Iterator[Mapping[str, Any]]:
 
     for test in report.replicate_tests:
         row = common(test)
-        row |= {"method": test.method, "df": test.df, "n_draws": test.n, "status": " ".join(test.status)}
+        row |= {
+            "estimand": asked.get(_place(test), "new_draws_this_test_set"),
+            "method": test.method,
+            "df": test.df,
+            "n_draws": test.n,
+            "status": " ".join(test.status),
+        }
         yield {**row, "kind": "replicate_test", "p": test.p, "key": f"{row['key']}/{test.method}"}
         if test.smallest_p:
             yield {**row, "kind": "replicate_test_smallest_p", "p": test.smallest_p, "key": f"{row['key']}/{test.method}_smallest"}
@@ -48,3 +56,7 @@ def alone_rows(report: Report) -> Iterator[Mapping[str, Any]]:
             "n_draws": view.n_replicates,
             "key": f"{row['key']}/{view.name}",
         }
+
+
+def _place(one: Difference | ReplicateTest) -> tuple[str, ...]:
+    return one.test_set, one.contrast, one.arm, one.baseline, one.size

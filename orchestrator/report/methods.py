@@ -24,7 +24,12 @@ def methods(
     if cells:
         cluster = " and ".join(sorted({test_set.cluster for test_set in test_sets if not test_set.by_folds}))
         said += [_intervals(level, cluster), _bootstrap(resamples, cluster), _matching(by_name), _multiplicity()]
-        said += [*measure_words(test_sets, cells), *_limits(cells)]
+        said += [
+            *measure_words(test_sets, cells),
+            *_limits(cells, known=any(size.overlap for one in test_sets for size in one.sizes)),
+            *_pools(test_sets),
+            *_validated(test_sets),
+        ]
     if folds:
         said.append(_folds(folds[0], level))
     return tuple(said)
@@ -67,7 +72,7 @@ def _multiplicity() -> str:
     )
 
 
-def _limits(cells: Sequence[Cell]) -> list[str]:
+def _limits(cells: Sequence[Cell], *, known: bool) -> list[str]:
     said: list[str] = []
     replicates = sorted({cell.n_replicates for cell in cells if cell.n_replicates > 1})
     if replicates and 2 / 2 ** replicates[0] > 0.05:
@@ -75,8 +80,9 @@ def _limits(cells: Sequence[Cell]) -> list[str]:
             f"With {replicates[0]} replicates the smallest two-sided p that a sign-flip test over replicates alone could reach is "
             f"{2 / 2 ** replicates[0]:.4g}: what goes below it leans on the model of the variance."
         )
+    # A share of the pool that draws have recorded is said for each number of labels, see `_pools`.
     shares = sorted({float(cell.size.removeprefix("fraction=")) for cell in cells if cell.size.startswith("fraction=")})
-    if shares:
+    if shares and not known:
         listed = ", ".join(percent(share) for share in shares)
         alike = " At 30\u202f% and more the overlap makes draws look alike." if shares[-1] >= 0.3 else ""
         said.append(
@@ -84,6 +90,38 @@ def _limits(cells: Sequence[Cell]) -> list[str]:
             f"question answered is a new draw from this pool.{alike}"
         )
     return said
+
+
+def _pools(test_sets: Sequence[TestSet]) -> list[str]:
+    """Say how much of their patients two draws share, for each number of labels."""
+    shares = {size.title: size.overlap for one in test_sets for size in one.sizes if size.overlap is not None}
+    if not shares:
+        return []
+    listed = ", ".join(f"{title} {percent(round(share, 3))}" for title, share in shares.items())
+    alike = " At 30\u202f% and more the overlap makes draws look alike." if any(0.3 <= share < 1 for share in shares.values()) else ""
+    same = " Where all of the pool is used draws are the same and seeds alone vary." if 1.0 in shares.values() else ""
+    return [
+        f"Draws come from one labelled pool, and two of them have in common, on average: {listed}. The question answered is a new draw "
+        f"from this pool.{alike}{same}"
+    ]
+
+
+def _validated(test_sets: Sequence[TestSet]) -> list[str]:
+    """Say on how many patients picks were validated, and where that is more than there were labels to learn from."""
+    sizes = {size.key: size for one in test_sets for size in one.sizes if size.n_val_patients is not None}
+    if not sizes:
+        return []
+    most = max(size.n_val_patients or 0 for size in sizes.values())
+    fewer = [size.title for size in sizes.values() if (size.n_labeled_patients or most) < (size.n_val_patients or 0)]
+    small = (
+        f" With {' and '.join(fewer)} that is more labels to pick with than to learn from: not what a study with so few labels could do."
+        if fewer
+        else ""
+    )
+    return [
+        f"Checkpoints and tuned values were picked on up to {most:,} validation patients, the same for every draw, so that intervals are "
+        f"conditional on them.{small}"
+    ]
 
 
 def _folds(one: FoldArea, level: str) -> str:

@@ -24,6 +24,8 @@ class Draw:
     sha256: str | None
     patients: int | None
     images: int | None
+    #: How much of the labelled pool it is, which two draws share of their units on average; None where nobody says.
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,13 @@ def _draw_of(facts: Sequence[Mapping[str, Any]]) -> Draw:
         known = [int(count) for count in found if count is not None]
         return sum(known) if len(known) == len(found) else None
 
-    return Draw(sha256="+".join(str(one["sha256"]) for one in facts), patients=total("n_patients"), images=total("n_images", "n_labeled"))
+    units, pool = total("n_units"), total("n_pool_units")
+    return Draw(
+        sha256="+".join(str(one["sha256"]) for one in facts),
+        patients=total("n_patients"),
+        images=total("n_images", "n_labeled"),
+        share=units / pool if units and pool else None,
+    )
 
 
 def _picked(spec: JobSpec, plan: Plan, run: RunPaths, by_id: Mapping[str, JobSpec]) -> Picked:

@@ -18,12 +18,17 @@ def sizes(planned: Sequence[Planned]) -> tuple[SizeInfo, ...]:
         draws = [run.draw for one in planned if one.size == key for run in one.runs]
         images = [draw.images for draw in draws if draw.images is not None]
         patients = [draw.patients for draw in draws if draw.patients is not None]
+        shares = [draw.share for draw in draws if draw.share is not None]
+        picks = [run.picked for one in planned if one.size == key for run in one.runs]
+        validated = [pick.val_patients for pick in picks if pick.val_patients is not None and pick.metric is not None]
         found.append(
             SizeInfo(
                 key=key,
                 title=_size_title(key, patients),
                 n_labeled=float(np.mean(images)) if images else None,
                 n_labeled_patients=float(np.mean(patients)) if patients else None,
+                overlap=float(np.mean(shares)) if shares else None,
+                n_val_patients=max(validated, default=None),
             )
         )
     return tuple(found)

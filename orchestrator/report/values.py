@@ -216,6 +216,10 @@ class SizeInfo:
     #: Mean over the runs that are there.
     n_labeled: float | None
     n_labeled_patients: float | None
+    #: Share of its patients that a draw has in common with another one of the same pool, on average; None where nobody says.
+    overlap: float | None = None
+    #: Most patients that a pick of these runs was validated on.
+    n_val_patients: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

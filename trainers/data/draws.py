@@ -57,6 +57,8 @@ class Drawn:
     n_studies: int
     n_images: int
     n_positive: int
+    #: Units of the training rows that were drawn from: two draws share about `n_units / n_pool` of theirs.
+    n_pool: int
 
     def facts(self) -> dict[str, Any]:
         """Return the draw's record for a job's result, as plain values."""
@@ -68,6 +70,7 @@ class Drawn:
             "n_studies": self.n_studies,
             "n_images": self.n_images,
             "n_positive_units": self.n_positive,
+            "n_pool_units": self.n_pool,
         }
 
 
@@ -256,4 +259,5 @@ def _drawn(rows: Rows, units: _Units, kept: np.ndarray, held_out: Rows | None, b
         n_studies=len(np.unique(chosen.studies)),
         n_images=len(chosen),
         n_positive=int((kept & units.positive).sum()),
+        n_pool=len(kept),
     )

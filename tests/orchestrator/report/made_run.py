@@ -54,6 +54,9 @@ class Made:
     seed: int = 0
     labels: tuple[str, ...] = LABELS
     prevalence: tuple[float, ...] = PREVALENCE
+    #: Patients of the labelled pool and of the validation split, as jobs record them; None where they do not.
+    pool: int | None = None
+    validated: int | None = None
     jobs: list[JobSpec] = field(default_factory=list)
     axes: list[AxisInfo] = field(default_factory=list)
 
@@ -217,11 +220,15 @@ class Made:
     def _write_train(self, spec: JobSpec, labels: Mapping[str, Scalar]) -> None:
         share = labels.get("fraction", 1.0)
         size = int(labels["count"] or 0) if "count" in labels else int(8000 * float(share or 0))
-        opened = {"card": "phantom", "splits": {"train": {"patients": size, "images": size * 2}}, "draw": None}
+        opened: dict[str, Any] = {"card": "phantom", "splits": {"train": {"patients": size, "images": size * 2}}, "draw": None}
         if "draw" in labels:
             drawn = f"{size}" if labels.get("fraction") == 1.0 else f"{size}-{labels['draw']}"
             digest = hashlib.sha256(drawn.encode()).hexdigest()
             opened["draw"] = {"sha256": digest, "by": "patient", "n_patients": size, "n_images": size * 2}
+            if self.pool is not None:
+                opened["draw"] |= {"n_units": size, "n_pool_units": self.pool}
+        if self.validated is not None:
+            opened["splits"]["val"] = {"patients": self.validated, "images": 2 * self.validated}
         self._write(spec, {"data": [opened]})
 
     def _write(self, spec: JobSpec, content: Mapping[str, Any]) -> None:

@@ -186,3 +186,13 @@ def test_only_schemes_with_folds_have_a_number_of_folds() -> None:
     assert folds(card, card.shipped_root, {"scheme": "kfold", "folds": 4}) == 4
     with pytest.raises(DataError, match="has no folds"):
         folds(card, card.shipped_root, {"scheme": "fraction", "fraction": 0.5})
+
+
+def test_two_draws_share_what_a_draw_is_of_its_pool() -> None:
+    rows = pool(2000, 0.3)
+    drawn = [select(rows, {"fraction": 0.2, "seed": 0, "index": index}, "finding") for index in range(6)]
+    facts = drawn[0].facts()
+    assert (facts["n_units"], facts["n_pool_units"]) == (400, 2000)
+    sets = [set(one.rows.patients.tolist()) for one in drawn]
+    shared = [len(one & other) / len(one) for place, one in enumerate(sets) for other in sets[:place]]
+    assert abs(np.mean(shared) - facts["n_units"] / facts["n_pool_units"]) < 0.02
