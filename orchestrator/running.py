@@ -105,25 +105,34 @@ def sync_plan(plan: Plan, workspace: Workspace) -> tracking.Synced:
     return tracking.sync(plan, workspace.run, uri=workspace.cluster.mlflow, code=str(code_version()))
 
 
-def write_report(plan: Plan, workspace: Workspace) -> tuple[Path, tuple[str, ...]]:
-    """Write a plan's report and return its folder and its verdict sentences. Raises ReportError when there is nothing to report."""
+def write_report(plan: Plan, workspace: Workspace, *, tells_missing: bool = True) -> tuple[Path, tuple[str, ...]]:
+    """Write a plan's report and return its folder, its verdict sentences and what to run next.
+
+    `tells_missing` is False for who has just said which jobs are left. Raises ReportError when there is nothing to report.
+    """
     from orchestrator.report.analysis import build
     from orchestrator.report.provenance import provenance
     from orchestrator.report.render import write
 
     built = build(plan, workspace.run)
     page = write(built, workspace.run.sweep(plan.sweep).report, provenance(plan, workspace.run))
-    return page.parent, (*_sentences(built), *_next(built, plan, workspace))
+    missing = _missing(built, plan, workspace) if tells_missing else ()
+    return page.parent, (*_sentences(built), *missing, *_worth_adding(built, plan, workspace))
 
 
-def _next(built: Report, plan: Plan, workspace: Workspace) -> Iterator[str]:
-    """Say what to type for runs that are missing, and for draws that are worth adding."""
+def _missing(built: Report, plan: Plan, workspace: Workspace) -> Iterator[str]:
+    """Say what to type for runs that are missing."""
     sweep = Path(plan.file or plan.sweep)
     if built.n_present < built.n_planned:
         yield f"{built.n_planned - built.n_present} of {built.n_planned} evaluations are missing: {workspace.command('submit', sweep)}"
         failed = [status for status in states(workspace.run, [job.job_id for job in plan.jobs]).values() if status.state is State.FAILED]
         if failed:
             yield f"{len(failed)} jobs failed: {workspace.command('resume', sweep)}"
+
+
+def _worth_adding(built: Report, plan: Plan, workspace: Workspace) -> Iterator[str]:
+    """Say what to type for draws that are worth adding."""
+    sweep = Path(plan.file or plan.sweep)
     if built.study.more_draws:
         yield f"{built.study.more_draws.why}: {workspace.command('submit', sweep)} --repeats {built.study.more_draws.option}"
 
@@ -212,7 +221,7 @@ def _conclude(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, c
     console.print(f"{plan.sweep}: {ran}; {counts}", markup=False)
     _list_failures(plan, summary, console)
     try:
-        folder, sentences = write_report(plan, workspace)
+        folder, sentences = write_report(plan, workspace, tells_missing=False)
     except ReportError as error:
         console.print(f"no report yet: {error}", markup=False)
     else:
