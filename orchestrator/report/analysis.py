@@ -9,6 +9,7 @@ from orchestrator.errors import ReportError
 from orchestrator.model import Plan
 from orchestrator.report import wording
 from orchestrator.report.alone import replicate_tests, views
+from orchestrator.report.diagnostics.analysis import diagnostics_of
 from orchestrator.report.inputs import Inputs, inputs_of
 from orchestrator.report.ledger import ledger
 from orchestrator.report.methods import methods
@@ -71,6 +72,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         label_cells=label_cells,
         label_differences=tuple(one for part in parts for one in part.label_differences),
         folds=areas,
+        diagnostics=diagnostics_of(parts, inputs.report.confidence),
         study=study,
         ledger=rows,
         verdicts=tuple(verdicts),

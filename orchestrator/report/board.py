@@ -21,6 +21,8 @@ class Scored:
     """One run with its measures by finding; under None the headline measure, absent when it cannot be made."""
 
     run: Run
+    #: What it was scored on, in the order of the board's.
+    frame: Frame
     areas: Mapping[str | None, Measured]
 
 
@@ -32,6 +34,8 @@ class Board:
     #: Of the headline measure.
     kind: Kind
     counts: Counts
+    #: The cluster of each unit of the frame, as codes from 0.
+    cluster: np.ndarray
     clusters: int
     labels: tuple[LabelInfo, ...]
     scored: Mapping[str, Scored]
@@ -103,9 +107,12 @@ def lay_out(
         frame=first,
         kind=kind,
         counts=counts,
+        cluster=codes,
         clusters=counts.units,
         labels=labels,
-        scored={run.job: Scored(run=run, areas=_areas(frames[run.job], codes, counts, labels, kind)) for run in runs},
+        scored={
+            run.job: Scored(run=run, frame=frames[run.job], areas=_areas(frames[run.job], codes, counts, labels, kind)) for run in runs
+        },
         left_out=tuple(sorted({label for labels_ in every for label in labels_} - set(common))),
     )
 

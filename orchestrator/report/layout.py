@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.report import alone_tables, findings, published_tables, tables
 from orchestrator.report.blocks import Block, Panel
+from orchestrator.report.diagnostics.tables import blocks as diagnostic_blocks
 from orchestrator.report.entries import Table
 from orchestrator.report.figures.curves import label_efficiency
 from orchestrator.report.figures.drawing import Figure
@@ -36,6 +37,7 @@ def _blocks(report: Report, test_set: TestSet) -> Iterable[Block]:
         block = make(report, test_set)
         if block.all_figures() or block.all_tables():
             yield block
+    yield from diagnostic_blocks(report, test_set)
     yield from study_blocks(report, test_set)
 
 

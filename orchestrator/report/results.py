@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from orchestrator.model import AxisKind, Plan
 from orchestrator.report.design import Design, Place, card_of, pretraining_of, text_of
 from orchestrator.report.masks import Masks
 from orchestrator.report.predictions import Predictions, read_predictions
+from orchestrator.report.stats.operating import RULES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,14 @@ class Run:
     predictions: Predictions | Masks | None
     #: What thresholds are chosen on, where it is not the trainer that chose them.
     validation: Predictions | Masks | None = None
+    #: By finding and rule: the score from which on a unit is called positive, chosen on validation before the test split was opened.
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    #: By finding: validation cases with and without it.
+    validation_counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def threshold(self, label: str, rule: str) -> float | None:
+        """Return a finding's threshold by a rule, None where validation gave none."""
+        return self.thresholds.get(label, {}).get(rule)
 
     @property
     def name(self) -> str:
@@ -101,6 +110,7 @@ def _read(spec: JobSpec, design: Design, run: RunPaths, by_id: Mapping[str, JobS
     picked = _picked(spec, design.plan, run, by_id)
     trained = _json(run.job(picked.train_job).result) if picked.train_job else None
     place = design.place(spec)
+    chosen = ((_json(paths.choice) if result is not None else None) or {}).get("thresholds", {})
     return Run(
         job=spec.job_id,
         trial=spec.trial,
@@ -115,6 +125,8 @@ def _read(spec: JobSpec, design: Design, run: RunPaths, by_id: Mapping[str, JobS
         draw=_draw(result, trained),
         picked=_validated(picked, trained),
         predictions=read_predictions(paths.predictions, f"{spec.trial} ({spec.short_id})") if result is not None else None,
+        thresholds={label: {rule: float(row[rule]) for rule in RULES if rule in row} for label, row in chosen.items()},
+        validation_counts={label: (int(row["n_pos"]), int(row["n_neg"])) for label, row in chosen.items()},
     )
 
 

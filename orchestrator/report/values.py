@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jobs.spec import Json, Scalar
+from orchestrator.report.diagnostics.values import Diagnostics
 from orchestrator.report.stats.estimate import Estimate
 from orchestrator.report.study.values import Study
 
@@ -331,6 +332,8 @@ class Report:
     label_cells: tuple[Cell, ...]
     label_differences: tuple[Difference, ...]
     folds: tuple[FoldArea, ...]
+    #: Operating points, calibration and curves.
+    diagnostics: Diagnostics
     #: Comparisons that concern the study as a whole.
     study: Study
     ledger: tuple[LedgerRow, ...]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from orchestrator.report.inputs import CardFacts, Inputs
 from orchestrator.report.masks import Masks
 from orchestrator.report.predictions import Predictions
 from orchestrator.report.results import Draw, Picked, Run
+from orchestrator.report.stats.operating import thresholds_of
 from orchestrator.report.values import ArmInfo
 
 #: The label that tells arms apart, in a contrast.
@@ -166,7 +168,23 @@ def _run(one: Gathered, cluster: str, is_probability: bool) -> Run:
         picked=Picked(tuned={}),
         predictions=_told(one.test, is_probability),
         validation=None if one.validation is None else _told(one.validation, is_probability),
+        **_thresholds(one.validation),
     )
+
+
+def _thresholds(validation: Predictions | Masks | None) -> dict[str, Any]:
+    """Choose thresholds on the rows of split val, as a trainer does before it opens the test split."""
+    if not isinstance(validation, Predictions):
+        return {}
+    known = {label: validation.truth[:, column] >= 0 for column, label in enumerate(validation.labels)}
+    columns = {
+        label: (validation.truth[known[label], column], validation.score[known[label], column])
+        for column, label in enumerate(validation.labels)
+    }
+    return {
+        "thresholds": {label: thresholds_of(*column) for label, column in columns.items()},
+        "validation_counts": {label: (int((truth == 1).sum()), int((truth == 0).sum())) for label, (truth, _) in columns.items()},
+    }
 
 
 def _told(found: Predictions | Masks, is_probability: bool) -> Predictions | Masks:

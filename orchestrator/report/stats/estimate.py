@@ -18,6 +18,8 @@ class Status(StrEnum):
     FEW_POSITIVES = "few_positives"
     #: Fewer than ten cases or patients at all.
     FEW_CASES = "few_cases"
+    #: A threshold was chosen on fewer than ten validation cases of a class.
+    FEW_VALIDATION = "few_validation"
     #: A run reached 0 or 1, where a standard error is zero and means nothing.
     AT_BOUNDARY = "at_boundary"
     #: One run: the interval is of this model on new patients and says nothing of the method.

@@ -1,0 +1,1 @@
+"""What a model does at a threshold, and whether its probabilities are frequencies."""
