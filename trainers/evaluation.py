@@ -124,7 +124,7 @@ def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any) -> S
 
 
 def thresholds(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Return Youden's threshold (a logit) of each label on validation, where both classes are there; the smallest of equals."""
+    """Return the thresholds (logits) of each label on validation, where both classes are there: Youden's, and those of `targets`."""
     found: dict[str, dict[str, float]] = {}
     known_truths = truths(scores.rows, policies)
     for label in labels:
@@ -134,7 +134,7 @@ def thresholds(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, s
         positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
         if not positives or not negatives:
             continue
-        found[label] = {"youden": youden(truth, score), "n_pos": positives, "n_neg": negatives}
+        found[label] = {"youden": youden(truth, score), **targets(truth, score), "n_pos": positives, "n_neg": negatives}
     return found
 
 
@@ -148,6 +148,19 @@ def youden(truth: np.ndarray, score: np.ndarray) -> float:
     true_positives = len(positive) - np.searchsorted(positive, candidates, side="left")
     true_negatives = np.searchsorted(negative, candidates, side="left")
     return float(candidates[np.argmax(true_positives * len(negative) + true_negatives * len(positive))])
+
+
+def targets(truth: np.ndarray, score: np.ndarray) -> dict[str, float]:
+    """Return the largest score with a sensitivity of at least 0.9, and the smallest with a specificity of at least 0.9 where there is one.
+
+    In whole numbers, so that 9 of 10 is 0.9. Both classes must be there.
+    """
+    positive, negative = np.sort(score[truth == 1]), np.sort(score[truth == 0])
+    candidates = np.unique(score)
+    found = 10 * (len(positive) - np.searchsorted(positive, candidates, side="left")) >= 9 * len(positive)
+    spared = 10 * np.searchsorted(negative, candidates, side="left") >= 9 * len(negative)
+    limits = {"sensitivity_90": float(candidates[np.flatnonzero(found)[-1]])}
+    return {**limits, "specificity_90": float(candidates[np.flatnonzero(spared)[0]])} if spared.any() else limits
 
 
 def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> pa.Table:

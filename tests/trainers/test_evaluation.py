@@ -19,12 +19,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from orchestrator.report.stats.operating import thresholds_of
 from trainers import evaluation
 from trainers.api import Scores, Setup
 from trainers.data.access import Access, Rows
 from trainers.data.cards import Card, SplitRule
 from trainers.errors import DataError, Error
-from trainers.evaluation import EvaluateRequest, digest_of, evaluate, prediction_table, table_digest, thresholds, write_table, youden
+from trainers.evaluation import (
+    EvaluateRequest,
+    digest_of,
+    evaluate,
+    prediction_table,
+    table_digest,
+    targets,
+    thresholds,
+    write_table,
+    youden,
+)
 from trainers.parts.metrics import aggregate
 from trainers.training import DataRequest
 
@@ -133,6 +144,15 @@ def test_equals_are_equal_where_fractions_would_round() -> None:
     assert youden(truth, score) == naive_youden(truth, score) == 1.0
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(-6, 6)), min_size=2, max_size=40))
+def test_the_trainer_and_the_report_choose_the_same_thresholds(pairs: list[tuple[bool, int]]) -> None:
+    truth = np.array([float(positive) for positive, _ in pairs], np.float32)
+    score = np.array([value / 8 for _, value in pairs], np.float32)
+    if 0 < truth.sum() < len(truth):
+        assert {"youden": youden(truth, score), **targets(truth, score)} == thresholds_of(truth, score)
+
+
 def test_thresholds_leave_out_the_unknown_and_labels_of_one_class() -> None:
     rows = rows_of(80, 4)
     rows.labels[:, 1] = np.where(rows.labels[:, 1] == 0, np.nan, rows.labels[:, 1])
@@ -143,6 +163,8 @@ def test_thresholds_leave_out_the_unknown_and_labels_of_one_class() -> None:
     truth = np.array([naive_truth([float(value)], "effusion") for value in rows.labels[:, 0]])
     known = ~np.isnan(truth)
     assert found["effusion"] == {
+        # The report's own, which is tested against trying every score, says the same of the same rows.
+        **thresholds_of(truth[known], scores.logits[known, 0]),
         "youden": naive_youden(truth[known], scores.logits[known, 0]),
         "n_pos": int((truth == 1).sum()),
         "n_neg": int((truth == 0).sum()),
