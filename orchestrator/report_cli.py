@@ -43,6 +43,9 @@ def report(
         ),
     ] = None,
     scores: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}what a score is: logit or probability (told by its range).")] = None,
+    subgroup: Annotated[
+        list[str] | None, typer.Option("--subgroup", metavar="COLUMN", help=f"{_FILE_OPTIONS}a column that results are split by.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help=f"{_FILE_OPTIONS}the title of the page.")] = None,
     out: Annotated[Path | None, typer.Option(help=f"{_FILE_OPTIONS}the folder to write to (report).")] = None,
     check: Annotated[
@@ -64,6 +67,7 @@ def report(
         "cluster": resample,
         "resamples": resamples,
         "scores": scores,
+        "subgroups": tuple(subgroup) if subgroup else None,
         "title": title,
         "as_published": tuple(as_published) if as_published else None,
     }
@@ -81,7 +85,7 @@ def report(
     else:
         option = "out" if out is not None else next(iter(given), None)
         if option is not None:
-            option = {"cluster": "resample", "as_published": "as-published"}.get(option, option)
+            option = {"cluster": "resample", "as_published": "as-published", "subgroups": "subgroup"}.get(option, option)
             raise Error(f"--{option} goes with --predictions; a sweep says it in its file, under `report:`")
         if not names or len(names) > 1:
             raise Error("name one sweep, such as `orchestrate report quickstart`, or files: orchestrate report --predictions FILE...")

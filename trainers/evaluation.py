@@ -164,7 +164,10 @@ def targets(truth: np.ndarray, score: np.ndarray) -> dict[str, float]:
 
 
 def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> pa.Table:
-    """Return the long table of a test split: one row a unit and label with a known truth, in the order of the split."""
+    """Return the long table of a test split: one row a unit and label with a known truth, in the order of the split.
+
+    What the card declares of a unit (`traits`) stands in further columns.
+    """
     parts: list[dict[str, np.ndarray]] = []
     rows, known_truths = scores.rows, truths(scores.rows, policies)
     for label in labels:
@@ -178,11 +181,12 @@ def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[
                 "label": np.full(int(known.sum()), label),
                 "truth": truth[known].astype(np.int8),
                 "score": score[known].astype(np.float32),
+                **{name: texts[known] for name, texts in rows.traits.items()},
             }
         )
-    names = ("image", "patient", "study", "label", "truth", "score")
+    names = ("image", "patient", "study", "label", "truth", "score", *rows.traits)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    text = ("image", "patient", "study", "label")
+    text = ("image", "patient", "study", "label", *rows.traits)
     return pa.table({name: pa.array(columns[name].tolist() if name in text else columns[name]) for name in names})
 
 

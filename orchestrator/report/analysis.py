@@ -19,6 +19,7 @@ from orchestrator.report.results import Run
 from orchestrator.report.study.analysis import study_of
 from orchestrator.report.study.groups import silent_groups
 from orchestrator.report.study.methods import study_methods
+from orchestrator.report.subgroups.analysis import subgroups_of
 from orchestrator.report.values import Report
 
 
@@ -49,6 +50,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
     study = study_of(parts, inputs)
     unheard = [text for part in parts for text in silent_groups(part, inputs)]
     published, unplaced = references(inputs.report.reference, test_sets)
+    subgroups = subgroups_of(parts, inputs.report.subgroups, inputs.report.confidence)
     verdicts = [
         wording.verdict(one, part.test_set, confidence=inputs.report.confidence, several_sets=len(parts) > 1)
         for part in parts
@@ -73,12 +75,13 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         label_differences=tuple(one for part in parts for one in part.label_differences),
         folds=areas,
         diagnostics=diagnostics_of(parts, inputs.report.confidence),
+        subgroups=subgroups,
         study=study,
         ledger=rows,
         verdicts=tuple(verdicts),
         notes=inputs.report.notes,
         plan_notes=inputs.notes,
-        warnings=(*inputs.warnings, *wording.warnings(cells, test_sets, rows), *unheard, *unplaced, *wording.not_yet(inputs.report)),
+        warnings=(*inputs.warnings, *wording.warnings(cells, test_sets, rows), *subgroups.notes, *unheard, *unplaced),
         methods=(
             *methods(
                 test_sets,

@@ -27,10 +27,24 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What a test set is asked."""
+
+    kind: Kind
+    #: The findings that the measure is over.
+    wanted: tuple[str, ...]
+    #: What is resampled: patient, study or image.
+    by: str
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
     """One test set with all runs that are there."""
 
     frame: Frame
+    asked: _Asked
     #: Of the headline measure.
     kind: Kind
     counts: Counts
@@ -98,22 +112,38 @@ def lay_out(
                 f"test set {title}: {run.name} and {runs[0].name} scored the same units against different truths or patients"
                 f"{_where(run, runs[0])}. One of them is from another version of the data: evaluate both again"
             )
-    codes = first.clusters(cluster)
-    work = len(codes) * len(common) * len(runs) * resamples
-    counts = resample(int(codes.max()) + 1, resamples, seed, engine=engine_for(work))
     kind, wanted = members(measure, first, groups)
-    labels = label_infos(first, codes, counts, kind, wanted)
+    left_out = tuple(sorted({label for labels_ in every for label in labels_} - set(common)))
+    asked = _Asked(kind=kind, wanted=wanted, by=cluster, resamples=resamples, seed=seed)
+    return _board({run.job: run for run in runs}, frames, asked, left_out)
+
+
+def within(board: Board, rows: np.ndarray) -> Board:
+    """Return some units of a test set, a boolean mask (units,), as a test set of their own: other clusters, other resamples."""
+    frames = {job: one.frame.rows(rows) for job, one in board.scored.items()}
+    return _board({job: one.run for job, one in board.scored.items()}, frames, board.asked, board.left_out)
+
+
+def _board(runs: Mapping[str, Run], frames: Mapping[str, Frame], asked: _Asked, left_out: tuple[str, ...]) -> Board:
+    frames = {job: frames[job] for job in runs}
+    first = next(iter(frames.values()))
+    codes = first.clusters(asked.by)
+    work = len(codes) * len(first.labels) * len(runs) * asked.resamples
+    counts = resample(int(codes.max()) + 1, asked.resamples, asked.seed, engine=engine_for(work))
+    labels = label_infos(first, codes, counts, asked.kind, asked.wanted)
     return Board(
         frame=first,
-        kind=kind,
+        asked=asked,
+        kind=asked.kind,
         counts=counts,
         cluster=codes,
         clusters=counts.units,
         labels=labels,
         scored={
-            run.job: Scored(run=run, frame=frames[run.job], areas=_areas(frames[run.job], codes, counts, labels, kind)) for run in runs
+            job: Scored(run=run, frame=frame, areas=_areas(frame, codes, counts, labels, asked.kind))
+            for (job, run), frame in zip(runs.items(), frames.values(), strict=True)
         },
-        left_out=tuple(sorted({label for labels_ in every for label in labels_} - set(common))),
+        left_out=left_out,
     )
 
 

@@ -15,6 +15,7 @@ from orchestrator.report.figures.forest import forest
 from orchestrator.report.figures.heatmap import heatmap
 from orchestrator.report.figures.pairs import pairs
 from orchestrator.report.study.pages import blocks as study_blocks
+from orchestrator.report.subgroups.tables import blocks as subgroup_blocks
 from orchestrator.report.values import Report, TestSet
 
 
@@ -37,6 +38,7 @@ def _blocks(report: Report, test_set: TestSet) -> Iterable[Block]:
         block = make(report, test_set)
         if block.all_figures() or block.all_tables():
             yield block
+    yield from subgroup_blocks(report, test_set)
     yield from diagnostic_blocks(report, test_set)
     yield from study_blocks(report, test_set)
 

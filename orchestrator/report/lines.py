@@ -14,6 +14,7 @@ from orchestrator.report.keys import Keys
 from orchestrator.report.record import DIGITS, rounded
 from orchestrator.report.stats.estimate import Estimate, Status
 from orchestrator.report.study.lines import study_rows
+from orchestrator.report.subgroups.lines import subgroup_rows
 from orchestrator.report.values import Cell, Difference, LabelInfo, Report, TestSet
 
 #: Methods that resample.
@@ -67,7 +68,7 @@ CITED = ("estimate", "low", "high", "se", "df", "p", "p_adjusted")
 
 def lines(report: Report) -> tuple[Line, ...]:
     """Return every estimate of a report, headline and twin, in the report's order; what could not be estimated has a row that says so."""
-    whole = (Line(**row) for row in (*alone_rows(report), *diagnostic_rows(report), *study_rows(report)))
+    whole = (Line(**row) for row in (*alone_rows(report), *subgroup_rows(report), *diagnostic_rows(report), *study_rows(report)))
     return tuple(_named([*_cells(report), *_differences(report), *_folds(report), *whole]))
 
 

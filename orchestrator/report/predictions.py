@@ -65,7 +65,11 @@ def _scores(table: Any, name: str) -> Predictions:
     for what, owner in owners.items():
         if two_values(image, owner) is not None:
             raise ReportError(f"predictions of {name}: a unit belongs to two values of '{what}'; delete the file and evaluate again")
-    return matrices(image, label, truth, score, owners)
+    traits = {what: Coded.of(table.column(what).cast("string").fill_null("")) for what in table.column_names if what not in COLUMNS}
+    for what, column in traits.items():
+        if two_values(image, column) is not None:
+            raise ReportError(f"predictions of {name}: a unit belongs to two values of '{what}'; delete the file and evaluate again")
+    return matrices(image, label, truth, score, owners, traits)
 
 
 def matrices(

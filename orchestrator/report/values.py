@@ -9,6 +9,7 @@ from jobs.spec import Json, Scalar
 from orchestrator.report.diagnostics.values import Diagnostics
 from orchestrator.report.stats.estimate import Estimate
 from orchestrator.report.study.values import Study
+from orchestrator.report.subgroups.values import Subgroups
 
 #: Version of the layout of `report.json`; raised when a key changes its meaning or goes away.
 SCHEMA = 1
@@ -334,6 +335,7 @@ class Report:
     folds: tuple[FoldArea, ...]
     #: Operating points, calibration and curves.
     diagnostics: Diagnostics
+    subgroups: Subgroups
     #: Comparisons that concern the study as a whole.
     study: Study
     ledger: tuple[LedgerRow, ...]

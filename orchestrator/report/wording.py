@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.model import ReportSpec
 from orchestrator.report.stats.estimate import Status
 from orchestrator.report.values import ArmInfo, Cell, Difference, LedgerRow, SizeInfo, TestSet, Verdict
 
@@ -221,12 +220,6 @@ def warnings(cells: Sequence[Cell], test_sets: Sequence[TestSet], ledger: Sequen
             "Pretrained arms rest on one pretraining run each: their intervals do not hold how much another pretraining would differ."
         )
     return tuple(dict.fromkeys(found))
-
-
-def not_yet(report: ReportSpec) -> tuple[str, ...]:
-    """Return a sentence for each part of `report:` that was asked for and is not made yet: nothing is left out in silence."""
-    asked = {"subgroups": report.subgroups}
-    return tuple(f"`report.{name}` is set in the sweep and is not part of this report yet." for name, wanted in asked.items() if wanted)
 
 
 def _budget_warning(arms: Sequence[ArmInfo]) -> list[str]:

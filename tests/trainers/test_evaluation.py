@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -386,3 +386,23 @@ def test_weights_of_another_shape_are_refused_and_a_table_is_whole_or_absent(wor
     with pytest.raises(OSError, match="No space left"):
         world.evaluate(world.weights((1.0, 1.0)))
     assert sorted(path.suffix for path in world.folder.iterdir()) == [".safetensors"] * 2
+
+
+# --- traits -------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_carry_what_the_card_declares_of_a_unit() -> None:
+    rows = rows_of(24)
+    sex = np.array(["F" if index % 2 else "M" for index in range(len(rows))])
+    told = replace(rows, traits={"sex": sex})
+    table = prediction_table(scores_of(told), LABELS, POLICIES)
+    assert table.column_names[-1] == "sex"
+    by_image = dict(zip(rows.images.tolist(), sex.tolist(), strict=True))
+    assert all(row["sex"] == by_image[row["image"]] for row in table.to_pylist())
+    merged = aggregate(scores_of(told), "study", "max_logit").rows
+    units = list(zip(rows.patients, rows.studies, strict=True))
+    for unit, found in zip(zip(merged.patients, merged.studies, strict=True), merged.traits["sex"], strict=True):
+        said = {value for one, value in zip(units, sex.tolist(), strict=True) if one == unit}
+        assert found == (said.pop() if len(said) == 1 else "mixed")
+    assert (told.take(np.arange(3)).traits["sex"] == sex[:3]).all()
+    assert prediction_table(scores_of(rows), LABELS, POLICIES).column_names == ["image", "patient", "study", "label", "truth", "score"]

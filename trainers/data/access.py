@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,8 @@ class Rows:
     label_names: tuple[str, ...]
     #: Position of each row in the card's whole index: the key of its augmentation stream and of the image store.
     position: np.ndarray  # (n,) int64
+    #: What the card declares of each image, such as sex: (n,) str, empty where the data does not say. No trainer sees it.
+    traits: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,6 +45,7 @@ class Rows:
             labels=self.labels[where],
             label_names=self.label_names,
             position=self.position[where],
+            traits={name: texts[where] for name, texts in self.traits.items()},
         )
 
     def select(self, names: tuple[str, ...]) -> Rows:
@@ -57,6 +60,7 @@ class Rows:
             labels=self.labels[:, columns],
             label_names=names,
             position=self.position,
+            traits=self.traits,
         )
 
 

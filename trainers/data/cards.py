@@ -21,9 +21,11 @@ SHIPPED = Path(__file__).with_name("cards")
 #: Bumped when a reader, a split rule or a draw gives other rows for the same card and files: it is in every card's digest.
 DATA_VERSION = 1
 #: Fields for people, or for checks before anything runs: they determine no result and are not in the digest.
-_NOT_IN_DIGEST = frozenset({"title", "about", "licence", "where", "made", "contamination"})
+_NOT_IN_DIGEST = frozenset({"title", "about", "licence", "where", "made", "contamination", "traits"})
 _STRICT: Mapping[str, Any] = {"extra": "forbid"}
 _SLUG = re.compile(r"[a-z0-9_]+")
+#: Columns of predictions that have a meaning of their own.
+_COLUMNS = ("image", "patient", "study", "label", "truth", "score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,8 @@ class Card:
     made: Mapping[str, Any] = field(default_factory=dict)
     #: Cards whose images are also in this one: weights trained on them may have seen its test images.
     contamination: tuple[str, ...] = ()
+    #: Slug -> column on disk: what predictions carry of each unit besides its labels, so that a report can be split by it (`subgroups`).
+    traits: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
     where: str = ""
 
@@ -201,9 +205,8 @@ def _problem(card: Card) -> str | None:
     labels = set(card.labels)
     if not labels:
         return "labels: there is none"
-    for slug in card.labels:
-        if not _SLUG.fullmatch(slug):
-            return f"labels.{slug}: a label's name is lower-case letters, digits and '_', such as 'pleural_effusion'"
+    if (bad := _bad_name(card)) is not None:
+        return bad
     named = [("primary", (card.primary,)), ("label_policies", tuple(card.label_policies))]
     for place, slugs in named + [(f"groups.{name}", group) for name, group in card.groups.items()]:
         for slug in slugs:
@@ -220,6 +223,17 @@ def _problem(card: Card) -> str | None:
         return "use_views: there is none"
     if importlib.util.find_spec(reader_module(card)) is None:
         return f"reader: no reader '{card.reader}' (looked for the module {reader_module(card)})"
+    return None
+
+
+def _bad_name(card: Card) -> str | None:
+    """Say which label or trait has a name that no column or metric may have, or None."""
+    for slug in card.labels:
+        if not _SLUG.fullmatch(slug):
+            return f"labels.{slug}: a label's name is lower-case letters, digits and '_', such as 'pleural_effusion'"
+    for slug in card.traits:
+        if not _SLUG.fullmatch(slug) or slug in _COLUMNS:
+            return f"traits.{slug}: a trait's name is lower-case letters, digits and '_', and none of {', '.join(_COLUMNS)}"
     return None
 
 

@@ -129,8 +129,16 @@ def aggregate(scores: Scores, per: str, views: str, label: str = "any") -> Score
         labels=truth,
         label_names=rows.label_names,
         position=merged.position,
+        traits={name: _agreed(texts, unit, first) for name, texts in rows.traits.items()},
     )
     return Scores(rows=rows, logits=logits.astype(np.float32), labels=scores.labels)
+
+
+def _agreed(texts: NDArray[np.str_], unit: NDArray[np.integer], first: NDArray[np.integer]) -> NDArray[np.str_]:
+    """Return what all images of a unit say of it; `mixed` where they differ."""
+    differs = np.zeros(len(first), dtype=bool)
+    np.logical_or.at(differs, unit, texts != texts[first][unit])
+    return np.where(differs, "mixed", texts[first])
 
 
 def _views(logits: Floats, unit: NDArray[np.integer], first: NDArray[np.integer], how: str) -> Floats:

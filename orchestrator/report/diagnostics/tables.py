@@ -40,7 +40,7 @@ def _points(report: Report, test_set: TestSet) -> Block | None:
         for size in test_set.sizes
         if (found := [one for one in rows if one.size == size.key])
     ]
-    return Block(key="operating", title="At a threshold", sentences=notes, panels=tuple(panels)) if panels else None
+    return Block(key="operating", title="At a threshold", sentences=notes, panels=tuple(panels)) if panels or notes else None
 
 
 def _points_table(report: Report, test_set: TestSet, size: SizeInfo, found: Sequence[OperatingPoint]) -> Table:

@@ -45,6 +45,8 @@ class Asked:
     cluster: str | None = None
     #: What a score is: logit or probability; None takes probabilities where every score lies between 0 and 1.
     scores: str | None = None
+    #: Columns of the files that results are split by.
+    subgroups: tuple[str, ...] = ()
     title: str = "Predictions"
     #: Studies whose own statistics are shown beside.
     as_published: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ def inputs_of_files(paths: Sequence[Path], asked: Asked) -> Inputs:
         contrasts=tuple(contrasts),
         confidence=asked.confidence,
         resamples=asked.resamples,
+        subgroups=asked.subgroups,
         title=asked.title,
         as_published=asked.as_published,
     )

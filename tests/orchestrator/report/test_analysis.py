@@ -328,14 +328,6 @@ def test_measures_are_named_by_group_or_finding_and_others_refused(tmp_path: Pat
         build(replace(plan, report=replace(plan.report, measure={"default": "dice"})), made.run)
 
 
-def test_what_is_asked_for_and_not_made_yet_is_said(tmp_path: Path) -> None:
-    made, plan = quickstart(tmp_path, draws=2, patients=60)
-    report = build(replace(plan, report=replace(plan.report, subgroups=("sex",))), made.run)
-    assert [warning for warning in report.warnings if "not part of this report yet" in warning] == [
-        "`report.subgroups` is set in the sweep and is not part of this report yet.",
-    ]
-
-
 def test_picks_at_the_edge_and_unequal_tuning_are_said(study: tuple[Made, Report]) -> None:
     _, report = study
     assert {arm.title: arm.candidates for arm in report.test_sets[0].arms} == {

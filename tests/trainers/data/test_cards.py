@@ -98,7 +98,7 @@ def test_an_unknown_card_names_the_nearest() -> None:
 def test_the_digest_follows_what_determines_results_and_nothing_else() -> None:
     card = load_card("chexpert")
     assert card_digest(card) == card_digest(
-        replace(card, title="Other", about="x", licence="y", where="z", contamination=("nih",), made={})
+        replace(card, title="Other", about="x", licence="y", where="z", contamination=("nih",), made={}, traits={})
     )
     turned = dict(reversed(card.labels.items()))
     changes = (
@@ -121,3 +121,11 @@ def test_a_plan_can_read_cards_without_heavy_imports() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize("name", ["score", "Sex", "a b"])
+def test_a_trait_that_no_column_may_be_called_is_refused(tmp_path: Path, name: str) -> None:
+    text = (SHIPPED / "chexpert.yaml").read_text(encoding="utf-8").replace("name: chexpert\n", "name: mine\n")
+    (tmp_path / "mine.yaml").write_text(text.replace("traits: {sex: Sex", f"traits: {{{name}: Sex"), encoding="utf-8")
+    with pytest.raises(DataError, match=rf"traits\.{name}: a trait's name is lower-case letters"):
+        load_card("mine", [tmp_path])

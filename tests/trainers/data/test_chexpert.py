@@ -38,6 +38,19 @@ def test_values_stay_as_they_are_on_disk(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows.labels[0], [-1, 1, 0, np.nan])
 
 
+def test_traits_are_what_the_columns_say_and_empty_where_there_is_none(tmp_path: Path) -> None:
+    row = csv_row(ONE, Edema="1.0")
+    row[1:3] = ["Female", "61"]
+    write_csv(tmp_path / "train.csv", [row])
+    write_csv(tmp_path / "valid.csv", [VALID[0][:1] + VALID[0][3:]], HEADER[:1] + HEADER[3:])
+    traits = read_index(CARD, tmp_path).traits
+    assert {name: texts.tolist() for name, texts in traits.items()} == {
+        "sex": ["Female", ""],
+        "age": ["61", ""],
+        "view": ["Frontal", "Frontal"],
+    }
+
+
 def test_labels_are_found_by_column_name(tmp_path: Path) -> None:
     turned = HEADER[:5] + tuple(reversed(HEADER[5:]))
     row = csv_row(ONE, Edema="1.0")

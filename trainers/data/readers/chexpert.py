@@ -40,6 +40,7 @@ class _Columns:
     studies: list[str] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
     labels: list[list[float]] = field(default_factory=list)
+    traits: dict[str, list[str]] = field(default_factory=dict)
     #: Image -> where it was named, for the sentence about a second time.
     seen: dict[str, str] = field(default_factory=dict)
 
@@ -47,7 +48,7 @@ class _Columns:
 def read(card: Card, root: Path) -> Rows:
     """Return the rows of all label files of a card, in file order. Raises DataError with file and line."""
     folder = base(card, root)
-    columns = _Columns()
+    columns = _Columns(traits={name: [] for name in card.traits})
     for name in card.label_files:
         _read_file(card, folder / name, columns)
     return Rows(
@@ -59,6 +60,7 @@ def read(card: Card, root: Path) -> Rows:
         labels=np.array(columns.labels, dtype=np.float32).reshape(len(columns.images), len(card.labels)),
         label_names=card.label_names,
         position=np.arange(len(columns.images), dtype=np.int64),
+        traits={name: np.array(texts, dtype=str) for name, texts in columns.traits.items()},
     )
 
 
@@ -86,6 +88,9 @@ def _read_file(card: Card, file: Path, into: _Columns) -> None:
         into.images.append(image)
         into.patients.append(parts[-3])
         into.studies.append(f"{parts[-3]}/{parts[-2]}")
+        for name, column in card.traits.items():
+            # Released test labels have none of these columns.
+            into.traits[name].append(cells[where[column]].strip() if column in where else "")
         into.views.append(_view(cells[view_at] if view_at is not None else parts[-1], file, line))
         try:
             into.labels.append([_VALUES[cells[at].strip()] for at in labels_at])

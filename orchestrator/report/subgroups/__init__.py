@@ -1,0 +1,1 @@
+"""Declared subgroups of a test set, each answered as the whole is."""
