@@ -10,9 +10,14 @@ from functools import cache
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # One thread a process: the suite runs on two cores, and results depend on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Whether an example is slow to make depends on what else runs; no test here fails by the clock.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 #: What a real Slurm on this machine is made of; a plain user's PATH has no sbin.
 SLURM_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb-install-db")
