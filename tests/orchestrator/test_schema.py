@@ -31,6 +31,8 @@ BEYOND = {
     "draws of no size",
     "a pick without a metric",
     "a sample setting of an unknown key",
+    "a published value that is no number",
+    "a source without a value",
 }
 FORMAL = [case for case in TABLE if any(word in case["error"].split("\n")[0] for word in FORM) and case["name"] != "not a mapping"]
 
