@@ -53,10 +53,12 @@ def read_predictions(path: Path, name: str) -> Predictions | Masks:
 
 def _scores(table: Any, name: str) -> Predictions:
     image, label = Coded.of(table.column("image")), Coded.of(table.column("label"))
-    truth = table.column("truth").to_numpy().astype(np.int64)
+    # Compared before it is made a whole number, which would turn a half into 0.
+    truth = table.column("truth").to_numpy()
     score = table.column("score").to_numpy().astype(np.float32)
     if not ((truth == 0) | (truth == 1)).all():
         raise ReportError(f"predictions of {name}: a truth is neither 0 nor 1; leave rows without a known truth out, then evaluate again")
+    truth = truth.astype(np.int64)
     if not np.isfinite(score).all():
         raise ReportError(f"predictions of {name}: {int((~np.isfinite(score)).sum())} scores are not finite; look at the training run")
     if twice(image, label) is not None:

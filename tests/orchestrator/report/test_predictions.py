@@ -45,6 +45,7 @@ def test_long_rows_become_matrices_in_the_order_of_ids(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"truth": np.array([1, 0, 2, 0], np.int8)}, "a truth is neither 0 nor 1"),
+        ({"truth": np.array([1, 0, 0.5, 0])}, "a truth is neither 0 nor 1"),
         ({"score": np.array([0.5, np.nan, 2.0, 0.1], np.float32)}, "1 scores are not finite"),
         ({"label": ["edema", "edema", "edema", "mass"]}, "a unit is scored twice for one label"),
         ({"patient": ["p2", "p1", "p9", "p1"]}, "a unit belongs to two values of 'patient'"),
