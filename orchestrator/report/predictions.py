@@ -12,10 +12,12 @@ from scipy import special
 
 from orchestrator.errors import ReportError
 from orchestrator.report.frames import Coded, Frame, of_units, twice, two_values
-from orchestrator.report.masks import MARK, NEEDED, STRUCTURE, Masks, masks_of
+from orchestrator.report.masks import COUNTS, MARK, NEEDED, STRUCTURE, Masks, masks_of
 
 TEXTS = ("image", "patient", "study", "label")
 COLUMNS = (*TEXTS, "truth", "score")
+IDS = frozenset({*TEXTS, STRUCTURE})
+NUMBERS = frozenset({"truth", "score", *COUNTS, "hd95", "diagonal"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ def read_predictions(path: Path, name: str) -> Predictions | Masks:
 
 def _scores(table: Any, name: str) -> Predictions:
     image, label = Coded.of(table.column("image")), Coded.of(table.column("label"))
-    # Compared before it is made a whole number, which would turn a half into 0.
+    # Compared before it is made a whole number, which would turn a half into 0 and a null into anything.
     truth = table.column("truth").to_numpy()
     score = table.column("score").to_numpy().astype(np.float32)
     if not ((truth == 0) | (truth == 1)).all():
@@ -106,4 +108,20 @@ def _table(path: Path, name: str) -> Any:
     lacking = [column for column in needed if column not in table.column_names]
     if lacking:
         raise ReportError(f"predictions of {name} cannot be read ({path}): there is no column '{lacking[0]}'; evaluate again")
+    if not table.num_rows:
+        raise ReportError(f"predictions of {name}: the file has no row ({path}); the split is empty, or has no known truth of any label")
+    for column in table.column_names:
+        _check_column(table.column(column), column, name)
     return table
+
+
+def _check_column(values: Any, column: str, name: str) -> None:
+    """Refuse a column of the wrong kind, and one of ids with a gap. Raises ReportError naming the run."""
+    import pyarrow as pa
+
+    kind = values.type
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if column in NUMBERS and not is_number:
+        raise ReportError(f"predictions of {name}: column '{column}' holds {kind} and must hold numbers; evaluate again")
+    if column in IDS and values.null_count:
+        raise ReportError(f"predictions of {name}: '{column}' is empty in {values.null_count:,} rows; evaluate again")

@@ -14,6 +14,7 @@ from orchestrator.report.predictions import Predictions
 from orchestrator.report.stats import calibration, intervals, rates
 from orchestrator.report.stats.calibration import BINS, Bins
 from orchestrator.report.stats.estimate import Status
+from orchestrator.report.stats.inference import NO_SPREAD
 from orchestrator.report.stats.influence import products
 from orchestrator.report.stats.operating import proportion
 from orchestrator.report.stats.ratios import cluster_sums
@@ -107,7 +108,7 @@ class _Case:
     def _brier_ends(self, brier: float) -> tuple[float | None, float | None]:
         errors = [(one - self.truth) ** 2 for one in self.probabilities]
         se = self._se([one - one.mean() for one in errors])
-        if not se or not 0 < brier < 1:
+        if se is None or se <= NO_SPREAD or not 0 < brier < 1:
             return None, None
         return intervals.on_logit(brier, se, math.inf, self.confidence)
 
@@ -118,7 +119,7 @@ class _Case:
             error = np.sign(bins.probability - bins.frequency)[bins.place] * (probability - self.truth)
             deviations.append(error - error.mean())
         se, value = self._se(deviations), float(np.mean([calibration.ece(one) for one in found]))
-        if not se:
+        if se is None or se <= NO_SPREAD:
             return None, None
         low, high = intervals.raw(value, se, math.inf, self.confidence)
         return max(low, 0.0), min(high, 1.0)

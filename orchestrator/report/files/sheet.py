@@ -6,6 +6,7 @@ import csv
 import difflib
 import gzip
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Sheet:
         """Say where a row stands: the line of a CSV, header included, or the row of a parquet file; both count from 1."""
         if self.text is None:
             return f"{self.name}, row {row + 1}"
-        lines = csv.reader(io.StringIO(self.text), delimiter=self.separator)
+        lines = _records(self.text, self.separator)
         filled = 0
         for cells in lines:
             filled += bool(cells)
@@ -132,7 +133,10 @@ def read_sheet(path: Path) -> Sheet:
             raise ReportError(f"{path}: is a torn gzip file ({error}); copy it again") from error
     if not content.strip():
         raise ReportError(f"{path}: is empty; write a header line and one row for each image and label")
-    sheet = _parquet(path.name, content) if content.startswith(b"PAR1") else _csv(path.name, content)
+    try:
+        sheet = _parquet(path.name, content) if content.startswith(b"PAR1") else _csv(path.name, content)
+    except csv.Error as error:
+        raise ReportError(f"{path}: is no CSV file ({error}); {_SAVE_AS}") from error
     twice = [name for name, count in Counter(sheet.columns).items() if count > 1]
     if twice:
         raise ReportError(f"{path}: column '{twice[0]}' stands there twice; remove one")
@@ -153,9 +157,14 @@ def _parquet(name: str, content: bytes) -> Sheet:
 
 def _csv(name: str, content: bytes) -> Sheet:
     text = _decoded(name, content)
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    header = next((line for line in re.split(r"[\r\n]+", text) if line.strip()), "")
     separator = max(SEPARATORS, key=lambda one: (_cells(header, one).count("image"), header.count(one)))
     return Sheet(name=name, table=_csv_table(name, text, separator), text=text, separator=separator)
+
+
+def _records(text: str, separator: str) -> Any:
+    """Read a text record by record, whatever ends its lines."""
+    return csv.reader(io.StringIO(text, newline=None), delimiter=separator)
 
 
 def _cells(header: str, separator: str) -> list[str]:
@@ -182,7 +191,7 @@ def _csv_table(name: str, text: str, separator: str) -> Any:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    lines = csv.reader(io.StringIO(text), delimiter=separator)
+    lines = _records(text, separator)
     header = next((cells for cells in lines if cells), [])
     try:
         table = arrow_csv.read_csv(
@@ -199,7 +208,7 @@ def _csv_table(name: str, text: str, separator: str) -> Any:
 
 def _ragged(text: str, separator: str) -> str:
     """Say which line first has another number of entries than the header."""
-    lines = csv.reader(io.StringIO(text), delimiter=separator)
+    lines = _records(text, separator)
     wanted = 0
     for cells in lines:
         wanted = wanted or len(cells)

@@ -18,6 +18,8 @@ from orchestrator.report.stats.scales import AREA, Scale
 ENOUGH = 100
 #: The method that corrects the patient bootstrap for bias and skewness; it stands beside the percentiles and is never the headline.
 BCA = "patient_bootstrap_bca"
+#: A standard error or a width below this is the rounding of numbers that are all the same.
+NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +85,11 @@ def answer(found: TwoWay, sides: tuple[Replicates, ...], question: Question) -> 
     status = [] if found.variance_both is not None else [Status.ONE_RUN]
     wide = [one for one in resampled if one.method != BCA and one.low is not None and one.high is not None and one.high > one.low]
     if not any(side.at_boundary for side in sides):
-        if question.difference and found.variance_patients <= 0:
+        if question.difference and found.variance_patients <= NO_SPREAD**2:
             return _identical(found, question, status)
         headline = wide[-1] if question.scale.resampled and wide else analytic[-1]
+        # Without a spread over patients there is no interval, and a number without one says so.
+        status += [Status.NOT_ESTIMABLE] if headline.low is None else []
         return Answer(headline=headline, estimates=(*analytic, *resampled), status=tuple(status))
     status.append(Status.AT_BOUNDARY)
     edge = [] if question.difference else _edge(found, question)
@@ -113,7 +117,7 @@ def _analytic(found: TwoWay, question: Question) -> list[Estimate]:
 
 def _interval(value: float, variance: float, df: float, question: Question, estimand: str, method: str) -> Estimate:
     se = math.sqrt(max(variance, 0.0))
-    if se == 0.0 or df <= 0 or (not question.difference and question.scale.at_end(value)):
+    if se <= NO_SPREAD or df <= 0 or (not question.difference and question.scale.at_end(value)):
         return Estimate(estimand=estimand, method=method, value=value, se=se)
     if question.difference or not question.scale.logit:
         low, high = intervals.raw(value, se, df, question.confidence)
@@ -136,7 +140,7 @@ def _resampled(found: TwoWay, sides: tuple[Replicates, ...], question: Question)
         if len(values) < ENOUGH:
             continue
         low, high = intervals.percentile(values, question.confidence)
-        if low == high:
+        if high - low <= NO_SPREAD:
             # Resamples that never move say nothing of an interval: it does not have no width, it does not exist.
             made.append(Estimate(estimand=estimand, method=method, value=found.value, se=0.0))
             continue

@@ -85,4 +85,5 @@ def test_texts_that_no_row_has_are_no_units(tmp_path: Path) -> None:
     assert other.frame_digest() == one.frame_digest()
     np.testing.assert_array_equal(other.score, one.score)
     pq.write_table(pa.table({**plain, **numbers}).slice(0, 0), tmp_path / "empty.parquet")
-    assert len(read_predictions(tmp_path / "empty.parquet", "empty").units) == 0
+    with pytest.raises(ReportError, match="predictions of empty: the file has no row"):
+        read_predictions(tmp_path / "empty.parquet", "empty")
