@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from orchestrator.mirror.outcomes import read_json
 from orchestrator.mirror.trials import plan_digest
 from orchestrator.model import Plan
 
+#: Letters of a note; MLflow cuts a tag at 8,000.
 NOTE_LENGTH = 7_500
+_LEFT_OUT_ROOM = 160
+_LONGEST_WORDS = 1_500
 EXPERIMENT_NOTE_LENGTH = 15_000
 _LARGEST = 20_000_000
 
@@ -37,7 +41,7 @@ def report_entry(plan: Plan, run: RunPaths, *, time: int) -> Entry | None:
             "sweep": plan.sweep,
             "plan": plan_digest(plan),
             "made_data": str(plan.made_data).lower(),
-            "mlflow.note.content": _note(report)[:NOTE_LENGTH],
+            "mlflow.note.content": _note(report),
         },
         points=tuple(curve_points(report)),
         artifacts={f"report/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in _files(folder)},
@@ -107,14 +111,44 @@ def _slug(text: str) -> str:
 
 
 def _note(report: Mapping[str, Any]) -> str:
-    """Return the report in short, as markdown."""
-    lines = [f"## {report.get('title') or report.get('sweep')}", str(report.get("about") or "")]
+    """Return the report in short, as markdown: whole paragraphs, and how many were left out where not all have room."""
+    head = [f"## {_shortened(report.get('title') or report.get('sweep'))}"]
     if report.get("made_data"):
-        lines.append("**Made data: the numbers say nothing about patients.**")
-    lines += [f"- {verdict['claim']} {verdict['evidence']}".strip() for verdict in report.get("verdicts", ())]
-    lines += [f"- {warning}" for warning in report.get("warnings", ())]
-    lines.append(f"{report.get('n_present')} of {report.get('n_planned')} evaluations. All of it: artifact `report/report.html`.")
-    return "\n\n".join(line for line in lines if line)
+        head.append("**Made data: the numbers say nothing about patients.**")
+    if report.get("about"):
+        head.append(_shortened(report["about"]))
+    verdicts = [f"- {verdict['claim']} {verdict['evidence']}".strip() for verdict in report.get("verdicts", ())]
+    warnings = [f"- {warning}" for warning in report.get("warnings", ())]
+    end = f"{report.get('n_present')} of {report.get('n_planned')} evaluations. All of it: artifact `report/report.html`."
+    # What is left out is said in a line of its own, which has room whatever its numbers are.
+    room = NOTE_LENGTH - len(end) - _LEFT_OUT_ROOM
+    kept = _fitting([*head, *verdicts, *warnings], room)
+    left = [max(0, len(some) - max(0, kept - before)) for some, before in ((verdicts, len(head)), (warnings, len(head) + len(verdicts)))]
+    return "\n\n".join([*[*head, *verdicts, *warnings][:kept], *_left_out(*left), end])
+
+
+def _shortened(text: object) -> str:
+    """Cut what a person wrote between words, where it would leave no room for what came out."""
+    said = str(text)
+    return said if len(said) <= _LONGEST_WORDS else textwrap.shorten(said, _LONGEST_WORDS, placeholder=" …")
+
+
+def _fitting(paragraphs: Sequence[str], room: int) -> int:
+    """Return how many paragraphs from the first have room, with the empty line after each."""
+    used = 0
+    for index, paragraph in enumerate(paragraphs):
+        used += len(paragraph) + 2
+        if used > room:
+            return index
+    return len(paragraphs)
+
+
+def _left_out(verdicts: int, warnings: int) -> list[str]:
+    """Say what of a report a note had no room for, and where it stands."""
+    counted = [
+        f"{count:,} more {noun}{'s' if count > 1 else ''}" for count, noun in ((verdicts, "comparison"), (warnings, "warning")) if count
+    ]
+    return [f"*Not in this note: {' and '.join(counted)}. They stand at the top of `report/report.html`.*"] if counted else []
 
 
 def _files(folder: Path) -> list[Path]:

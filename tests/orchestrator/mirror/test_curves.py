@@ -7,10 +7,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from jobs.paths import RunPaths
 from jobs.spec import pretty_json
 from orchestrator import tracking
-from orchestrator.mirror.curves import curve_points, report_entry
+from orchestrator.mirror.curves import NOTE_LENGTH, curve_points, report_entry
 from orchestrator.model import Plan
 from orchestrator.report import values
 from orchestrator.report.analysis import build
@@ -137,6 +139,38 @@ def test_everything_that_a_report_writes_is_an_artifact(tmp_path: Path) -> None:
     assert len(note) <= 8000
     assert "scores" in note and "report/report.html" in note
     assert {point.key for point in entry.points} >= {"curve/no pretraining/auroc_macro", "curve/pretrain - real/auroc_macro_lo"}
+
+
+def note_of(plan: Plan, run: RunPaths, report: dict[str, Any]) -> str:
+    write_report(run, report)
+    entry = report_entry(plan, run, time=0)
+    assert entry is not None
+    return str(entry.tags["mlflow.note.content"])
+
+
+@pytest.mark.parametrize("said", [7, 180, 1499, 8000])
+def test_a_long_note_ends_with_a_whole_paragraph_and_says_what_is_not_in_it(plan: Plan, run: RunPaths, said: int) -> None:
+    verdicts = [{"claim": f"Claim {index} " + "word " * (said // 5) + "end.", "evidence": f"proof {index}."} for index in range(200)]
+    report = {**report_of(), "about": "Why. " * 900, "made_data": True, "verdicts": verdicts, "warnings": ["beware", "and of this"]}
+    note = note_of(plan, run, report)
+    assert len(note) <= NOTE_LENGTH
+    paragraphs = note.split("\n\n")
+    shown = [one for one in paragraphs if one.startswith("- Claim")]
+    assert shown == [f"- {one['claim']} {one['evidence']}" for one in verdicts[: len(shown)]]
+    left = 200 - len(shown)
+    assert left > 0
+    assert (
+        paragraphs[-2] == f"*Not in this note: {left} more comparisons and 2 more warnings. They stand at the top of `report/report.html`.*"
+    )
+    assert paragraphs[-1].endswith("All of it: artifact `report/report.html`.")
+    assert paragraphs[1] == "**Made data: the numbers say nothing about patients.**"
+
+
+def test_a_short_note_leaves_nothing_out(plan: Plan, run: RunPaths) -> None:
+    note = note_of(plan, run, {**report_of(), "warnings": ["beware"]})
+    assert "- beware" in note and "Not in this note" not in note
+    one_left = note_of(plan, run, {**report_of(), "verdicts": [], "warnings": ["a" * 3000, "b" * 3000, "c" * 3000]})
+    assert "Not in this note: 1 more warning. " in one_left
 
 
 def test_the_experiment_says_what_it_is(plan: Plan, run: RunPaths) -> None:
