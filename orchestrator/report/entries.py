@@ -21,6 +21,11 @@ class Scale:
     #: Where no difference, or no discrimination, is; None when that lies outside.
     reference: float | None
 
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether its ticks are written without decimals: whole numbers that are more than one apart, such as places."""
+        return self.high - self.low >= 2 and all(tick == round(tick) for tick in self.ticks)
+
     def place(self, value: float) -> float:
         """Return where a value stands, 0 at the left end and 1 at the right, kept inside."""
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))

@@ -12,7 +12,7 @@ from jobs.spec import Json
 from orchestrator.report import checklist, latex, lines, provenance, record, tables, wording
 from orchestrator.report.entries import Entry
 from orchestrator.report.figures.curves import thinned
-from orchestrator.report.figures.drawing import standalone
+from orchestrator.report.figures.drawing import inked, standalone
 from orchestrator.report.keys import slug
 from orchestrator.report.layout import Section, sections
 from orchestrator.report.values import Report, Verdict
@@ -59,7 +59,11 @@ def _replace(folder: Path, files: Mapping[str, str], kind: str) -> None:
 
 def html(report: Report, shown: tuple[Section, ...], origin: Mapping[str, Json] | None = None) -> str:
     """Return the page: it needs no network and no other file."""
-    return _environment(autoescape=True).get_template("report.html.j2").render(**_context(report, shown), origin=_origin(origin))
+    figures = [figure for part in shown for block in part.blocks for figure in block.all_figures()]
+    drawn, styles = inked(svg for figure in figures for svg in figure.on_page())
+    environment = _environment(autoescape=True)
+    environment.filters["inked"] = drawn.__getitem__
+    return environment.get_template("report.html.j2").render(**_context(report, shown), origin=_origin(origin), drawn_styles=styles)
 
 
 def markdown(report: Report, shown: tuple[Section, ...]) -> str:
@@ -157,7 +161,10 @@ def _environment(*, autoescape: bool) -> Any:
     environment.filters["pipe"] = _for_markdown
     environment.filters["thinned"] = thinned
     environment.filters["slug"] = slug
-    environment.filters["sortable"] = lambda value: f"{value:.8g}" if isinstance(value, float) else value
+    environment.tests["plain_sorted"] = lambda entry: (
+        entry.sort == entry.text or (isinstance(entry.sort, float) and entry.text == wording.number(entry.sort))
+    )
+    environment.filters["sortable"] = lambda value: f"{value:.7g}" if isinstance(value, float) else value
     return environment
 
 

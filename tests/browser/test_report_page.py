@@ -129,7 +129,7 @@ def test_dark_as_the_reader_has_it_and_by_the_button(opened: Callable[..., Seen]
     paper = "() => getComputedStyle(document.body).backgroundColor"
     dark, light = opened("quick", dark=True).page, opened("quick").page
     assert dark.evaluate(paper) != light.evaluate(paper)
-    drawn = "() => { const one = getComputedStyle(document.querySelector('.wide svg [style*=series-0]')); return one.stroke + one.fill; }"
+    drawn = "() => Array.from(document.querySelectorAll('.wide svg path'), one => getComputedStyle(one).stroke).join()"
     assert dark.evaluate(drawn) != light.evaluate(drawn), "figures follow the page"
     light.get_by_role("button", name="Dark page").click()
     assert light.evaluate(paper) == dark.evaluate(paper)
@@ -156,9 +156,13 @@ def test_the_order_is_the_order_in_which_a_reader_asks(opened: Callable[..., See
 
 def test_every_figure_is_told_to_who_cannot_see_it(opened: Callable[..., Seen]) -> None:
     page = opened("large").page
-    for drawing in page.locator(".drawing [role=img]").all():
+    drawings = page.locator(".drawing [role=img], .multiples [role=img]").all()
+    assert len(drawings) > page.locator(".drawing, .multiples").count()
+    for drawing in drawings:
         assert len(str(drawing.get_attribute("aria-label"))) > 60
+    assert page.locator("figure svg:not([aria-hidden=true] svg):not([aria-hidden=true]):not([role=img] svg)").count() == 0
     assert page.locator("table:not(:has(thead th[scope=col]))").count() == 0
+    assert page.locator("tbody tr:not(:has(th[scope=row]))").count() == 0
 
 
 def test_it_prints_with_every_view_and_no_button(opened: Callable[..., Seen], tmp_path: Path) -> None:

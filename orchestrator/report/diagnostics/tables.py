@@ -1,4 +1,4 @@
-"""Operating points and calibration on a page: a block each, a view for each number of labels."""
+"""Curves, operating points and calibration on a page: a block each, a view for each number of labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from orchestrator.report.blocks import Block, Panel
+from orchestrator.report.diagnostics.drawings import curve_figure, not_drawn, reliability_figure
 from orchestrator.report.diagnostics.lines import errors_of, name_of
 from orchestrator.report.diagnostics.points import MASK
 from orchestrator.report.diagnostics.values import Calibration, OperatingPoint, Share
@@ -28,8 +29,18 @@ _TITLES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "P
 
 def blocks(report: Report, test_set: TestSet) -> tuple[Block, ...]:
     """Return what is shown of one test set."""
-    found = (_points(report, test_set), _calibration(report, test_set))
+    found = (_curves(report, test_set), _points(report, test_set), _calibration(report, test_set))
     return tuple(block for block in found if block is not None)
+
+
+def _curves(report: Report, test_set: TestSet) -> Block | None:
+    panels = [
+        Panel(title=size.title, figures=figures)
+        for size in test_set.sizes
+        if (figures := tuple(one for kind in ("roc", "pr") if (one := curve_figure(report, test_set, size, kind)) is not None))
+    ]
+    left = not_drawn(report, test_set, "roc")
+    return Block(key="roc", title="At every threshold", sentences=(left,) if left else (), panels=tuple(panels)) if panels else None
 
 
 def _points(report: Report, test_set: TestSet) -> Block | None:
@@ -105,11 +116,16 @@ def _share(share: Share, test_set: TestSet, key: str) -> Entry:
 def _calibration(report: Report, test_set: TestSet) -> Block | None:
     rows = [one for one in report.diagnostics.calibrations if one.test_set == test_set.key]
     panels = [
-        Panel(title=size.title, tables=(_calibration_table(report, test_set, size, found),))
+        Panel(
+            title=size.title,
+            figures=tuple(one for one in (reliability_figure(report, test_set, size),) if one is not None),
+            tables=(_calibration_table(report, test_set, size, found),),
+        )
         for size in test_set.sizes
         if (found := [one for one in rows if one.size == size.key])
     ]
-    return Block(key="calibration", title="Calibration", panels=tuple(panels)) if panels else None
+    left = not_drawn(report, test_set, "reliability")
+    return Block(key="calibration", title="Calibration", sentences=(left,) if left else (), panels=tuple(panels)) if panels else None
 
 
 def _calibration_table(report: Report, test_set: TestSet, size: SizeInfo, found: Sequence[Calibration]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 #: Colours on a light page by series, readable by people who do not see red and green apart; the page knows their dark twins.
@@ -20,6 +20,20 @@ VARIABLES: Mapping[str, str] = {
 }
 
 
+#: Dashes of a series, so that lines which look alike in grey are told apart.
+DASHES = ("", "6 2.5", "2 2", "8 2 2 2", "4 2", "9 3", "5 2 1.5 2 1.5 2", "3 1.5")
+FLOOR_DASH = "1.2 2.4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Multiple:
+    """One of several small drawings on the same axes."""
+
+    title: str
+    alt: str
+    svg: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """One drawing at two widths, with its caption and what a reader who cannot see it is told."""
@@ -29,6 +43,16 @@ class Figure:
     caption: str
     wide: str
     narrow: str
+    #: What a page shows in place of both, as many beside each other as there is room for; `wide` then holds all of them, for files.
+    multiples: tuple[Multiple, ...] = ()
+    #: The legend of `multiples`: (a sample of the line, its name).
+    legend: tuple[tuple[str, str], ...] = ()
+
+    def on_page(self) -> tuple[str, ...]:
+        """Return the drawings that a page shows."""
+        if self.multiples:
+            return (*(one.svg for one in self.multiples), *(sample for sample, _ in self.legend))
+        return self.wide, self.narrow
 
 
 def color_of(series: int) -> str:
@@ -36,9 +60,31 @@ def color_of(series: int) -> str:
     return FLOOR if series < 0 else SERIES[series % len(SERIES)]
 
 
+def dash_of(series: int) -> str:
+    """Return the dashes of a series as SVG writes them, nothing for a full line; -1 is the floor."""
+    return FLOOR_DASH if series < 0 else DASHES[series % len(DASHES)]
+
+
 def paint(color: str) -> str:
     """Return a colour as a style value: the page's variable, with the light colour where there is no page."""
     return f"var({VARIABLES[color]}, {color})"
+
+
+def inked(svgs: Iterable[str]) -> tuple[dict[str, str], str]:
+    """Return each drawing as a page holds it, by what it was, and the style sheet that all of them need.
+
+    Styles that drawings repeat thousands of times become classes, and what only a file of its own needs goes: fallbacks of colours, fonts,
+    the name of the format.
+    """
+    classes: dict[str, str] = {}
+
+    def shared(found: re.Match[str]) -> str:
+        style = re.sub(r"var\((--[\w-]+), #[0-9a-f]{6}\)", r"var(\1)", found[1])
+        return f'class="{classes.setdefault(style, f"q{len(classes)}")}"'
+
+    needless = re.compile(r' (?:xmlns="[^"]*"|font-family="[^"]*")')
+    drawn = {one: needless.sub("", re.sub(r'style="([^"]*)"', shared, one)) for one in dict.fromkeys(svgs)}
+    return drawn, "\n".join(f".{name} {{ {style} }}" for style, name in classes.items())
 
 
 def standalone(figure: Figure) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from orchestrator.report.figures.drawing import INK, MUTED, PAPER, RULE, escaped, paint
 
@@ -30,6 +31,12 @@ class Sheet:
         """Draw many lines of one kind."""
         path = "".join(f"M{_n(x1)} {_n(y1)}L{_n(x2)} {_n(y2)}" for x1, y1, x2, y2 in ends)
         self.parts.append(f'<path d="{path}" style="stroke:{paint(color)};stroke-width:{width:g};opacity:{opacity:g};fill:none"/>')
+
+    def curve(self, points: Sequence[tuple[float, float]], color: str, *, width: float = 1.6, dash: str = "", opacity: float = 1.0) -> None:
+        """Join points in their order; one that lies straight between its neighbours, as they are written, is not written."""
+        style = f"stroke:{paint(color)};stroke-width:{width:g};fill:none" + (f";stroke-dasharray:{dash}" if dash else "")
+        style += f";opacity:{opacity:g}" if opacity < 1 else ""
+        self.parts.append(f'<path d="{_path(points)}" style="{style}"/>')
 
     def dots(self, places: Sequence[tuple[float, float]], color: str, *, radius: float = 2.2, opacity: float = 0.65) -> None:
         """Draw many small dots of one kind."""
@@ -66,9 +73,9 @@ class Sheet:
     ) -> None:
         """Write words with their baseline at y."""
         turned = f' transform="rotate({turn} {_n(x)} {_n(y)})"' if turn else ""
-        weight = ";font-weight:600" if bold else ""
-        style = f"fill:{paint(color)};font-size:{self.size - 1.5 if small else self.size:g}px{weight}"
-        self.parts.append(f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}"{turned} style="{style}">{escaped(words)}</text>')
+        more = (";font-weight:600" if bold else "") + (f";text-anchor:{anchor}" if anchor != "start" else "")
+        style = f"fill:{paint(color)};font-size:{self.size - 1.5 if small else self.size:g}px{more}"
+        self.parts.append(f'<text x="{_n(x)}" y="{_n(y)}"{turned} style="{style}">{escaped(words)}</text>')
 
     def fit(self, words: str, room: float) -> str:
         """Shorten words to a room, with an ellipsis."""
@@ -106,6 +113,28 @@ def axis(sheet: Sheet, ticks: Sequence[tuple[float, str]], *, top: float, bottom
     for x, words in ticks:
         sheet.line(x, top, x, bottom)
         sheet.text(x, bottom + 15, words, color=MUTED, anchor="middle", small=True)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """Write a path in steps of a tenth of a pixel, each from the last, so that no error adds up."""
+    placed = [(round(10 * x), round(10 * y)) for x, y in points]
+    steps: list[tuple[int, int]] = []
+    for (x0, y0), (x1, y1) in pairwise(placed):
+        step = (x1 - x0, y1 - y0)
+        last = steps[-1] if steps else (0, 0)
+        if steps and step[0] * last[1] == step[1] * last[0] and step[0] * last[0] >= 0 and step[1] * last[1] >= 0:
+            steps[-1] = (last[0] + step[0], last[1] + step[1])
+        elif step != (0, 0):
+            steps.append(step)
+    return f"M{_n(placed[0][0] / 10)} {_n(placed[0][1] / 10)}" + "".join(_step(*step) for step in steps)
+
+
+def _step(x: int, y: int) -> str:
+    if not y:
+        return f"h{_n(x / 10)}"
+    if not x:
+        return f"v{_n(y / 10)}"
+    return f"l{_n(x / 10)}{'' if y < 0 else ' '}{_n(y / 10)}"
 
 
 def _n(value: float) -> str:

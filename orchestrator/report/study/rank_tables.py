@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.report.blocks import Block, Panel
 from orchestrator.report.entries import Column, Entry, Row, Scale, Strip, Table, series_of
 from orchestrator.report.study.keys import StudyKeys
+from orchestrator.report.study.rank_drawing import rank_figure
 from orchestrator.report.study.values import ArmRank
 from orchestrator.report.values import Report, SizeInfo, TestSet
 from orchestrator.report.wording import estimand_words, number, percent, plural
@@ -20,7 +21,14 @@ def rank_block(report: Report, test_set: TestSet) -> Block | None:
         "A rank is a view and no test: arms that differ by little trade places when draws and patients are drawn again. Whether one arm is "
         "better than another is answered under all pairs."
     )
-    panels = tuple(Panel(title=size.title, tables=(_table(report, test_set, size, found),)) for size in shown)
+    panels = tuple(
+        Panel(
+            title=size.title,
+            figures=tuple(one for one in (rank_figure(report, test_set, size),) if one is not None),
+            tables=(_table(report, test_set, size, found),),
+        )
+        for size in shown
+    )
     return Block(key="ranks", title="How stable the order is", sentences=(said,), panels=panels)
 
 

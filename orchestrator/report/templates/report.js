@@ -11,9 +11,9 @@
   name();
 
   function key(row, column) {
-    var cell = row.cells[column], given = cell.getAttribute("data-sort"), text = given === null ? cell.textContent.trim() : given;
-    var value = Number(text);
-    return { empty: text === "" || text === "–" || text === "missing", number: text !== "" && !isNaN(value) ? value : null, text: text };
+    var cell = row.cells[column], given = cell.getAttribute("data-sort"), value = cell.querySelector(".value"), text = given === null ? (value || cell).textContent.trim() : given;
+    var read = Number(text.replace("−", "-"));
+    return { empty: text === "" || text === "–" || text === "missing", number: text !== "" && !isNaN(read) ? read : null, text: text };
   }
   function compare(a, b) {
     if (a.number !== null && b.number !== null) { return a.number - b.number; }

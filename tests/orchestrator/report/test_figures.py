@@ -12,10 +12,11 @@ import pytest
 from orchestrator.report import marks
 from orchestrator.report.analysis import build
 from orchestrator.report.figures.curves import label_efficiency, thinned
-from orchestrator.report.figures.drawing import Figure, standalone
+from orchestrator.report.figures.drawing import Figure, inked, standalone
 from orchestrator.report.figures.forest import MOST_ARMS, forest
 from orchestrator.report.figures.heatmap import heatmap
 from orchestrator.report.figures.pairs import pairs
+from orchestrator.report.figures.svg import Sheet
 from orchestrator.report.stats.estimate import Status
 from orchestrator.report.values import Report
 from orchestrator.report.wording import number, signed
@@ -123,3 +124,40 @@ def test_many_runs_are_thinned_with_their_ends_kept(report: Report) -> None:
     many, few = (label_efficiency(one, report.test_sets[0]) for one in (replace(report, cells=crowd), report))
     assert many is not None and few is not None
     assert len(many.wide) < 6 * len(few.wide)
+
+
+def places(path: str) -> list[tuple[float, float]]:
+    """Walk a path of relative steps."""
+    x, y = 0.0, 0.0
+    found: list[tuple[float, float]] = []
+    for kind, numbers in re.findall(r"([Mlhv])([^Mlhv]*)", path):
+        given = [float(one) for one in re.findall(r"-?[\d.]+", numbers)]
+        dx, dy = (given[0], 0.0) if kind == "h" else (0.0, given[0]) if kind == "v" else (given[0], given[1])
+        x, y = (dx, dy) if kind == "M" else (x + dx, y + dy)
+        found.append((round(x, 1), round(y, 1)))
+    return found
+
+
+def test_a_path_goes_through_every_point_and_writes_none_that_lies_straight_between() -> None:
+    points = [(0.0, 10.0), (0.0, 5.0), (0.0, 2.0), (3.04, 2.0), (6.0, 2.0), (9.0, 1.0), (12.0, 0.0), (12.0, 0.0), (3.0, 0.0), (5.0, 0.0)]
+    sheet = Sheet(width=20, height=20)
+    sheet.curve(points, "#1c1f24")
+    path = re.findall(r' d="([^"]*)"', sheet.parts[0])[0]
+    assert places(path) == [(0.0, 10.0), (0.0, 2.0), (6.0, 2.0), (12.0, 0.0), (3.0, 0.0), (5.0, 0.0)]
+    # Steps are rounded from where they are and not from the last, so that the end of many is where it belongs.
+    sheet.curve([(index / 7, (index % 2) / 3) for index in range(200)], "#1c1f24")
+    assert places(re.findall(r' d="([^"]*)"', sheet.parts[1])[0])[-1] == (round(199 / 7, 1), round(1 / 3, 1))
+
+
+def test_a_page_shares_styles_and_loses_none(report: Report) -> None:
+    figures = drawn(report)
+    every = [svg for one in figures for svg in one.on_page()]
+    pages, css = inked(every)
+    rules = dict(re.findall(r"\.(q\d+) \{ ([^}]*) \}", css))
+    for svg in every:
+        back = re.sub(r'class="(q\d+)"', lambda found: f'style="{rules[found[1]]}"', pages[svg])
+        plain = re.sub(r"var\((--[\w-]+), #[0-9a-f]{6}\)", r"var(\1)", svg)
+        assert back.removeprefix("<svg") in plain.replace(' xmlns="http://www.w3.org/2000/svg"', "").replace(
+            ' font-family="DejaVu Sans, sans-serif"', ""
+        )
+        assert len(pages[svg]) < 0.75 * len(svg)

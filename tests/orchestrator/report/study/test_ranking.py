@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +15,7 @@ from orchestrator.report.analysis import build
 from orchestrator.report.layout import sections
 from orchestrator.report.lines import lines
 from orchestrator.report.render import html, markdown
+from orchestrator.report.study.rank_drawing import alike, rank_figure
 from orchestrator.report.values import Report
 from tests.orchestrator.report.made_run import Made, many_arms
 
@@ -121,3 +125,28 @@ def test_the_lowest_is_first_where_lower_is_better(made: Made) -> None:
     scores = {one.arm: one.estimate or 0 for one in report.cells}
     assert [scores[by_place[place].arm] for place in (1, 2, 3)] == sorted(scores.values())
     assert by_place[1].mean_rank < by_place[2].mean_rank < by_place[3].mean_rank
+
+
+def test_the_drawing_of_places_says_what_ranks_and_pairs_say(report: Report) -> None:
+    test_set = report.test_sets[0]
+    for size in test_set.sizes:
+        own = sorted((one for one in report.study.ranks if one.size == size.key), key=lambda one: one.rank)
+        figure = rank_figure(report, test_set, size)
+        assert figure is not None
+        shown = re.findall(r">([01]\.\d\d)</text>", figure.wide)
+        assert sorted(shown) == sorted(f"{share:.2f}" for one in own for share in one.shares if share >= 0.005)
+        pairs = {frozenset((one.arm, one.baseline)): one for one in report.study.pairs if one.size == size.key}
+        joined = alike([one.arm for one in own], pairs, report.confidence)
+        assert figure.wide.count("stroke-width:3") == len(joined)
+        assert ("max-t over all" in figure.caption) == bool(pairs)
+        assert bool(joined) == (size.key != "fraction=1")
+        inside = [(index, other) for first, last in joined for index in range(first, last) for other in range(index + 1, last + 1)]
+        for index in range(len(own) - 1):
+            told = (pairs[frozenset((own[index].arm, own[index + 1].arm))].p_adjusted or 1) < 0.05 if pairs else True
+            assert told != ((index, index + 1) in inside)
+        assert all((pairs[frozenset((own[a].arm, own[b].arm))].p_adjusted or 1) >= 0.05 for a, b in inside)
+
+
+def test_two_arms_have_no_drawing_of_places(report: Report) -> None:
+    few = replace(report, study=replace(report.study, ranks=report.study.ranks[:2]))
+    assert rank_figure(few, few.test_sets[0], few.test_sets[0].sizes[0]) is None
