@@ -51,10 +51,15 @@ def alone_rows(report: Report) -> Iterator[Mapping[str, Any]]:
         yield {
             **row,
             "kind": view.name,
-            "method": "none",
+            "estimand": view.estimand,
+            "method": view.method,
             "estimate": view.value,
+            "low": view.low,
+            "high": view.high,
+            "B": None if view.low is None else report.resamples,
             "n_draws": view.n_replicates,
-            "key": f"{row['key']}/{view.name}",
+            "status": " ".join(view.status),
+            "key": keys.view(view, sets[view.test_set].measure),
         }
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.report.entries import Column, Entry, Row, Table, series_of
-from orchestrator.report.values import ReplicateTest, Report, TestSet, View
-from orchestrator.report.wording import STATUS_NAMES, apart, number, p_value, plural
+from orchestrator.report.values import ReplicateTest, Report, TestSet
+from orchestrator.report.wording import STATUS_NAMES, apart, p_value
 
 NOTE = (
     "These hold the test set fixed: they say how runs differ on these patients, not on new ones. Below each p of a test that lists or "
-    "samples assignments stands the smallest that it could have given; where that is not below .05, a larger p says nothing. The "
-    "probability of improvement is how often a run of the arm beats one of its baseline, averaged over findings; it has no interval."
+    "samples assignments stands the smallest that it could have given; where that is not below .05, a larger p says nothing."
 )
 
 
@@ -20,7 +19,6 @@ def runs_alone(report: Report, test_set: TestSet) -> Table | None:
     tests = [one for one in report.replicate_tests if one.test_set == test_set.key]
     if not tests:
         return None
-    better = {(one.arm, one.baseline, one.size): one for one in report.views if one.test_set == test_set.key}
     titles, series = {arm.key: arm.title for arm in test_set.arms}, series_of(test_set.arms)
     sizes = {size.key: (index, size.title) for index, size in enumerate(test_set.sizes)}
     places = list(dict.fromkeys((one.arm, one.baseline, one.size) for one in tests))
@@ -30,7 +28,6 @@ def runs_alone(report: Report, test_set: TestSet) -> Table | None:
                 Entry(text=titles[arm], below=f"minus {apart(titles[arm], titles[base])[1]}", series=series[arm]),
                 Entry(text=sizes[size][1], sort=sizes[size][0]),
                 *(_p(_first(tests, (arm, base, size), methods)) for methods in _METHODS),
-                _improvement(better.get((arm, base, size))),
             )
         )
         for arm, base, size in places
@@ -41,7 +38,6 @@ def runs_alone(report: Report, test_set: TestSet) -> Table | None:
         Column(title="p, exchanged", below="signs; labels where not matched"),
         Column(title="p, signed ranks"),
         Column(title="p, t", below="paired; Welch where not matched"),
-        Column(title="Probability of improvement"),
     )
     caption = f"Tests over replicates alone, in {test_set.measure_title}; raw p values."
     return Table(key=f"runs-alone-{test_set.key}", caption=caption, columns=columns, rows=tuple(rows), note=NOTE)
@@ -59,9 +55,3 @@ def _p(one: ReplicateTest | None) -> Entry:
         return Entry(text="–")
     below = f"at least {one.smallest_p:.2g}" if one.smallest_p else ""
     return Entry(text=p_value(one.p), below=below, sort=one.p, marks=tuple(STATUS_NAMES[word] for word in one.status), title=one.method)
-
-
-def _improvement(one: View | None) -> Entry:
-    if one is None:
-        return Entry(text="–")
-    return Entry(text=number(one.value, 2), sort=one.value, title=plural(one.n_findings, "finding"))

@@ -8,7 +8,7 @@ from jobs.paths import RunPaths
 from orchestrator.errors import ReportError
 from orchestrator.model import Plan
 from orchestrator.report import wording
-from orchestrator.report.alone import replicate_tests, views
+from orchestrator.report.alone import replicate_tests
 from orchestrator.report.diagnostics.analysis import diagnostics_of
 from orchestrator.report.inputs import Inputs, inputs_of
 from orchestrator.report.ledger import ledger
@@ -21,6 +21,7 @@ from orchestrator.report.study.groups import silent_groups
 from orchestrator.report.study.methods import study_methods
 from orchestrator.report.subgroups.analysis import subgroups_of
 from orchestrator.report.values import Report
+from orchestrator.report.views import views
 
 
 def build(plan: Plan, run: RunPaths) -> Report:
@@ -51,6 +52,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
     unheard = [text for part in parts for text in silent_groups(part, inputs)]
     published, unplaced = references(inputs.report.reference, test_sets)
     subgroups = subgroups_of(parts, inputs.report.subgroups, inputs.report.confidence)
+    together = tuple(view for part in parts for view in views(part, inputs.report.confidence))
     verdicts = [
         wording.verdict(one, part.test_set, confidence=inputs.report.confidence, several_sets=len(parts) > 1)
         for part in parts
@@ -90,13 +92,14 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
                 confidence=inputs.report.confidence,
                 resamples=inputs.report.resamples,
                 by_name=inputs.draws_by_name,
+                views=any(one.n_findings > 1 for one in together),
             ),
             *study_methods(study),
         ),
         references=published,
         as_published=tuple(one for part in parts for one in part.as_published),
         replicate_tests=replicate_tests(differences, cells),
-        views=views(differences, label_cells, {one.key: [label.name for label in one.labels if label.in_measure] for one in test_sets}),
+        views=together,
     )
 
 

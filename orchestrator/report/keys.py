@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.report.values import Cell, Difference, FoldArea, TestSet
+from orchestrator.report.values import Cell, Difference, FoldArea, TestSet, View
 
 #: Between the two arms of a difference.
 VERSUS = "-vs-"
@@ -40,6 +40,12 @@ class Keys:
         """Name a difference."""
         pair = self.arms[one.test_set, one.arm] + VERSUS + self.arms[one.test_set, one.baseline]
         return _joined(one.test_set, pair, one.size, one.measure, one.label)
+
+    def view(self, one: View, measure: str) -> str:
+        """Name a view: `test set/arm/size/measure/interquartile_mean`, with `arm-vs-baseline` for one of two arms."""
+        named = self.arms[one.test_set, one.arm]
+        named += "" if one.baseline is None else VERSUS + self.arms[one.test_set, one.baseline]
+        return _joined(one.test_set, named, one.size, measure, one.name)
 
     def fold(self, one: FoldArea) -> str:
         """Name an area within folds."""

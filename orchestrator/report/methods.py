@@ -17,6 +17,7 @@ def methods(
     confidence: float,
     resamples: int,
     by_name: bool = False,
+    views: bool = False,
 ) -> tuple[str, ...]:
     """Return the paragraphs of the methods text."""
     level = percent(confidence)
@@ -30,6 +31,8 @@ def methods(
             *_pools(test_sets),
             *_validated(test_sets),
         ]
+    if views:
+        said.append(_views())
     if folds:
         said.append(_folds(folds[0], level))
     return tuple(said)
@@ -69,6 +72,14 @@ def _multiplicity() -> str:
     return (
         "p values are two-sided and adjusted by Holm within one test set, measure and declared contrast, over all arms and label counts. "
         "Differences by finding are exploratory and adjusted by Benjamini–Hochberg over the findings of one comparison."
+    )
+
+
+def _views() -> str:
+    return (
+        "The middle half (interquartile mean) and the probability of improvement (Agarwal et al. 2021) are over the findings of the "
+        "measure and all runs together. Their intervals are percentiles of the crossed bootstrap, in which what redrawn runs move is "
+        "widened by √(D/(D−1)) and runs that two arms share are redrawn together; findings are held fixed, and nothing is tested."
     )
 
 

@@ -132,7 +132,10 @@ class ReplicateTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One number over findings and replicates together, without an interval: `interquartile_mean` or `probability_of_improvement`."""
+    """One number over findings and replicates together, with the interval of the crossed bootstrap; the findings are not drawn again.
+
+    `name` is `interquartile_mean`, `interquartile_mean_difference` or `probability_of_improvement`.
+    """
 
     test_set: str
     arm: str
@@ -141,6 +144,14 @@ class View:
     size: str
     name: str
     value: float
+    low: float | None = None
+    high: float | None = None
+    estimand: str
+    #: crossed_bootstrap, patient_bootstrap where there is one run, or none.
+    method: str
+    #: As of a difference; empty for an arm.
+    matching: str = ""
+    status: tuple[str, ...] = ()
     n_replicates: int
     n_findings: int
 

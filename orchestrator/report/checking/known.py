@@ -26,12 +26,18 @@ MEASURE_WORDS: Mapping[str, tuple[str, ...]] = {
     "npv": ("npv",),
     "f1": ("f1",),
     "accuracy": ("accuracy",),
+    "interquartile_mean": ("middle half", "interquartile mean", "iqm"),
+    "probability_of_improvement": ("probability of improvement",),
 }
 
+#: What a number beside an arm means only where a text says so, by kind of row: the word for it among measures.
+_BY_WORD: Mapping[str, str] = {
+    "interquartile_mean": "interquartile_mean",
+    "interquartile_mean_difference": "interquartile_mean",
+    "probability_of_improvement": "probability_of_improvement",
+}
 #: What is over all numbers of labels; everything else belongs to one.
 _OVER_ALL = ("area_between", "trend")
-#: What no page shows beside an arm, so that a number without a name never means it.
-_BY_NAME_ALONE = ("interquartile_mean",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +112,7 @@ class Known:
         """Return the numbers, with their names, that a piece of text may mean."""
         found: list[tuple[str, float]] = []
         for row in self.rows:
-            if row.kind not in _BY_NAME_ALONE and _matches(row, context):
+            if _matches(row, context):
                 found += [(row.key if part == "estimate" else f"{row.key}.{part}", value) for part, value in _parts(row)]
                 if row.kind == "difference" and row.estimate is not None:
                     found.append((f"{row.key}.abs", abs(row.estimate)))
@@ -114,6 +120,10 @@ class Known:
 
 
 def _matches(row: Line, context: Context) -> bool:
+    word = _BY_WORD.get(row.kind)
+    if word is not None and word not in context.measures:
+        return False
+    measures = context.measures - set(_BY_WORD.values())
     pair = {row.arm} if row.baseline is None else {row.arm, row.baseline}
     # A difference is meant where both of its arms are named, or one arm alone; a cell where its arm is.
     arms = pair & context.arms if row.baseline is None or len(context.arms) == 1 else pair <= context.arms
@@ -121,7 +131,7 @@ def _matches(row: Line, context: Context) -> bool:
         arms
         and (not context.sizes or row.size in context.sizes or row.kind in _OVER_ALL)
         and (row.label in context.findings if context.findings else row.label is None or row.kind == "fold")
-        and (not context.measures or any(row.measure.startswith(one) for one in context.measures))
+        and (not measures or any(row.measure.startswith(one) for one in measures))
         and (not context.test_sets or row.test_set in context.test_sets)
     )
 

@@ -6,7 +6,7 @@ What a replicate counts are whole numbers and every quotient is taken in one ord
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from typing import Any, Literal
@@ -210,6 +210,15 @@ def mean_over_draws(replicates: np.ndarray, counts: Counts, *, redraw: bool) -> 
     mean = replicates.mean(axis=0)
     if not redraw or draws < 2:
         return mean
-    taken = below(draws, counts.seed ^ _DRAWS_STREAM, np.arange(total), draws)
-    resampled = np.take_along_axis(replicates, taken.T, axis=0).mean(axis=0)
+    resampled = np.take_along_axis(replicates, drawn_again(draws, total, counts), axis=0).mean(axis=0)
     return mean + np.sqrt(draws / (draws - 1)) * (resampled - mean)
+
+
+def drawn_again(draws: int, total: int, counts: Counts) -> np.ndarray:
+    """Return which draws are taken in each replicate, int64 (draws, total): it depends on replicate, seed and number of draws alone."""
+    return below(draws, counts.seed ^ _DRAWS_STREAM, np.arange(total), draws).T
+
+
+def of_side(counts: Counts, side: int) -> Counts:
+    """Give each side of an unmatched comparison draws of its own, on the same patients."""
+    return counts if side == 0 else replace(counts, seed=counts.seed + 7919 * side)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.report.stats import intervals
-from orchestrator.report.stats.bootstrap import Counts, mean_over_draws
+from orchestrator.report.stats.bootstrap import Counts, mean_over_draws, of_side
 from orchestrator.report.stats.estimate import Estimate, Status
 from orchestrator.report.stats.multireader import TwoWay
 from orchestrator.report.stats.proportions import wilson
@@ -134,7 +134,7 @@ def _resampled(found: TwoWay, sides: tuple[Replicates, ...], question: Question)
         rows.append((question.both, "crossed_bootstrap", True))
     made: list[Estimate] = []
     for estimand, method, redraw in rows:
-        parts = [mean_over_draws(side.areas, _stream(question.counts, index), redraw=redraw) for index, side in enumerate(sides)]
+        parts = [mean_over_draws(side.areas, of_side(question.counts, index), redraw=redraw) for index, side in enumerate(sides)]
         values = parts[0] if len(parts) == 1 else parts[0] - parts[1]
         values = values[np.isfinite(values)]
         if len(values) < ENOUGH:
@@ -162,11 +162,6 @@ def _bent(values: np.ndarray, value: float, sides: tuple[Replicates, ...], quest
     if ends is None or ends[0] == ends[1]:
         return None
     return ends if question.difference else question.scale.inside(*ends)
-
-
-def _stream(counts: Counts, side: int) -> Counts:
-    """Give each side of an unmatched difference draws of its own."""
-    return counts if side == 0 else replace(counts, seed=counts.seed + 7919 * side)
 
 
 def _edge(found: TwoWay, question: Question) -> list[Estimate]:

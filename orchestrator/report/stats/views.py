@@ -1,38 +1,63 @@
-"""Views over labels and draws that ask what a mean hides. Labels share patients and models, so a view has an interval from the crossed
-bootstrap or none.
+"""Views over labels and draws that ask what a mean hides (Agarwal et al. 2021). Labels share patients and models, so a view has an
+interval from the crossed bootstrap or none.
+
+Areas are (draws, labels, resamples) throughout; a label of which a class was not drawn is NaN and is left out of that resample.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
+from orchestrator.report.stats.bootstrap import Counts, drawn_again, of_side
 
-def interquartile_mean(values: np.ndarray) -> float | None:
-    """Return the mean of the middle half of all values, those of every label and draw together; None when there are none.
 
-    A quarter of the values, rounded down, is left out at either end (Agarwal et al. 2021). Raises ValueError on a value that is not finite.
+def interquartile_mean(areas: np.ndarray) -> np.ndarray:
+    """Return the mean of the middle half of all labels and draws together in every resample, (resamples,); NaN where there is no value.
+
+    A quarter of the values, rounded down, is left out at either end.
     """
-    ordered = np.sort(_finite(values).ravel())
-    cut = len(ordered) // 4
-    return float(ordered[cut : len(ordered) - cut].mean()) if len(ordered) else None
+    values = np.sort(areas.reshape(-1, areas.shape[-1]), axis=0)
+    known = np.isfinite(values).sum(axis=0)
+    cut = known // 4
+    place = np.arange(len(values))[:, None]
+    middle = (place >= cut) & (place < known - cut)
+    with np.errstate(invalid="ignore"):
+        return np.where(middle, values, 0.0).sum(axis=0) / middle.sum(axis=0)
 
 
-def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Return how often a run of the first arm beats one of the second, ties counting half, averaged over labels; None without runs.
+def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return how often a run of the first arm beats one of the second, ties counting half, averaged over labels: (resamples,).
 
-    `first` is (runs, labels) and `second` (other runs, labels); each run of one is set against each of the other (Agarwal et al. 2021).
-    Raises ValueError when they are not of the same labels, and on a value that is not finite.
+    Each run of one arm is set against each of the other. NaN where there is no value. Raises ValueError when labels or resamples differ.
     """
-    a, b = _finite(first), _finite(second)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise ValueError(f"runs by labels are needed of both arms, got {a.shape} and {b.shape}")
-    if not a.size or not b.size:
-        return None
-    return float((np.sign(a[:, None] - b[None]) / 2 + 0.5).mean())
+    if first.ndim != 3 or second.ndim != 3 or first.shape[1:] != second.shape[1:]:
+        raise ValueError(f"draws by labels by resamples are needed of both arms, got {first.shape} and {second.shape}")
+    won = np.zeros(first.shape[1:])
+    for one in first:
+        won += (np.sign(one - second) / 2 + 0.5).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        share = won / (len(first) * len(second))
+        known = np.isfinite(share)
+        return np.where(known, share, 0.0).sum(axis=0) / known.sum(axis=0)
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
-    found = np.asarray(values, np.float64)
-    if not np.isfinite(found).all():
-        raise ValueError(f"{int((~np.isfinite(found)).sum())} values are not finite; leave their label out for every arm, and say so")
-    return found
+def crossed_replicates(
+    statistic: Callable[..., np.ndarray], sides: Sequence[np.ndarray], counts: Counts, *, matched: bool = True
+) -> np.ndarray:
+    """Return a statistic of the areas of one arm or two in every resample of patients and draws, (resamples,); labels are held fixed.
+
+    As in `bootstrap.mean_over_draws`, which this is for a mean, draws are resampled independently of the patients (Owen 2007) and what
+    that moves is widened by sqrt(D / (D - 1)). Matched arms take the same draws; others are redrawn each by itself, and what either
+    moves is added.
+    """
+    fixed = statistic(*sides)
+    values = fixed.copy()
+    for index, moving in enumerate([range(len(sides))] if matched else [(side,) for side in range(len(sides))]):
+        draws, _, total = sides[moving[0]].shape
+        if draws > 1:
+            taken = drawn_again(draws, total, of_side(counts, index))[:, None]
+            again = [np.take_along_axis(side, taken, axis=0) if place in moving else side for place, side in enumerate(sides)]
+            values += np.sqrt(draws / (draws - 1)) * (statistic(*again) - fixed)
+    return values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from orchestrator.report import cells
 from orchestrator.report.board import Board
 from orchestrator.report.cells import Group, Planned
 from orchestrator.report.parts import Part
-from orchestrator.report.stats.bootstrap import mean_over_draws
+from orchestrator.report.stats.bootstrap import mean_over_draws, of_side
 from orchestrator.report.stats.ranks import rank_spreads
 from orchestrator.report.study.pairs import FEWEST_ARMS, in_one_order
 from orchestrator.report.study.values import ArmRank
@@ -53,7 +52,7 @@ def _at_one_size(sides: Sequence[Planned], groups: Sequence[list[Group]], board:
                 mean_over_draws(
                     np.stack([group.replicates(None) for group in side]),
                     # Arms that do not share their draws are not redrawn together.
-                    board.counts if matched else replace(board.counts, seed=board.counts.seed + 7919 * index),
+                    board.counts if matched else of_side(board.counts, index),
                     redraw=True,
                 )
                 for index, side in enumerate(ordered)

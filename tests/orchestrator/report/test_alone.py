@@ -1,4 +1,4 @@
-"""Tests over runs alone, and views over findings, against scipy on the runs' own values."""
+"""Tests over runs alone against scipy on the runs' own values."""
 
 from __future__ import annotations
 
@@ -61,22 +61,6 @@ def test_one_run_a_side_has_no_row(made: Made) -> None:
     built = build(made.plan(), made.run)
     assert built.replicate_tests == ()
     assert runs_alone(built, built.test_sets[0]) is None
-    assert {one.name for one in built.views} == {"interquartile_mean", "probability_of_improvement"}
-
-
-def test_views_are_over_findings_and_draws_together(report: Report) -> None:
-    def areas(arm: str) -> np.ndarray:
-        cells = [one for one in report.label_cells if (one.arm, one.size) == (arm, "count=64")]
-        return np.array([[point.value for point in one.points] for one in cells])
-
-    middle = next(one for one in report.views if (one.arm, one.size, one.name) == (REAL, "count=64", "interquartile_mean"))
-    assert middle.value == pytest.approx(stats.trim_mean(areas(REAL).ravel(), 0.25), abs=1e-14)
-    assert (middle.n_replicates, middle.n_findings) == (5, 6)
-    pair = next(
-        one for one in report.views if (one.arm, one.baseline, one.size, one.name) == (REAL, NONE, "count=64", "probability_of_improvement")
-    )
-    expected = np.mean([stats.mannwhitneyu(a, b).statistic / 25 for a, b in zip(areas(REAL), areas(NONE), strict=True)])
-    assert pair.value == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_table_says_how_small_a_p_could_have_been(report: Report) -> None:
