@@ -10,7 +10,7 @@ from itertools import zip_longest
 
 from orchestrator.report import wording
 from orchestrator.report.entries import Column, Entry, Row, Table
-from orchestrator.report.figures.drawing import file_slug
+from orchestrator.report.figures.drawing import Figure, file_slug
 from orchestrator.report.layout import Section
 from orchestrator.report.values import Report
 
@@ -18,6 +18,8 @@ from orchestrator.report.values import Report
 MOST_COLUMNS = 6
 #: Rows that fit a page; a longer table breaks over pages.
 MOST_ROWS = 22
+#: Figures and tables on end before they are set.
+MOST_FLOATS = 12
 #: The macro that carries a number's name. `\providecommand`, so that a paper may print the name, or mark the number, instead.
 MACRO = r"\providecommand{\cxr}[2]{#2}"
 _SPECIAL: Mapping[str, str] = {
@@ -246,12 +248,12 @@ class Document:
 
 
 def document(report: Report, shown: Sequence[Section]) -> Document:
-    """Return `report.tex`, which compiles beside its folder `tables`."""
+    """Return `report.tex`, which compiles beside its folders `tables` and `figures`."""
     tables = fragments(shown)
     lines = [
         r"\documentclass[10pt,a4paper]{article}",
         r"\usepackage[margin=22mm]{geometry}",
-        r"\usepackage{booktabs,longtable}",
+        r"\usepackage{booktabs,longtable,graphicx}",
         r"\setlength{\parindent}{0pt}\setlength{\parskip}{5pt plus 1pt}",
         r"\renewcommand{\floatpagefraction}{0.6}\renewcommand{\topfraction}{0.9}\renewcommand{\bottomfraction}{0.8}",
         r"\setlength{\abovecaptionskip}{0pt}\setlength{\belowcaptionskip}{6pt}",
@@ -282,7 +284,33 @@ def _sections(shown: Sequence[Section]) -> list[str]:
     lines: list[str] = []
     for part in shown:
         lines += [r"\clearpage", rf"\section*{{{escape(part.test_set.title)}}}"]
-        lines += [
-            rf"\input{{tables/{file_slug(table.key)}.tex}}" for block in part.blocks if block.in_latex for table in block.all_tables()
-        ]
+        waiting = 0
+        for block in part.blocks:
+            title = [rf"\subsection*{{{escape(block.title)}}}"] if block.title else []
+            floats = [
+                *(_figure(figure) for figure in block.all_figures()),
+                *(rf"\input{{tables/{file_slug(table.key)}.tex}}" for table in block.all_tables() if block.in_latex),
+            ]
+            if not floats:
+                continue
+            lines += title
+            for one in floats:
+                # Without text between them floats only pile up, and LaTeX holds no more than some dozens.
+                lines += [r"\clearpage"] if waiting == MOST_FLOATS else []
+                waiting = 1 if waiting == MOST_FLOATS else waiting + 1
+                lines.append(one)
     return [*lines, r"\clearpage"] if shown else lines
+
+
+def _figure(figure: Figure) -> str:
+    return "\n".join(
+        [
+            r"\begin{figure}[tbp]",
+            r"\centering",
+            # Never larger than it was drawn, never wider than the text.
+            rf"\setbox0\hbox{{\includegraphics{{figures/{figure.key}.pdf}}}}%",
+            rf"\ifdim\wd0>\linewidth\includegraphics[width=\linewidth]{{figures/{figure.key}.pdf}}\else\box0\fi",
+            rf"\caption{{{escape(figure.caption)}}}\label{{fig:{figure.key}}}",
+            r"\end{figure}",
+        ]
+    )

@@ -13,6 +13,7 @@ from orchestrator.report import checklist, latex, lines, provenance, record, tab
 from orchestrator.report.entries import Entry
 from orchestrator.report.figures.curves import thinned
 from orchestrator.report.figures.drawing import inked, standalone
+from orchestrator.report.figures.paper import pdfs
 from orchestrator.report.keys import slug
 from orchestrator.report.layout import Section, sections
 from orchestrator.report.values import Report, Verdict
@@ -24,9 +25,9 @@ FIRST = 8
 def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None) -> Path:
     """Write the page and everything beside it; return the page's path.
 
-    `report.html`, `report.md`, `report.json`, `report.csv`, `report.tex` with `tables/*.tex`, `figures/*.svg`, `checklist.md` and, from
-    `origin`, `provenance.json`. `origin` is what `orchestrator.report.provenance.provenance` returned. Every file is replaced whole;
-    figures and tables that the report no longer has go away.
+    `report.html`, `report.md`, `report.json`, `report.csv`, `report.tex` with `tables/*.tex`, `figures/*.svg` and `*.pdf`, `checklist.md`
+    and, from `origin`, `provenance.json`. `origin` is what `orchestrator.report.provenance.provenance` returned. Every file is replaced
+    whole; figures and tables that the report no longer has go away.
     """
     written = record.text(report)
     write_atomically(folder / "report.json", written.encode())
@@ -34,10 +35,11 @@ def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None
     report = record.parse(written)
     shown = sections(report)
     write_atomically(folder / "report.csv", lines.csv_text(report).encode())
-    drawn = {f"{figure.key}.svg": standalone(figure) for part in shown for block in part.blocks for figure in block.all_figures()}
-    _replace(folder / "figures", drawn, ".svg")
+    figures = [figure for part in shown for block in part.blocks for figure in block.all_figures()]
+    _replace(folder / "figures", {f"{figure.key}.svg": standalone(figure).encode() for figure in figures}, ".svg")
+    _replace(folder / "figures", {f"{key}.pdf": drawn for key, drawn in pdfs(figures).items()}, ".pdf")
     document = latex.document(report, shown)
-    _replace(folder / "tables", {Path(name).name: text for name, text in document.tables.items()}, ".tex")
+    _replace(folder / "tables", {Path(name).name: text.encode() for name, text in document.tables.items()}, ".tex")
     write_atomically(folder / "report.tex", document.text.encode())
     write_atomically(folder / "checklist.md", checklist.text(report).encode())
     write_atomically(folder / "report.md", markdown(report, shown).encode())
@@ -48,13 +50,13 @@ def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None
     return page
 
 
-def _replace(folder: Path, files: Mapping[str, str], kind: str) -> None:
+def _replace(folder: Path, files: Mapping[str, bytes], kind: str) -> None:
     """Make some files all that a folder holds of one kind."""
     for old in folder.glob(f"*{kind}"):
         if old.name not in files:
             old.unlink()
-    for name, text in files.items():
-        write_atomically(folder / name, text.encode())
+    for name, content in files.items():
+        write_atomically(folder / name, content)
 
 
 def html(report: Report, shown: tuple[Section, ...], origin: Mapping[str, Json] | None = None) -> str:

@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from orchestrator.report.entries import series_of
 from orchestrator.report.figures.drawing import INK, MUTED, PAPER, RULE, VARIABLES, Figure, color_of, file_slug
+from orchestrator.report.figures.paper import saved
 from orchestrator.report.stats.estimate import Status
 from orchestrator.report.values import ArmInfo, Cell, Reference, Report, SizeInfo, TestSet
 from orchestrator.report.wording import number, percent
@@ -48,6 +50,7 @@ def label_efficiency(report: Report, test_set: TestSet) -> Figure | None:
         caption=_caption(report, test_set),
         wide=_draw(curves, test_set, _published(report, test_set), narrow=False),
         narrow=_draw(curves, test_set, _published(report, test_set), narrow=True),
+        redrawn=partial(_draw_for_paper, curves, test_set, _published(report, test_set)),
     )
 
 
@@ -106,25 +109,37 @@ def _draw(curves: Sequence[_Curve], test_set: TestSet, published: Sequence[tuple
     import matplotlib
 
     matplotlib.use("Agg", force=False)
+    with matplotlib.rc_context(_style(11.0 if narrow else 9.5)):
+        return _svg(_canvas(curves, test_set, published, narrow=narrow))
+
+
+def _draw_for_paper(curves: Sequence[_Curve], test_set: TestSet, published: Sequence[tuple[float, Reference]]) -> bytes:
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    with matplotlib.rc_context({**_style(9.5), "pdf.fonttype": 42}):
+        return saved(_canvas(curves, test_set, published, narrow=False))
+
+
+def _canvas(curves: Sequence[_Curve], test_set: TestSet, published: Sequence[tuple[float, Reference]], *, narrow: bool) -> Any:
     from matplotlib.figure import Figure as Canvas
 
-    with matplotlib.rc_context(_style(11.0 if narrow else 9.5)):
-        legend_rows = len(curves) + len(published) if narrow else 0
-        canvas = Canvas(figsize=(4.9, 4.0 + 0.22 * legend_rows) if narrow else (10.4, 4.5))
-        axes = canvas.add_subplot()
-        gap = _sideways(curves)
-        for index, curve in enumerate(curves):
-            _plot(axes, curve, shift=gap ** (index - (len(curves) - 1) / 2), beside=gap**0.45, shade=min(0.13, 0.5 / len(curves)))
-        _stars(axes, published, narrow=narrow)
-        _axes(axes, curves, test_set, narrow=narrow)
-        if narrow:
-            top = 1 - (0.12 + 0.22 * legend_rows) / canvas.get_figheight()
-            canvas.subplots_adjust(left=0.145, right=0.975, bottom=0.14, top=top)
-            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.01), frameon=False, handlelength=1.6, borderaxespad=0, labelspacing=0.35)
-        else:
-            canvas.subplots_adjust(left=0.042, right=_room(curves), bottom=0.125, top=0.925)
-            _end_labels(axes, curves)
-        return _svg(canvas)
+    legend_rows = len(curves) + len(published) if narrow else 0
+    canvas = Canvas(figsize=(4.9, 4.0 + 0.22 * legend_rows) if narrow else (10.4, 4.5))
+    axes = canvas.add_subplot()
+    gap = _sideways(curves)
+    for index, curve in enumerate(curves):
+        _plot(axes, curve, shift=gap ** (index - (len(curves) - 1) / 2), beside=gap**0.45, shade=min(0.13, 0.5 / len(curves)))
+    _stars(axes, published, narrow=narrow)
+    _axes(axes, curves, test_set, narrow=narrow)
+    if narrow:
+        top = 1 - (0.12 + 0.22 * legend_rows) / canvas.get_figheight()
+        canvas.subplots_adjust(left=0.145, right=0.975, bottom=0.14, top=top)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.01), frameon=False, handlelength=1.6, borderaxespad=0, labelspacing=0.35)
+    else:
+        canvas.subplots_adjust(left=0.042, right=_room(curves), bottom=0.125, top=0.925)
+        _end_labels(axes, curves)
+    return canvas
 
 
 def _room(curves: Sequence[_Curve]) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 #: Colours on a light page by series, readable by people who do not see red and green apart; the page knows their dark twins.
 SERIES = ("#0a66a8", "#c4500c", "#00795a", "#9a4a86", "#8a6400", "#2a8ab2", "#6a51a3", "#5c6b00")
@@ -47,6 +47,8 @@ class Figure:
     multiples: tuple[Multiple, ...] = ()
     #: The legend of `multiples`: (a sample of the line, its name).
     legend: tuple[tuple[str, str], ...] = ()
+    #: Draws the wide drawing as PDF, where that is not made from `wide`.
+    redrawn: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
 
     def on_page(self) -> tuple[str, ...]:
         """Return the drawings that a page shows."""

@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 206.0, 226.0
 _LEFT, _TOP = 38.0, 38.0
 _TICKS = (0.0, 0.5, 1.0)
 #: Panels in a row of a file.
-ACROSS = 5
+ACROSS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,7 +142,12 @@ def test_the_document_compiles_and_reads(report: Report, tmp_path: Path) -> None
     assert "Made data, stand-in weights" in words
     assert "Bold is the highest estimate of a column, underlined the second" in words
     assert "new draws and new patients" in words
+    figures = [figure for part in sections(report) for block in part.blocks for figure in block.all_figures()]
+    assert len(figures) > 10
+    for index, figure in enumerate(figures, 1):
+        assert f"Figure {index}: {figure.caption.split()[0]}" in words
     log = (tmp_path / "report.log").read_text(errors="replace")
+    assert {Path(name).stem for name in re.findall(r"figures/[\w-]+\.pdf", re.sub(r"\n", "", log))} == {one.key for one in figures}
     assert [line for line in log.splitlines() if line.startswith("Overfull")] == []
 
 
