@@ -124,6 +124,12 @@ def within(board: Board, rows: np.ndarray) -> Board:
     return _board({job: one.run for job, one in board.scored.items()}, frames, board.asked, board.left_out)
 
 
+def redrawn(board: Board, counts: Counts) -> dict[str, Measured]:
+    """Return the headline measure of every run that has one, by job, over other resamples of the board's clusters."""
+    areas = {job: _areas(one.frame, board.cluster, counts, board.labels, board.asked.kind) for job, one in board.scored.items()}
+    return {job: found[None] for job, found in areas.items() if None in found}
+
+
 def _board(runs: Mapping[str, Run], frames: Mapping[str, Frame], asked: _Asked, left_out: tuple[str, ...]) -> Board:
     frames = {job: frames[job] for job in runs}
     first = next(iter(frames.values()))

@@ -69,6 +69,7 @@ def _differences(report: Report, test_set: TestSet, found: list[Average]) -> Tab
                 Entry(text=titles[one.arm], below=f"minus {apart(titles[one.arm], titles[one.baseline or ''])[1]}", series=series[one.arm]),
                 Entry(text=sizes[one.size], sort=index),
                 _number(one, scale, series[one.arm], keys),
+                _twin(one, keys.average(one)),
                 _p(one, keys.average(one)),
             )
         )
@@ -78,6 +79,7 @@ def _differences(report: Report, test_set: TestSet, found: list[Average]) -> Tab
         Column(title="Arm", kind="text"),
         Column(title="Labels", kind="text"),
         Column(title="Difference", below=f"{percent(report.confidence)} interval", scale=scale),
+        Column(title="Bootstrap", below="of draws and patients"),
         Column(title="p", below="Holm"),
     )
     caption = (
@@ -103,6 +105,16 @@ def _number(one: Average, scale: Scale, series: int, keys: StudyKeys) -> Entry:
         title=estimand_words(one.estimand),
         numbers=((text, key), *ends(one.low, one.high, key, sign=sign)),
     )
+
+
+def _twin(one: Average, key: str) -> Entry:
+    """Return the interval of the bootstrap that answers what the headline does, where there is one."""
+    made = {each.method: each for each in one.estimates}
+    twin = made.get("crossed_bootstrap") or made.get("patient_bootstrap")
+    if twin is None or twin.low is None:
+        return Entry(text="–")
+    numbers = ends(twin.low, twin.high, f"{key}@{twin.method}", sign=True)
+    return Entry(text=interval(twin.low, twin.high, sign=True), sort=twin.low, title=estimand_words(twin.estimand), numbers=numbers)
 
 
 def _p(one: Average, key: str) -> Entry:

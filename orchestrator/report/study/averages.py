@@ -1,7 +1,8 @@
 """Several test sets: the equal-weight average over them, a number of the same replicates, and never a pool of their patients.
 
 Test sets are separate populations. The average of a replicate is one number, so draws are analysed as on one test set; the variance over
-patients adds with weights 1/K^2, and a patient who is in several test sets is one cluster of all of them.
+patients adds with weights 1/K^2, and a patient who is in several test sets is one cluster of all of them. The bootstrap twin resamples
+each test set's own patients, those of several once.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from orchestrator.report.inputs import Inputs
 from orchestrator.report.kinds import Measured
 from orchestrator.report.parts import Part
 from orchestrator.report.results import Run
+from orchestrator.report.study.joint_resamples import joint_replicates
 from orchestrator.report.study.values import Average
 from orchestrator.report.values import Cell, Difference
 
@@ -79,21 +81,23 @@ def _joined(parts: Sequence[Part]) -> _Joint:
     places = [np.searchsorted(union, one) for one in ids]
     cells = [{(one.arm, one.size): one for one in part.planned} for part in parts]
     common = [place for place in cells[0] if all(place in one for one in cells)]
+    drawn = joint_replicates(boards, places, len(union))
     scored: dict[str, Scored] = {}
     for place in common:
         for first in cells[0][place].runs:
             same = [_same(first, one[place], board) for one, board in zip(cells, boards, strict=True)]
             known = [one for one in same if one is not None]
             if len(known) == len(same):
-                scored[first.job] = replace(known[0], areas={None: _mean([one.areas[None] for one in known], places, len(union))})
-    empty = replace(boards[0].counts, replicates=0)
+                replicates = np.mean([own[one.run.job] for own, one in zip(drawn, known, strict=True)], axis=0)
+                average = replace(_mean([one.areas[None] for one in known], places, len(union)), replicates=replicates)
+                scored[first.job] = replace(known[0], areas={None: average})
     return _Joint(
         keys=tuple(part.test_set.key for part in parts),
         clusters=len(union),
         shared=int((counts > 1).sum()),
         measure=parts[0].test_set.measure,
         cluster=parts[0].test_set.cluster,
-        board=replace(boards[0], counts=empty, clusters=len(union), labels=(), scored=scored, left_out=()),
+        board=replace(boards[0], clusters=len(union), labels=(), scored=scored, left_out=()),
         planned=tuple(cells[0][place] for place in common),
     )
 

@@ -232,7 +232,7 @@ def _borrowed(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
 def _averages(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
     for one in report.study.averages:
         head = next((found for found in one.estimates if (found.estimand, found.method) == (one.estimand, one.method)), None)
-        yield {
+        row = {
             "sweep": report.sweep,
             "test_set": "+".join(one.test_sets),
             "kind": "average" if one.baseline is None else "average_difference",
@@ -241,6 +241,13 @@ def _averages(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
             "size": one.size,
             "measure": one.measure,
             "unit": sets[one.test_sets[0]].cluster,
+            "n_patients": one.n_clusters,
+            "n_draws": one.n_replicates,
+            "status": " ".join(one.status),
+            "key": keys.average(one),
+        }
+        yield {
+            **row,
             "estimand": one.estimand,
             "method": one.method,
             "headline": True,
@@ -252,11 +259,12 @@ def _averages(report: Report, keys: StudyKeys, sets: Sets) -> Iterator[Row]:
             "p": one.p,
             "p_adjusted": one.p_adjusted,
             "adjustment": one.adjustment or None,
-            "n_patients": one.n_clusters,
-            "n_draws": one.n_replicates,
-            "status": " ".join(one.status),
-            "key": keys.average(one),
         }
+        for twin in one.estimates:
+            if twin is not head:
+                answer = {name: getattr(twin, name) for name in ("estimand", "method", "low", "high", "se", "df", "p")}
+                resampled = report.resamples if "bootstrap" in twin.method else None
+                yield {**row, **answer, "headline": False, "estimate": twin.value, "B": resampled}
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -41,8 +41,10 @@ def study_methods(study: Study) -> tuple[str, ...]:
         said.append(
             "The average over test sets is formed within each replicate, with equal weights, from its values on all of them, and "
             "replicates are analysed as on one test set. Variances over patients add with weights 1/K²; patients whose ids are equal are "
-            "one cluster of all test sets (ids that are equal by chance add no bias). A replicate that a test set lacks is in no average. "
-            "p values are adjusted by Holm within each contrast; test sets are otherwise families of their own."
+            "one cluster of all test sets (ids that are equal by chance add no bias). The bootstrap beside it resamples the patients "
+            "of each test set by themselves, those of test sets with common patients as one population, and draws once for all. A "
+            "replicate that a test set lacks is in no average. p values are adjusted by Holm within each contrast; test sets are "
+            "otherwise families of their own."
         )
     if study.margins:
         said.append(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
@@ -13,6 +15,9 @@ from orchestrator.report.analysis import build
 from orchestrator.report.layout import sections
 from orchestrator.report.lines import lines
 from orchestrator.report.render import html, markdown
+from orchestrator.report.stats.bootstrap import drawn_again, resample
+from orchestrator.report.stats.ranking import auroc
+from orchestrator.report.stats.streams import permutations
 from orchestrator.report.study.values import Average
 from orchestrator.report.values import Cell, Difference, Report
 from tests.orchestrator.report.made_run import Made
@@ -20,7 +25,7 @@ from tests.orchestrator.report.made_run import Made
 DRAWS = 4
 
 
-def two_sets(made: Made, *, shared: int = 0, missing: bool = False) -> Report:
+def two_sets(made: Made, *, shared: int = 0, missing: bool = False, resamples: int = 400) -> Report:
     """Evaluate two arms on two test sets of 240 patients, `shared` of whom are in both."""
     made.axis("after", AxisKind.COMPARE, ("pretrain", "none"))
     made.axis("draw", AxisKind.REPLICATE, tuple(range(DRAWS)))
@@ -34,7 +39,7 @@ def two_sets(made: Made, *, shared: int = 0, missing: bool = False) -> Report:
                 labels = {"after": after, "draw": draw, "target": target}
                 present = not (missing and target == "there" and after == "none" and draw == 2)
                 made.evaluation("finetune", labels, separation=level, draw_sd=0.2, present=present)
-    return build(made.plan(), made.run)
+    return build(made.plan(resamples=resamples), made.run)
 
 
 def of_arm(report: Report, arm: str) -> Average:
@@ -135,3 +140,81 @@ def test_one_test_set_and_other_measures_have_no_average(made: Made) -> None:
     two_sets(made)
     plan = made.plan(measure={"default": "auroc_macro", "there": "auroc/edema"}, contrasts=(Contrast(baseline={"after": "none"}),))
     assert build(plan, made.run).study.averages == ()
+
+
+def areas_in(report: Report, made: Made, target: str, drawn: np.ndarray, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the macro area (draws, resamples) of each arm by counting cases; `drawn` is how often each of `ids` was, (ids, resamples)."""
+    found: dict[str, list[list[float]]] = {"pretrain": [], "none": []}
+    for one in report.ledger:
+        if one.test_set == target:
+            table = pq.read_table(made.run.job(one.job).predictions)
+            truth, score = (table[name].to_numpy().reshape(len(made.labels), -1) for name in ("truth", "score"))
+            who = np.searchsorted(ids, table["patient"].to_numpy(zero_copy_only=False).astype(str)[: truth.shape[1]])
+            found[one.arm.rpartition("=")[2]].append(
+                [float(np.mean([auroc(*pair, weight) or 0 for pair in zip(truth, score, strict=True)])) for weight in drawn[who].T]
+            )
+    return {arm: np.array(rows) for arm, rows in found.items()}
+
+
+@pytest.mark.parametrize("shared", [0, 30])
+def test_the_twin_is_a_loop_over_patients_of_each_test_set_and_draws_of_both(tmp_path: Path, shared: int) -> None:
+    """Test sets with nobody in common draw by themselves; with somebody in common everybody is drawn from one hat."""
+    made = Made(tmp_path, patients=60, labels=("edema", "effusion"), prevalence=(0.4, 0.5))
+    report = two_sets(made, shared=shared, resamples=120)
+    average = of_difference(report)
+    own = {target: np.unique(ids_of(report, made, target)) for target in ("here", "there")}
+    if shared:
+        union = np.unique(np.concatenate(list(own.values())))
+        matrix = resample(len(union), 120).matrix()
+        drawn = {target: matrix[np.searchsorted(union, ids)] for target, ids in own.items()}
+        orders = {target: np.arange(120) for target in own}
+    else:
+        drawn = {target: resample(len(ids), 120).matrix() for target, ids in own.items()}
+        orders = {"here": np.arange(120), "there": permutations(120, 0x6F726465, np.array([1]))[0]}
+    areas = {target: areas_in(report, made, target, drawn[target][:, orders[target]], own[target]) for target in own}
+    gap = np.mean([one["pretrain"] - one["none"] for one in areas.values()], axis=0)
+    fixed = gap.mean(axis=0)
+    taken = drawn_again(DRAWS, 120, resample(2, 120))
+    moved = np.array([gap[taken[:, at], at].mean() for at in range(120)])
+    ends = np.quantile(fixed + math.sqrt(DRAWS / (DRAWS - 1)) * (moved - fixed), [0.025, 0.975])
+    twins = {each.method: each for each in average.estimates}
+    assert (twins["crossed_bootstrap"].low, twins["crossed_bootstrap"].high) == pytest.approx(tuple(ends), abs=1e-9)
+    assert (twins["patient_bootstrap"].low, twins["patient_bootstrap"].high) == pytest.approx(
+        tuple(np.quantile(fixed, [0.025, 0.975])), abs=1e-9
+    )
+    assert average.method == "obuchowski_rockette_hillis"
+
+
+def ids_of(report: Report, made: Made, target: str) -> np.ndarray:
+    job = next(one.job for one in report.ledger if one.test_set == target)
+    return pq.read_table(made.run.job(job).predictions)["patient"].to_numpy(zero_copy_only=False).astype(str)
+
+
+def test_equal_numbers_of_patients_are_not_drawn_alike(made: Made) -> None:
+    """With one seed two test sets of 240 would draw the same places, and err together: variances over patients would not add."""
+    report = two_sets(made)
+    fixed = [se_of(one, "these_models_new_patients", "patient_bootstrap") for one in report.differences]
+    found = se_of(of_difference(report), "these_models_new_patients", "patient_bootstrap")
+    assert found == pytest.approx(math.hypot(*fixed) / 2, rel=0.12)
+
+
+def test_the_twin_of_a_test_set_with_itself_is_its_own(made: Made) -> None:
+    made.axis("after", AxisKind.COMPARE, ("pretrain", "none"))
+    made.axis("draw", AxisKind.REPLICATE, tuple(range(DRAWS)))
+    for target in ("here", "there"):
+        for after, level in (("pretrain", 1.4), ("none", 0.9)):
+            for draw in range(DRAWS):
+                spec = made.evaluation("finetune", {"after": after, "draw": draw, "target": target}, separation=level)
+                made.predict(spec, made.scores(level, after, f"{after}{draw}", 0.2))
+    report = build(made.plan(), made.run)
+    twin, own = ({each.method: each for each in one.estimates} for one in (of_difference(report), report.differences[0]))
+    assert twin["crossed_bootstrap"].low == pytest.approx(own["crossed_bootstrap"].low, abs=1e-12)
+    assert twin["patient_bootstrap_bca"].high == pytest.approx(own["patient_bootstrap_bca"].high, abs=1e-12)
+
+
+def test_rows_and_page_have_the_twin(made: Made) -> None:
+    report = two_sets(made)
+    rows = {line.key: line for line in lines(report)}
+    row = rows["all-test-sets/pretrain-vs-no-pretraining/all/auroc_macro@crossed_bootstrap"]
+    assert (row.headline, row.B, row.estimate) == (False, 400, of_difference(report).estimate)
+    assert "Bootstrap" in markdown(report, sections(report)).split("Average over test sets")[-1]
