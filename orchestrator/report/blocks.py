@@ -31,7 +31,7 @@ class Block:
     panels: tuple[Panel, ...] = ()
     #: What the panels differ in.
     panels_by: str = "Number of labels"
-    #: Whether its tables are written as LaTeX too. Those of other studies' procedures are not: their numbers are no answers of this report.
+    #: Whether its tables are written as LaTeX too; those of runs alone are for the reader of the page.
     in_latex: bool = True
 
     def all_figures(self) -> tuple[Figure, ...]:

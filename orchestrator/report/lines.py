@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.report.alone_lines import alone_rows
 from orchestrator.report.diagnostics.lines import diagnostic_rows
 from orchestrator.report.keys import Keys
+from orchestrator.report.published_lines import published_rows
 from orchestrator.report.record import DIGITS, rounded
 from orchestrator.report.stats.estimate import Estimate, Status
 from orchestrator.report.study.lines import study_rows
@@ -68,7 +69,8 @@ CITED = ("estimate", "low", "high", "se", "df", "p", "p_adjusted")
 
 def lines(report: Report) -> tuple[Line, ...]:
     """Return every estimate of a report, headline and twin, in the report's order; what could not be estimated has a row that says so."""
-    whole = (Line(**row) for row in (*alone_rows(report), *subgroup_rows(report), *diagnostic_rows(report), *study_rows(report)))
+    rows = (*alone_rows(report), *published_rows(report), *subgroup_rows(report), *diagnostic_rows(report), *study_rows(report))
+    whole = (Line(**row) for row in rows)
     return tuple(_named([*_cells(report), *_differences(report), *_folds(report), *whole]))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import ReportError
+from orchestrator.report import published_lines
 from orchestrator.report.keys import Keys, slug
 from orchestrator.report.lines import CITED, Line, lines
 from orchestrator.report.values import Report
@@ -120,6 +121,8 @@ class Known:
 
 
 def _matches(row: Line, context: Context) -> bool:
+    if row.kind in published_lines.KINDS:
+        return False
     word = _BY_WORD.get(row.kind)
     if word is not None and word not in context.measures:
         return False

@@ -17,7 +17,7 @@ from orchestrator.report.values import ArmInfo, LabelInfo, Report, SizeInfo, Tes
 from orchestrator.report.wording import number, percent, plural
 
 #: Lines that a page draws of all test sets together, so that it stays small; numbers of labels give way first, then findings.
-MOST_LINES = 1_200
+MOST_LINES = 900
 #: Findings of one figure.
 MOST_FINDINGS = 24
 #: Arms whose bins can still be told apart with intervals.

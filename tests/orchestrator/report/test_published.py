@@ -14,10 +14,14 @@ from sklearn.metrics import roc_auc_score
 
 from orchestrator.model import AS_PUBLISHED, AxisKind
 from orchestrator.report.analysis import build
+from orchestrator.report.checking.check import check
+from orchestrator.report.checking.known import Context, known
+from orchestrator.report.lines import csv_text, lines
 from orchestrator.report.published import SAID
+from orchestrator.report.published_lines import KINDS, PublishedKeys
 from orchestrator.report.published_tables import published
 from orchestrator.report.record import text
-from orchestrator.report.render import html, markdown, sections
+from orchestrator.report.render import html, markdown, sections, write
 from orchestrator.report.stats.bootstrap import resample
 from orchestrator.report.values import Published, Report
 from tests.orchestrator.report.made_run import Made, leave_pair_out, quickstart, shuffled
@@ -228,3 +232,44 @@ def test_held_out_folds_have_no_such_rows(tmp_path: Path) -> None:
     made, plan = leave_pair_out(tmp_path)
     asked = made.plan(contrasts=plan.report.contrasts, verdict=False, as_published=AS_PUBLISHED)
     assert build(asked, made.run).as_published == ()
+
+
+def test_every_number_has_a_row_and_a_name_of_its_own(study: tuple[Made, Report]) -> None:
+    report = study[1]
+    found = {line.key: line for line in lines(report) if line.kind in KINDS}
+    keys = PublishedKeys.of(report)
+    assert found
+    for one in report.as_published:
+        line = found[keys.theirs(one)]
+        assert (line.estimate, line.low, line.high, line.p) == (one.estimate, one.low, one.high, one.p)
+        assert (line.arm, line.size, line.label, line.n_draws, line.headline) == (one.arm, one.size, one.label, one.n_runs, False)
+        assert (one.spread is None) == (keys.spread(one) not in found)
+        if one.spread is not None:
+            assert found[keys.spread(one)].estimate == one.spread
+        if one.ours_estimate is not None:
+            ours = found[keys.ours(one)]
+            assert (ours.estimate, ours.low, ours.high, ours.p_adjusted) == (one.ours_estimate, one.ours_low, one.ours_high, one.ours_p)
+    assert {line.kind for line in found.values()} == set(KINDS)
+    assert csv_text(report).count("as_published_") > len(report.as_published)
+
+
+def test_latex_carries_the_names_and_a_text_means_an_original_by_name_alone(study: tuple[Made, Report], tmp_path: Path) -> None:
+    report = study[1]
+    write(report, tmp_path)
+    files = sorted((tmp_path / "tables").glob("published-*.tex"))
+    assert [path.stem.split("-")[1] for path in files] == ["ark", "benchmark", "moco", "unichest"]
+    for path in files:
+        body = path.read_text(encoding="utf-8")
+        # What a procedure does is told with numbers of its own (.05); every number of the table has a name.
+        table = body.partition(r"\toprule")[2].rpartition(r"\bottomrule")[0]
+        assert re.findall(r"[+-]?\d?\.\d{3}", re.sub(r"\\cxr\{[^{}]+\}\{(?:[^{}]|\{[^{}]*\})*\}", "", table)) == []
+    found = check(report, [tmp_path / "report.tex"])
+    assert found.faults == ()
+    one = rows(report, "moco_cxr", arm=REAL, size="count=64", baseline=None)[0]
+    known_ = known(report)
+    context = Context(arms=frozenset({REAL}), sizes=frozenset({"count=64"}))
+    assert not any("as_published" in name or "@beside" in name for name, _ in known_.candidates(context))
+    assert known_.named(f"{PublishedKeys.of(report).theirs(one)}.low") == one.low
+    changed = tmp_path / "changed.tex"
+    changed.write_text(f"% cxr\n\\cxr{{{PublishedKeys.of(report).theirs(one)}}}{{0.123}}\n", encoding="utf-8")
+    assert len(check(report, [changed]).faults) == 1
