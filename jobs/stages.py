@@ -254,6 +254,7 @@ def _evaluate(node: Node) -> dict[str, Json]:
         labels=tuple(train_result["labels"]),
         split=Split(node.spec.config["split"]),
         units={key: node.spec.config.get(key) for key in ("score_per", "views", "cluster")},
+        traits=node.spec.config.get("traits", {}),
     )
     result = evaluation.evaluate(request, choose, node.paths.predictions)
     return {"job_id": node.spec.job_id, "stage": str(Stage.EVALUATE), "train_job": job, "checkpoints": names, **result}

@@ -122,17 +122,20 @@ class DiskResolver:
 
         card = self.card(name)
         identity: dict[str, Json] = {"card": name, "card_sha256": card_digest(card), "split": _split_of(card)}
-        defaults = {"score_per": card.score_per, "views": card.views, "cluster": card.cluster}
+        of_card: dict[str, Any] = {
+            "defaults": {"score_per": card.score_per, "views": card.views, "cluster": card.cluster},
+            "traits": dict(card.traits),
+        }
         made = self._made(card)
         if made is not None:
             self._stands_in = True
-            return DataRef(identity={**identity, "made": made}, defaults=defaults)
+            return DataRef(identity={**identity, "made": made}, **of_card)
         try:
             files = self._files(card)
         except DataError as error:
             self._problems[name] = str(error)
-            return DataRef(identity={**identity, "files": {}}, resolved=False, problem=str(error), defaults=defaults)
-        return DataRef(identity={**identity, "files": files}, defaults=defaults)
+            return DataRef(identity={**identity, "files": {}}, resolved=False, problem=str(error), **of_card)
+        return DataRef(identity={**identity, "files": files}, **of_card)
 
     def _files(self, card: Card) -> dict[str, str]:
         from trainers.data.index import label_digests

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from safetensors.torch import load_file
 
 from trainers.api import Scores, Setup, Solver, Trainer
+from trainers.data.cards import Card
 from trainers.data.policies import truths
 from trainers.errors import DataError, Error
 from trainers.loop import prepare
@@ -44,6 +45,8 @@ class EvaluateRequest:
     split: str
     #: score_per, views, cluster; None takes the card's.
     units: Mapping[str, str | None]
+    #: Slug -> column on disk: what the predictions carry of each unit.
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], None], predictions: Path) -> dict[str, Any]:
@@ -55,6 +58,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
     prepare(0, request.threads, device)
     source = request.data.sources[0]
     card, access = request.data.card(source), request.data.open(source)
+    _check_traits(request.traits, card)
     shared = tuple(name for name in request.labels if name in access.label_names)
     if not shared:
         raise DataError(
@@ -90,7 +94,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
     scored = score(request.split)
     if scored is None:
         raise DataError(f"card '{card.name}' has no '{request.split}' split; evaluate another split or name its list in the card")
-    table = prediction_table(scored, shared, access.policies)
+    table = prediction_table(scored, shared, access.policies, tuple(request.traits))
     write_table(table, predictions)
     return {
         "card": card.name,
@@ -105,6 +109,16 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         "predictions_digest": table_digest(table),
         "data": [used(access)],
     }
+
+
+def _check_traits(traits: Mapping[str, str], card: Card) -> None:
+    for name, column in traits.items():
+        if card.traits.get(name) != column:
+            now = f"is '{card.traits[name]}' now" if name in card.traits else "is not there any more"
+            raise DataError(
+                f"card '{card.name}': trait '{name}' was column '{column}' when this job was planned, and {now}; "
+                "submit the sweep again, which plans with the card as it is"
+            )
 
 
 def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any) -> Scores:
@@ -163,10 +177,10 @@ def targets(truth: np.ndarray, score: np.ndarray) -> dict[str, float]:
     return {**limits, "specificity_90": float(candidates[np.flatnonzero(spared)[0]])} if spared.any() else limits
 
 
-def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> pa.Table:
+def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str], traits: tuple[str, ...] = ()) -> pa.Table:
     """Return the long table of a test split: one row a unit and label with a known truth, in the order of the split.
 
-    What the card declares of a unit (`traits`) stands in further columns.
+    What the card declares of a unit stands in further columns, those that `traits` names.
     """
     parts: list[dict[str, np.ndarray]] = []
     rows, known_truths = scores.rows, truths(scores.rows, policies)
@@ -181,12 +195,12 @@ def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[
                 "label": np.full(int(known.sum()), label),
                 "truth": truth[known].astype(np.int8),
                 "score": score[known].astype(np.float32),
-                **{name: texts[known] for name, texts in rows.traits.items()},
+                **{name: rows.traits[name][known] for name in traits},
             }
         )
-    names = ("image", "patient", "study", "label", "truth", "score", *rows.traits)
+    names = ("image", "patient", "study", "label", "truth", "score", *traits)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    text = ("image", "patient", "study", "label", *rows.traits)
+    text = ("image", "patient", "study", "label", *traits)
     return pa.table({name: pa.array(columns[name].tolist() if name in text else columns[name]) for name in names})
 
 

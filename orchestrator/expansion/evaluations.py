@@ -76,8 +76,10 @@ class Evaluator:
     def _evaluate(self, winner: Winner, target: Target, card: str, shown: str) -> JobSpec:
         draw = winner.point.replicate.draw if target.split == Split.HELD_OUT else None
         data, resolved = self._data_of(card, draw)
-        defaults = self.scene.resolver.data(card).defaults
-        units = {name: getattr(target, name) or defaults.get(name) for name in _UNITS}
+        reference = self.scene.resolver.data(card)
+        units = {name: getattr(target, name) or reference.defaults.get(name) for name in _UNITS}
+        # What predictions carry of each unit is in the id: a trait that is declared later is evaluated, and no other id changes.
+        traits: dict[str, Json] = {"traits": dict(sorted(reference.traits.items()))} if reference.traits else {}
         labels = {**winner.labels, TARGET: shown}
         return self.writer.write(
             Stage.EVALUATE,
@@ -87,7 +89,7 @@ class Evaluator:
                 resources=self.phase.resources,
                 resolved=resolved and winner.pick.resolved,
             ),
-            config=Content.of({"split": target.split, "run": winner.run, **units}),
+            config=Content.of({"split": target.split, "run": winner.run, **units, **traits}),
             data=data,
             inputs=(Input(role="pick", job=winner.pick.job_id, take="choice", run=winner.run),),
         )

@@ -21,6 +21,8 @@ class DataRef:
     problem: str = ""
     #: What an evaluation that names no unit takes from the card: `score_per`, `views`, `cluster`.
     defaults: Mapping[str, str] = field(default_factory=dict)
+    #: Slug -> column on disk: what an evaluation's predictions carry of each unit, and what its id therefore holds.
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

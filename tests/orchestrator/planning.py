@@ -46,6 +46,7 @@ class FakeResolver:
     pairs: int = 56
     missing: frozenset[str] = frozenset()
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    traits: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def data(self, name: str) -> DataRef:
@@ -59,7 +60,7 @@ class FakeResolver:
         defaults = {"score_per": "study", "views": "max_logit", "cluster": "patient"}
         if name in self.missing:
             return DataRef(identity={**identity, "files": {}}, resolved=False, problem=f"data '{name}' is not here", defaults=defaults)
-        return DataRef(identity=identity, defaults=defaults)
+        return DataRef(identity=identity, defaults=defaults, traits=self.traits)
 
     def folds(self, name: str, draws: Draws) -> int:
         return draws.folds if draws.scheme == "kfold" else self.pairs

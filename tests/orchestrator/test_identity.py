@@ -203,3 +203,17 @@ def test_resources_and_names_are_not_in_the_id(plan: Plan) -> None:
     job = plan.jobs[0]
     renamed = replace(job, sweep="other", phase="other", trial="other", labels={"a": 1}, resources=replace(job.resources, gpus=8, cpus=64))
     assert canonical_json(renamed.identity()) == canonical_json(job.identity())
+
+
+def test_a_trait_that_a_card_declares_later_evaluates_again_and_trains_nothing_again(tmp_path: Path) -> None:
+    def ids(plan: Plan, stage: Stage) -> list[str]:
+        return [one.job_id for one in plan.jobs if one.stage is stage]
+
+    plain, told = plan_of(tmp_path, TEXT), plan_of(tmp_path, TEXT, FakeResolver(traits={"sex": "Sex", "age": "Age"}))
+    assert ids(plain, Stage.TRAIN) == ids(told, Stage.TRAIN)
+    assert ids(plain, Stage.PICK) == ids(told, Stage.PICK)
+    assert not set(ids(plain, Stage.EVALUATE)) & set(ids(told, Stage.EVALUATE))
+    assert all(one.config["traits"] == {"age": "Age", "sex": "Sex"} for one in told.jobs if one.stage is Stage.EVALUATE)
+    assert all("traits" not in one.config for one in plain.jobs)
+    turned = plan_of(tmp_path, TEXT, FakeResolver(traits={"age": "Age", "sex": "Sex"}))
+    assert ids(turned, Stage.EVALUATE) == ids(told, Stage.EVALUATE)

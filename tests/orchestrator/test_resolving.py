@@ -46,6 +46,7 @@ def test_a_data_set_is_its_card_and_its_label_files(tmp_path: Path, chexpert: Pa
     assert ref.identity["files"] == {"train.csv": sha(chexpert / "train.csv"), "valid.csv": sha(chexpert / "valid.csv")}
     assert ref.identity["split"]["patients_by_hash"] == {"val": 0.1}
     assert ref.defaults == {"score_per": "study", "views": "max_logit", "cluster": "patient"}
+    assert ref.traits == {"sex": "Sex", "age": "Age", "view": "Frontal/Lateral"}
     json.dumps(ref.identity)
     (chexpert / "train.csv").write_text(CSV + CSV.splitlines()[1] + "\n", encoding="utf-8")
     assert resolver(tmp_path, data={"chexpert": chexpert}).data("chexpert").identity["files"] != ref.identity["files"]

@@ -250,6 +250,7 @@ class World:
             files=files,
             labels=labels,
             split=split,
+            traits=more.pop("traits", {}),
             units={"score_per": None, "views": None, "cluster": None, **more},
         )
         return evaluate(request, self.choose, self.folder / "predictions.parquet")
@@ -353,7 +354,7 @@ def test_predictions_carry_what_the_card_declares_of_a_unit() -> None:
     rows = rows_of(24)
     sex = np.array(["F" if index % 2 else "M" for index in range(len(rows))])
     told = replace(rows, traits={"sex": sex})
-    table = prediction_table(scores_of(told), LABELS, POLICIES)
+    table = prediction_table(scores_of(told), LABELS, POLICIES, ("sex",))
     assert table.column_names[-1] == "sex"
     by_image = dict(zip(rows.images.tolist(), sex.tolist(), strict=True))
     assert all(row["sex"] == by_image[row["image"]] for row in table.to_pylist())
@@ -364,3 +365,17 @@ def test_predictions_carry_what_the_card_declares_of_a_unit() -> None:
         assert found == (said.pop() if len(said) == 1 else "mixed")
     assert (told.take(np.arange(3)).traits["sex"] == sex[:3]).all()
     assert prediction_table(scores_of(rows), LABELS, POLICIES).column_names == ["image", "patient", "study", "label", "truth", "score"]
+
+
+def test_a_card_that_lost_a_trait_of_the_job_is_refused_before_anything_is_scored(world: World) -> None:
+    with pytest.raises(
+        DataError, match="trait 'sex' was column 'Sex' when this job was planned, and is not there any more; submit the sweep"
+    ):
+        world.evaluate(world.weights((1.0, 1.0)), traits={"sex": "Sex"})
+    assert world.said == []
+
+
+def test_what_the_job_does_not_name_is_not_in_the_predictions() -> None:
+    rows = rows_of(24)
+    told = replace(rows, traits={"sex": np.full(len(rows), "F"), "age": np.full(len(rows), "50")})
+    assert prediction_table(scores_of(told), LABELS, POLICIES, ("age",)).column_names[6:] == ["age"]

@@ -50,7 +50,7 @@ def _why_not(one: Part, column: str) -> str:
     if any(column in scored.frame.traits for scored in one.board.scored.values()):
         return f"runs disagree about '{column}', so it makes no subgroups; evaluate them on one version of the data"
     have = sorted({name for scored in one.board.scored.values() for name in scored.frame.traits})
-    hint = f"they have {', '.join(have)}" if have else "name it under `traits` in the card and evaluate again"
+    hint = f"they have {', '.join(have)}" if have else "name it under `traits` in the card and submit the sweep again: it evaluates again"
     return f"no subgroups by '{column}', because the predictions have no such column; {hint}"
 
 

@@ -172,4 +172,4 @@ def test_the_page_the_csv_and_the_json_show_the_same(tmp_path: Path) -> None:
 def test_a_sweep_whose_predictions_carry_no_column_says_what_to_do(tmp_path: Path) -> None:
     made, plan = quickstart(tmp_path, draws=2, patients=60)
     report = build(replace(plan, report=replace(plan.report, subgroups=("sex",))), made.run)
-    assert any("name it under `traits` in the card and evaluate again" in warning for warning in report.warnings)
+    assert any("name it under `traits` in the card and submit the sweep again" in warning for warning in report.warnings)
