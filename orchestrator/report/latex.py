@@ -286,14 +286,10 @@ def _sections(shown: Sequence[Section]) -> list[str]:
         lines += [r"\clearpage", rf"\section*{{{escape(part.test_set.title)}}}"]
         waiting = 0
         for block in part.blocks:
-            title = [rf"\subsection*{{{escape(block.title)}}}"] if block.title else []
             floats = [
                 *(_figure(figure) for figure in block.all_figures()),
                 *(rf"\input{{tables/{file_slug(table.key)}.tex}}" for table in block.all_tables() if block.in_latex),
             ]
-            if not floats:
-                continue
-            lines += title
             for one in floats:
                 # Without text between them floats only pile up, and LaTeX holds no more than some dozens.
                 lines += [r"\clearpage"] if waiting == MOST_FLOATS else []

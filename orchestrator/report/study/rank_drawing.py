@@ -32,7 +32,7 @@ def rank_figure(report: Report, test_set: TestSet, size: SizeInfo) -> Figure | N
     return Figure(
         key=f"ranks-{file_slug(test_set.key)}-{file_slug(size.key)}",
         alt=_alt(own, titles, size, joined),
-        caption=_caption(report, size, own, len(every), tested),
+        caption=_caption(report, size, own, len(every), tested, joined),
         wide=draw[0],
         narrow=draw[1],
     )
@@ -61,14 +61,25 @@ def _alt(own: Sequence[ArmRank], titles: Mapping[str, str], size: SizeInfo, join
     return f"Places of arms, {size.title}. {'; '.join(told)}." + (f" Not told apart: {'; '.join(said)}." if said else "")
 
 
-def _caption(report: Report, size: SizeInfo, own: Sequence[ArmRank], count: int, tested: Mapping[frozenset[str], PairDifference]) -> str:
+def _caption(
+    report: Report,
+    size: SizeInfo,
+    own: Sequence[ArmRank],
+    count: int,
+    tested: Mapping[frozenset[str], PairDifference],
+    joined: Sequence[tuple[int, int]],
+) -> str:
     one = next(iter(tested.values()), None)
-    bars = (
-        f"Upright lines at the right join neighbours of which no two differ at an adjusted p below {alpha(report.confidence):g}, by max-t "
-        f"over all {one.family} pairs; they rest on those tests and not on the places, and do not say that two arms are equal."
-        if one is not None
-        else "No pair is tested, because an arm with one run says nothing of its draws, so nothing joins arms."
-    )
+    if one is None:
+        bars = "No pair is tested, because an arm with one run says nothing of its draws, so nothing joins arms."
+    else:
+        level = f"at an adjusted p below {alpha(report.confidence):g}, by max-t over all {one.family} pairs"
+        bars = (
+            f"Upright lines at the right join neighbours of which no two differ {level}; they rest on those tests and not on the places, "
+            "and do not say that two arms are equal."
+            if joined
+            else f"No line joins neighbours, because every two differ {level}."
+        )
     left = f" The first {len(own)} of {count} arms." if len(own) < count else ""
     counts = sorted({each.n_replicates for each in own})
     runs = plural(counts[0], "replicate") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} replicates"

@@ -12,8 +12,12 @@ import pytest
 
 from orchestrator.report import latex, lines
 from orchestrator.report.analysis import build
+from orchestrator.report.blocks import Block
 from orchestrator.report.entries import Column, Entry, Row, Table
-from orchestrator.report.layout import sections
+from orchestrator.report.figures.drawing import Figure
+from orchestrator.report.figures.paper import pdfs
+from orchestrator.report.figures.svg import Sheet
+from orchestrator.report.layout import Section, sections
 from orchestrator.report.render import write
 from orchestrator.report.values import Report
 from tests.orchestrator.report.made_run import quickstart
@@ -149,6 +153,19 @@ def test_the_document_compiles_and_reads(report: Report, tmp_path: Path) -> None
     log = (tmp_path / "report.log").read_text(errors="replace")
     assert {Path(name).stem for name in re.findall(r"figures/[\w-]+\.pdf", re.sub(r"\n", "", log))} == {one.key for one in figures}
     assert [line for line in log.splitlines() if line.startswith("Overfull")] == []
+
+
+@pytest.mark.needs("latex")
+def test_more_figures_than_latex_holds_at_once_are_set(report: Report, tmp_path: Path) -> None:
+    sheet = Sheet(width=200, height=60)
+    sheet.text(10, 30, "drawn")
+    figures = [Figure(key=f"figure-{index}", alt="", caption=f"Number {index}.", wide=sheet.svg(), narrow="") for index in range(70)]
+    (tmp_path / "figures").mkdir()
+    for key, drawn in pdfs(figures).items():
+        (tmp_path / "figures" / f"{key}.pdf").write_bytes(drawn)
+    shown = (Section(test_set=report.test_sets[0], blocks=(Block(key="many", figures=tuple(figures)),)),)
+    (tmp_path / "report.tex").write_text(latex.document(report, shown).text, encoding="utf-8")
+    assert len(re.findall(r"Figure \d+: Number \d+\.", compiled(tmp_path))) == 70
 
 
 @pytest.mark.needs("latex")

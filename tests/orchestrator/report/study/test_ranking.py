@@ -139,6 +139,7 @@ def test_the_drawing_of_places_says_what_ranks_and_pairs_say(report: Report) -> 
         joined = alike([one.arm for one in own], pairs, report.confidence)
         assert figure.wide.count("stroke-width:3") == len(joined)
         assert ("max-t over all" in figure.caption) == bool(pairs)
+        assert ("Upright lines" in figure.caption) == bool(joined)
         assert bool(joined) == (size.key != "fraction=1")
         inside = [(index, other) for first, last in joined for index in range(first, last) for other in range(index + 1, last + 1)]
         for index in range(len(own) - 1):
