@@ -33,6 +33,10 @@ COUNT = Whole(low=1, high=MOST)
 UNITS = ("patient", "study", "image")
 VALIDATION = Text(pattern=r"[A-Za-z0-9_./@-]+", words="the name of a metric such as val/auroc_macro")
 MEASURE = Text(pattern=r"[A-Za-z0-9_./@-]+", words="the name of a measure such as auroc_macro")
+ONE_VALIDATION = (
+    "every draw is validated on the same split, which no draw makes smaller: leave `val` out. The report says on how many patients picks "
+    "were validated; to pick on fewer, give the card a smaller share under `splits.patients_by_hash.val`"
+)
 THREE_UNITS = (
     "'unit' is three keys: draws.by is what is sampled into training, evaluate.score_per what is scored, evaluate.cluster what is resampled"
 )
@@ -130,6 +134,7 @@ DRAWS = Record(
     refused={
         "nested": "the key is nested_fractions (smaller draws inside larger ones); 'nested' could also mean nested cross-validation",
         "unit": THREE_UNITS,
+        "val": ONE_VALIDATION,
     },
 )
 PICK = Record(
@@ -144,7 +149,8 @@ PICK = Record(
             shape=Choice(options=("draw", "cell", "sweep")),
         ),
         "on": Key(about="The replicates that the tune grid runs on; the winner runs on the others.", shape=LABELS),
-    }
+    },
+    refused={"val": ONE_VALIDATION},
 )
 WHEN = Record(
     keys={
