@@ -33,6 +33,8 @@ class Block:
     panels_by: str = "Number of labels"
     #: Whether its tables are written as LaTeX too; those of runs alone are for the reader of the page.
     in_latex: bool = True
+    #: Whether it holds what others' procedures say, so that `report --check` must not take its numbers for answers of the report.
+    of_others: bool = False
 
     def all_figures(self) -> tuple[Figure, ...]:
         """Return the figures of the block and of its panels."""

@@ -89,7 +89,7 @@ def _runs_alone(report: Report, test_set: TestSet) -> Block:
 def _published(report: Report, test_set: TestSet) -> Block:
     made = published_tables.published(report, test_set)
     panels = tuple(Panel(title=one.columns[2].below, tables=(one,)) for one in made)
-    return Block(key="published", title="As published", panels=panels, panels_by="Original study")
+    return Block(key="published", title="As published", panels=panels, panels_by="Original study", of_others=True)
 
 
 def _known(*found: Figure | None) -> tuple[Figure, ...]:

@@ -58,8 +58,11 @@ def _table(report: Report, test_set: TestSet, found: list[Borrowed]) -> Table:
 
 
 def _own(one: Borrowed, key: str) -> Entry:
-    text = signed(one.estimate) if one.baseline else number(one.estimate)
-    return Entry(text=text, below=interval(one.own_low, one.own_high, sign=bool(one.baseline)), sort=one.estimate, numbers=((text, key),))
+    sign = bool(one.baseline)
+    text = signed(one.estimate) if sign else number(one.estimate)
+    # The interval over patients alone is that of the cell, or of the difference, itself.
+    beside = ends(one.own_low, one.own_high, key.removesuffix("/borrowed"), sign=sign)
+    return Entry(text=text, below=interval(one.own_low, one.own_high, sign=sign), sort=one.estimate, numbers=((text, key), *beside))
 
 
 def _assumed(one: Borrowed, key: str) -> Entry:

@@ -81,6 +81,14 @@ def test_no_digit_of_any_number_can_be_changed_unseen(report: Report, folder: Pa
     assert len(found.faults) == changed > 100
 
 
+def test_no_number_of_any_table_lacks_a_name(folder: Path) -> None:
+    for name, text in tables(folder).items():
+        body = text.partition(r"\toprule")[2].rpartition(r"\bottomrule")[0]
+        # A factor beyond what was measured is a place of the design, and a legend between two parts of a table names its level.
+        body = re.sub(r"(?m)(?:below|beyond) [\d.]+|^\{\\raggedright.*$", "", NAMED.sub("", body))
+        assert re.findall(r"\d?\.\d{2,}", body) == [], name
+
+
 def test_no_sign_can_be_changed_unseen(report: Report, folder: Path, tmp_path: Path) -> None:
     text = tables(folder)["differences-phantom.tex"]
     signed = NAMED.sub(lambda found: found[0].replace("{+0.", "{$-$0.") if "{+0.000" not in found[0] else found[0], text)

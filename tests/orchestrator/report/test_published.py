@@ -263,8 +263,8 @@ def test_latex_carries_the_names_and_a_text_means_an_original_by_name_alone(stud
         # What a procedure does is told with numbers of its own (.05); every number of the table has a name.
         table = body.partition(r"\toprule")[2].rpartition(r"\bottomrule")[0]
         assert re.findall(r"[+-]?\d?\.\d{3}", re.sub(r"\\cxr\{[^{}]+\}\{(?:[^{}]|\{[^{}]*\})*\}", "", table)) == []
-    found = check(report, [tmp_path / "report.tex"])
-    assert found.faults == ()
+    assert check(report, [tmp_path / "report.tex"]).faults == ()
+    assert check(report, [tmp_path / "report.md"]).faults == ()
     one = rows(report, "moco_cxr", arm=REAL, size="count=64", baseline=None)[0]
     known_ = known(report)
     context = Context(arms=frozenset({REAL}), sizes=frozenset({"count=64"}))
