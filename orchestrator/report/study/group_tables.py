@@ -34,12 +34,19 @@ def group_block(report: Report, test_set: TestSet) -> Block | None:
     return Block(key="groups", title="Best of each group", sentences=(*said, *_how(found)), tables=(_table(report, test_set, found),))
 
 
+def _by_title(reason: str, test_set: TestSet) -> str:
+    """Return a reason with arms called what the page calls them, the longest names first."""
+    for arm in sorted(test_set.arms, key=lambda arm: -len(arm.key)):
+        reason = reason.replace(arm.key, arm.title)
+    return reason
+
+
 def _sentence(one: GroupDifference, report: Report, test_set: TestSet) -> str:
     size = next(size for size in test_set.sizes if size.key == one.size)
     head = f"{size_words(size, test_set) or 'On this test set'}, "
     if one.estimate is None:
-        why = one.reason or "the difference cannot be estimated"
-        return f"{head}nothing can be said of {one.group} against {one.other}: {why}."
+        why = _by_title(one.reason, test_set) or "the difference cannot be estimated"
+        return f"{head}nothing can be said of {one.group} against {one.other} ({why})."
     amount, both = number(abs(one.estimate)), f"the best of {one.group}"
     if one.p_adjusted is None:
         why = "one run of either is not a method" if Status.ONE_RUN in one.status else "there is no test of it"
@@ -96,9 +103,10 @@ def _table(report: Report, test_set: TestSet, found: list[GroupDifference]) -> T
         )
         for index, one in enumerate(found)
     ]
+    family = max(one.family for one in found)
     caption = (
-        f"The best arm of one group less the best of another in {test_set.measure_title}, each chosen on validation in every replicate; p "
-        f"values are adjusted by Holm over the {plural(max(one.family for one in found), 'comparison')} of this table."
+        f"The best arm of one group less the best of another in {test_set.measure_title}, each chosen on validation in every replicate"
+        + (f"; p values are adjusted by Holm over the {plural(family, 'comparison')} of this table." if family else ".")
     )
     gaps = sorted({name for one in found for name in one.left_out})
     note = f"Left out, because a run of an arm is missing: {', '.join(gaps)}." if gaps else ""
