@@ -20,6 +20,7 @@ from orchestrator.report.study.analysis import study_of
 from orchestrator.report.study.groups import silent_groups
 from orchestrator.report.study.methods import study_methods
 from orchestrator.report.subgroups.analysis import subgroups_of
+from orchestrator.report.swaps import swaps
 from orchestrator.report.values import Report
 from orchestrator.report.views import views
 
@@ -99,6 +100,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         references=published,
         as_published=tuple(one for part in parts for one in part.as_published),
         replicate_tests=replicate_tests(differences, cells),
+        swap_tests=tuple(one for part in parts for one in swaps(part)),
         views=together,
     )
 

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.report.values import Cell, Difference, FoldArea, TestSet, View
+from orchestrator.report.values import Cell, Difference, FoldArea, SwapTest, TestSet, View
 
 #: Between the two arms of a difference.
 VERSUS = "-vs-"
@@ -40,6 +40,11 @@ class Keys:
         """Name a difference."""
         pair = self.arms[one.test_set, one.arm] + VERSUS + self.arms[one.test_set, one.baseline]
         return _joined(one.test_set, pair, one.size, one.measure, one.label)
+
+    def swap(self, one: SwapTest, measure: str) -> str:
+        """Name a test of two models: `test set/arm-vs-baseline/size/measure/patient_swap`, the finding before the last."""
+        named = self.arms[one.test_set, one.arm] + VERSUS + self.arms[one.test_set, one.baseline]
+        return f"{_joined(one.test_set, named, one.size, measure, one.label)}/patient_swap"
 
     def view(self, one: View, measure: str) -> str:
         """Name a view: `test set/arm/size/measure/interquartile_mean`, with `arm-vs-baseline` for one of two arms."""

@@ -16,6 +16,7 @@ from orchestrator.report.figures.heatmap import heatmap
 from orchestrator.report.figures.pairs import pairs
 from orchestrator.report.study.pages import blocks as study_blocks
 from orchestrator.report.subgroups.tables import blocks as subgroup_blocks
+from orchestrator.report.swap_tables import swap_block
 from orchestrator.report.values import Report, TestSet
 from orchestrator.report.view_tables import view_block
 
@@ -39,8 +40,7 @@ def _blocks(report: Report, test_set: TestSet) -> Iterable[Block]:
         block = make(report, test_set)
         if block.all_figures() or block.all_tables():
             yield block
-    if (together := view_block(report, test_set)) is not None:
-        yield together
+    yield from (block for make in (swap_block, view_block) if (block := make(report, test_set)) is not None)
     yield from subgroup_blocks(report, test_set)
     yield from diagnostic_blocks(report, test_set)
     yield from study_blocks(report, test_set)

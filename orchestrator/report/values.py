@@ -131,6 +131,31 @@ class ReplicateTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SwapTest:
+    """One declared difference of one run a side, tested by exchanging the two models patient by patient; areas under the ROC curve."""
+
+    test_set: str
+    arm: str
+    baseline: str
+    size: str
+    measure: str
+    #: None is the measure.
+    label: str | None
+    #: Clusters in which the two models differ, and which are therefore exchanged.
+    n: int
+    #: The arm's area less the baseline's.
+    statistic: float | None
+    p: float | None
+    #: No exchange of these models can give a smaller p.
+    smallest_p: float | None
+    exact: bool
+    assignments: int
+    #: Of the same difference, from influence values.
+    analytic_p: float | None
+    status: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """One number over findings and replicates together, with the interval of the crossed bootstrap; the findings are not drawn again.
 
@@ -361,6 +386,8 @@ class Report:
     as_published: tuple[Published, ...] = ()
     #: Declared differences over their replicates alone.
     replicate_tests: tuple[ReplicateTest, ...] = ()
+    #: Declared differences of single models, by exchanging them.
+    swap_tests: tuple[SwapTest, ...] = ()
     views: tuple[View, ...] = ()
     #: Published values, as the sweep gives them.
     references: tuple[Reference, ...] = ()

@@ -35,7 +35,7 @@ def sign_flip(differences: np.ndarray, *, seed: int = 0, sampled: int = SAMPLED)
         return HypothesisTest(method="sign_flip", n=len(gap), status=(Status.NOT_ESTIMABLE if len(gap) == 0 else Status.IDENTICAL,))
     exact = 2 ** len(gap) <= EXACT_UP_TO
     sums = _all_sign_sums(gap) if exact else _sampled_sign_sums(gap, seed, sampled)
-    return _two_sided("sign_flip", len(gap), float(gap.sum()), sums, SAME * reach, exact=exact, divide_by=len(gap))
+    return two_sided("sign_flip", len(gap), float(gap.sum()), sums, SAME * reach, exact=exact, divide_by=len(gap))
 
 
 def _all_sign_sums(gap: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def permutation(a: np.ndarray, b: np.ndarray, *, seed: int = 0, sampled: int = S
     exact = math.comb(n + m, n) <= EXACT_UP_TO
     sums = centred[np.array(list(combinations(range(n + m), n)))].sum(axis=1) if exact else _sampled_sums(centred, n, seed, sampled)
     # The first sample's sum about the common mean is the difference of means times n m / (n + m).
-    return _two_sided(
+    return two_sided(
         "permutation", n + m, float(centred[:n].sum()), sums, SAME * np.abs(pooled).sum(), exact=exact, divide_by=n * m / (n + m)
     )
 
@@ -84,7 +84,8 @@ def _sampled_sums(centred: np.ndarray, n: int, seed: int, sampled: int) -> np.nd
     )
 
 
-def _two_sided(method: str, n: int, seen: float, sums: np.ndarray, same: float, *, exact: bool, divide_by: float) -> HypothesisTest:
+def two_sided(method: str, n: int, seen: float, sums: np.ndarray, same: float, *, exact: bool, divide_by: float) -> HypothesisTest:
+    """Return the test of a statistic by its value in every assignment, (assignments,); values within `same` of it are as far as it is."""
     far = np.abs(sums)
     as_far, extra = int((far >= abs(seen) - same).sum()), 0 if exact else 1
     total = len(sums) + extra

@@ -57,3 +57,19 @@ def test_what_a_person_mistypes_is_one_sentence(tmp_path: Path, capsys: pytest.C
         assert (code, said) == (2, "")
         assert wanted in wrong
         assert len(wrong.splitlines()) == 1
+
+
+def test_two_files_of_one_model_each_are_exchanged_patient_by_patient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [
+        write(tmp_path / f"{arm}.csv", scores(gap, seed=seed, cases=20, images_a_patient=2))
+        for arm, gap, seed in (("a", 2.0, 1), ("b", 0.5, 2))
+    ]
+    code, said, _ = typed(
+        capsys, "--predictions", *map(str, files), "--baseline", "b", "--out", str(tmp_path / "out"), "--resamples", "200", "--json"
+    )
+    (found,) = json.loads(said)["swap_tests"]
+    assert code == 0
+    assert found["exact"]
+    assert (found["n"], found["assignments"]) == (10, 2**10)
+    assert found["smallest_p"] >= 2 / 2**10
+    assert "Two models, exchanged" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
