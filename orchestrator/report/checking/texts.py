@@ -19,10 +19,11 @@ _IMAGE = re.compile(r"!\[[^\]]*\]\([^)\n]*\)")
 _TAG = re.compile(r"</?[a-zA-Z][^<>\n]*>")
 _CODE = re.compile(r"(?ms)^```.*?^```|`[^`\n]*`")
 _INPUT = re.compile(r"\\(?:input|include)\s*\{([^{}]+)\}")
-#: A number that may be an estimate: two decimals and more, or one decimal and a percent sign.
+#: A number that may be an estimate: two decimals and more, or one decimal and a percent sign. "Below 0.25×" is the end of what was tried.
 ESTIMATE = re.compile(
     r"(?P<relation>(?:[<>≤≥]|\\(?:leq?|geq?|lt|gt)\b)[\s$~{}]*(?:\\[,;!])?\s*)?(?P<sign>(?:[+−]|(?<![\w.)\]}–-])[-–]|\$-\$)\s*)?"
-    r"(?<![\d.,\w])(?P<digits>\d{0,3}\.\d{2,}(?:\s*(?:\\times|\\cdot|×)\s*10\^\{?-?\d+\}?)?(?:\s?\\?%)?|\d{1,3}\.\d\s?\\?%)(?![\d.]*\d)"
+    r"(?<![\d.,\w])(?!(?:(?<=below )|(?<=beyond ))[\d.]+\s?\$?(?:×|\\times)(?!\s*10\^))"
+    r"(?P<digits>\d{0,3}\.\d{2,}(?:\s*(?:\\times|\\cdot|×)\s*10\^\{?-?\d+\}?)?(?:\s?\\?%)?|\d{1,3}\.\d\s?\\?%)(?![\d.]*\d)"
 )
 #: `p = `, `Holm-adjusted p < `, `q `, with what TeX may put between.
 _P_BEFORE = re.compile(r"\b(?:[pq]|raw)\b(?:[\s$\\{}()~,a-z-]|\\[,;])*[=<>≤≥]?[\s$~{}\\,]*[<>]?[\s$~{}\\,]*$")

@@ -106,6 +106,14 @@ def test_the_markdown_page_is_read_as_a_person_would(report: Report, folder: Pat
     assert found.typed > 300
 
 
+def test_a_factor_beyond_what_was_tried_is_no_estimate(report: Report, tmp_path: Path) -> None:
+    real = f"\\cxr{{{REAL}}}{{{value_of(report, REAL):.3f}}}"
+    said = "With 64 labelled patients, pretrain · real ({}) is worth below {}× to beyond 0.77$\\times$ as many labels as no pretraining."
+    found = check(report, [paper(tmp_path, said.format(real, "0.25"))])
+    assert (found.faults, found.named, found.typed, found.unchecked) == ((), 1, 0, 0)
+    assert len(check(report, [paper(tmp_path, said.format(real, "0.25×10^{-3} and 0.123"))]).faults) == 2
+
+
 def test_every_digit_of_a_table_is_guarded(report: Report, folder: Path, tmp_path: Path) -> None:
     fragment = (folder / "tables" / "headline-phantom.tex").read_text(encoding="utf-8")
     numbers = list(re.finditer(r"\\cxr\{[^{}]+\}\{(\d\.\d{3})\}", fragment))
