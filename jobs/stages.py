@@ -23,7 +23,7 @@ from jobs.seat import Seat
 from jobs.spec import SHUT_UNTIL_CHOICE, SPLITS_OPEN_TO, Input, JobSpec, Json, Split, Stage, canonical_json, pretty_json
 from trainers.errors import DataError, Error, WeightsError
 
-__all__ = ["Node", "Stopped", "data_root", "made_folder", "run_stage"]
+__all__ = ["Node", "Stopped", "data_root", "made_folder", "made_parts", "run_stage"]
 
 #: `cpu` lets jobs that ask for GPUs run on CPUs: for clusters that only count GPUs, as those of tests do.
 DEVICE = "ORCH_DEVICE"
@@ -282,12 +282,19 @@ def data_root(source: Mapping[str, Json], place: str, machine: Mapping[str, Json
     Raises DataError saying what to type.
     """
     if source.get("made"):
-        return made_folder(source, Path(machine["made_root"]))
+        part = next((part for part in made_parts(source) if part["card"] == place), None)
+        return made_folder(part or source, Path(machine["made_root"]))
     if place in machine.get("data", {}):
         return Path(machine["data"][place])
     if machine.get("data_root"):
         return Path(machine["data_root"]) / place
     raise DataError(f"no folder is known for data '{place}': name it under `data:` in the cluster config, `data: {{{place}: /path/to/it}}`")
+
+
+def made_parts(source: Mapping[str, Json]) -> list[Mapping[str, Json]]:
+    """Return what a made source consists of: itself, or the members of a union."""
+    members = source["made"].get("members")
+    return [source] if members is None else [{"card": name, "made": made} for name, made in members.items()]
 
 
 def made_folder(source: Mapping[str, Json], made_root: Path) -> Path:

@@ -9,13 +9,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from jobs.spec import Json, canonical_json
-from jobs.stages import data_root, made_folder
+from jobs.stages import data_root, made_folder, made_parts
 from orchestrator.errors import DataError
 from orchestrator.model import Plan
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
-    from trainers.data.open import Finding
+    from trainers.data.verify import Finding
 
 
 def listed(workspace: Workspace) -> list[dict[str, Json]]:
@@ -46,28 +46,33 @@ def _where(workspace: Workspace, place: str) -> str:
 def verify(workspace: Workspace, card: str, *, every_image: bool) -> list[Finding]:
     """Check a data set on disk against its card. Raises DataError when there is no such card or no place for it."""
     from trainers.data.cards import load_card
-    from trainers.data.open import root_of, verify_card
+    from trainers.data.located import locate
+    from trainers.data.verify import verify_card
 
     found = load_card(card, workspace.cluster.card_paths)
     if found.made.get("always"):
         raise DataError(f"'{card}' is made by sweeps that use it, each with its own parameters; there is nothing to verify")
-    root = root_of(found, lambda place: data_root({"card": card}, place, workspace.machine()))
-    if not root.exists():
-        raise DataError(
-            f"data '{card}' is not at {root}: correct `data: {{{found.place}: ...}}` in cluster config '{workspace.cluster.name}'"
-        )
-    return verify_card(found, root, sample=None if every_image else 200)
+    located = locate(found, lambda place: data_root({"card": card}, place, workspace.machine()), workspace.cluster.card_paths)
+    for one in located.members.values() or (located,):
+        if one.root is not None and not one.root.exists():
+            raise DataError(
+                f"data '{card}' is not at {one.root}: correct `data: {{{one.card.place}: ...}}` in cluster config "
+                f"'{workspace.cluster.name}'"
+            )
+    return verify_card(located, sample=None if every_image else 200)
 
 
 def made_sources(plan: Plan) -> list[dict[str, Json]]:
     """Return each made data set that a plan's jobs read, once."""
     sources = (source for job in plan.jobs for source in job.data.get("sources", ()) if source.get("made"))
-    return list({canonical_json([source["card"], source["made"]]): dict(source) for source in sources}.values())
+    parts = (part for source in sources for part in made_parts(source))
+    return list({canonical_json([part["card"], part["made"]]): dict(part) for part in parts}.values())
 
 
 def make_data(plan: Plan, workspace: Workspace, *, say: Callable[[str], None] = lambda text: None) -> Iterable[Path]:
     """Write every made data set of a plan that is not there yet, and return their folders. Raises DataError, DiskFull."""
-    from trainers.data.phantom.layout import write_chexpert
+    from trainers.data.phantom.layout import write_made
+    from trainers.data.phantom.layouts import CHEXPERT
     from trainers.data.phantom.parameters import parameters_from
 
     folders: list[Path] = []
@@ -75,7 +80,7 @@ def make_data(plan: Plan, workspace: Workspace, *, say: Callable[[str], None] = 
         folder = made_folder(source, workspace.cluster.made_root.absolute())
         if not (folder / "MADE.json").exists():
             say(f"making data for '{source['card']}' in {folder}")
-        write_chexpert(folder, parameters_from(source["made"]["parameters"]))
+        write_made(folder, parameters_from(source["made"]["parameters"]), source["made"].get("layout", CHEXPERT))
         folders.append(folder)
     return folders
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from orchestrator.model import ClusterConfig, Draws, Sample
 
 if TYPE_CHECKING:
     from trainers.data.cards import Card
+    from trainers.data.located import Located
 
 #: What stands in a config instead of the path or the local name of a weights file: its digest is in the id.
 FILE = "file"
@@ -138,42 +138,59 @@ class DiskResolver:
         return DataRef(identity={**identity, "files": files}, **of_card)
 
     def _files(self, card: Card) -> dict[str, str]:
-        from trainers.data.index import label_digests
-
-        found = label_digests(card, self._root(card), self._digests.of)
+        found = self._located(card).label_digests(self._digests.of)
         self._digests.save()
         return found
 
-    def _root(self, card: Card) -> Path:
-        """Return where a card's real data lies. Raises DataError saying what to type."""
-        from trainers.data.open import root_of
+    def _located(self, card: Card) -> Located:
+        """Return a card with where its real data lies. Raises DataError saying what to type."""
+        from trainers.data.located import locate
 
         cluster = self._cluster
         machine = {"data": cluster.data, "data_root": cluster.data_root, "made_root": cluster.made_root}
-        return root_of(card, lambda place: data_root({"card": card.name}, place, machine))
+        return locate(card, lambda place: data_root({"card": card.name}, place, machine), cluster.card_paths)
 
     def _made(self, card: Card) -> dict[str, Any] | None:
         """Return what names the made data that stands for a card: always for some cards, in a sample for all but those that come along."""
-        always = bool(card.made.get("always"))
+        always = bool(card.made.get("always")) or (bool(card.members) and all(self._always_made(name) for name in card.members))
         if not always and (self._sample is None or card.shipped):
             return None
+        if card.members:
+            return self._made_union(card)
         generator = card.made.get("generator")
         if generator != "phantom":
             raise DataError(
                 f"data '{card.name}' has no made stand-in: add `made: {{generator: phantom}}` to its card, or leave it out of the sample"
             )
+        from trainers.data.phantom.layouts import has_layout
         from trainers.data.phantom.parameters import parameters_from
 
+        layout = str(card.made.get("layout", card.reader))
+        if not has_layout(layout):
+            raise DataError(f"data '{card.name}' has no made stand-in: made data cannot be written in a layout '{layout}'")
         parameters = dict(card.made.get("parameters", {}))
         if self._sample is not None:
             parameters |= self._small(card, parameters, always=always)
-        return parameters_from(parameters).fingerprint()
+        return parameters_from(parameters).fingerprint(layout)
+
+    def _always_made(self, name: str) -> bool:
+        return bool(self.card(name).made.get("always"))
+
+    def _made_union(self, card: Card) -> dict[str, Any] | None:
+        """Return what names the made members of a union. A union without one is made of made members, so all of them have to be."""
+        from trainers.data.located import UNION
+
+        members = {name: self._made(self.card(name)) for name in card.members}
+        real = [name for name, made in members.items() if made is None]
+        if real:
+            raise DataError(f"data '{card.name}': {', '.join(real)} has no made stand-in: leave the union out of the sample")
+        return {"generator": UNION, "members": members}
 
     def _small(self, card: Card, parameters: Mapping[str, Any], *, always: bool) -> dict[str, Any]:
         """Return the parameters that a sample changes: fewer patients, smaller images, and for each card patients of its own."""
         assert self._sample is not None
         n = self._sample.n
-        has_test = "test" in card.splits.official.values() and parameters.get("patients_valid", 1) > 0
+        has_test = card.splits.has("test") and parameters.get("patients_valid", 1) > 0
         test = max(round(n * _TEST_SHARE), 2) if has_test else 0
         small: dict[str, Any] = {"patients_train": n - test, "patients_valid": test, "px": self._sample.px}
         if not always and "seed" not in parameters:
@@ -189,7 +206,10 @@ class DiskResolver:
         card = self.card(name)
         if self._made(card) is not None:
             raise DataError(f"draws.scheme {draws.scheme}: data '{name}' is made here, and its pairs are not known before it is; use kfold")
-        return folds(card, self._root(card), {"scheme": draws.scheme, "by": draws.by})
+        root = self._located(card).root
+        if root is None:
+            raise DataError(f"draws.scheme {draws.scheme}: data '{name}' is a union, which has no folds; draw fractions of it")
+        return folds(card, root, {"scheme": draws.scheme, "by": draws.by})
 
     def weights(self, value: str, *, arch: str | None) -> WeightsRef | None:
         """Return the file behind a start. Raises WeightsError, saying what to do, when it is not on this machine."""
@@ -212,4 +232,6 @@ class DiskResolver:
 
 def _split_of(card: Card) -> dict[str, Json]:
     """Return how a card splits its rows, for people: the card's digest covers it."""
-    return asdict(card.splits)
+    from trainers.data.cards import written_splits
+
+    return written_splits(card)

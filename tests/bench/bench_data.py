@@ -20,6 +20,7 @@ from trainers.data import transforms
 from trainers.data.access import ImageStore
 from trainers.data.images import Gallery, open_store
 from trainers.data.phantom.layout import Made, write_chexpert
+from trainers.data.phantom.layouts.chexpert import DATASET
 
 BATCH, ROUNDS = 64, 5
 #: Sides of made images: how many patients, and how many batches of views a round.
@@ -35,8 +36,8 @@ def make(folder: Path, px: int, patients: int) -> tuple[Made, float]:
 
 def decode(made: Made, px: int, cache: Path) -> tuple[ImageStore, int, float]:
     """Decode every image into a new cache, and return the store, the number of images and CPU seconds an image."""
-    paths = sorted(str(path.relative_to(made.dataset)) for path in made.dataset.rglob("*.jpg"))
-    gallery = Gallery(card="made", base=made.dataset, paths=paths, digests={})
+    paths = sorted(str(path.relative_to(made.root / DATASET)) for path in (made.root / DATASET).rglob("*.jpg"))
+    gallery = Gallery(card="made", names=paths, files=[made.root / DATASET / path for path in paths], digests={})
     start = time.process_time()
     store = open_store(gallery, px, cache)
     return store, len(paths), (time.process_time() - start) / len(paths)

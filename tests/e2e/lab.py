@@ -21,6 +21,7 @@ from jobs.spec import JobSpec, Stage
 from orchestrator import cli
 from orchestrator.plans import read_plan
 from trainers.data.phantom.layout import write_chexpert
+from trainers.data.phantom.layouts.chexpert import DATASET
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = "labels: [pleural_effusion, cardiomegaly]"
@@ -58,7 +59,7 @@ class Said:
 def make_data(root: Path) -> Path:
     """Write a small set in CheXpert's layout that nothing tells from a real one."""
     made = write_chexpert(root / "made", patients_train=90, patients_valid=24, px=32)
-    return made.dataset.rename(root / "chexpert")
+    return (made.root / DATASET).rename(root / "chexpert")
 
 
 class Lab:

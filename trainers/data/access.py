@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,38 +30,30 @@ class Rows:
     position: np.ndarray  # (n,) int64
     #: What the card declares of each image, such as sex: (n,) str, empty where the data does not say. No trainer sees it.
     traits: Mapping[str, np.ndarray] = field(default_factory=dict)
+    #: Which split the data itself says that each image is in, as it is written there: (n,) str; None where it says nothing.
+    given: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, where: np.ndarray) -> Rows:
         """Return the rows at integer positions or under a boolean mask, in that order."""
-        return Rows(
-            card=self.card,
+        return replace(
+            self,
             images=self.images[where],
             patients=self.patients[where],
             studies=self.studies[where],
             views=self.views[where],
             labels=self.labels[where],
-            label_names=self.label_names,
             position=self.position[where],
             traits={name: texts[where] for name, texts in self.traits.items()},
+            given=None if self.given is None else self.given[where],
         )
 
     def select(self, names: tuple[str, ...]) -> Rows:
         """Return the same rows with these label columns, in this order. Raises KeyError on an unknown name."""
         columns = [self.label_names.index(name) if name in self.label_names else _unknown(name, self.label_names) for name in names]
-        return Rows(
-            card=self.card,
-            images=self.images,
-            patients=self.patients,
-            studies=self.studies,
-            views=self.views,
-            labels=self.labels[:, columns],
-            label_names=names,
-            position=self.position,
-            traits=self.traits,
-        )
+        return replace(self, labels=self.labels[:, columns], label_names=names)
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> int:

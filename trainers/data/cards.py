@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib.util
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from trainers.data.card_checks import problem_of
 from trainers.errors import DataError
 
 SHIPPED = Path(__file__).with_name("cards")
 #: Bumped when a reader, a split rule or a draw gives other rows for the same card and files: it is in every card's digest.
 DATA_VERSION = 1
 #: Fields for people, or for checks before anything runs: they determine no result and are not in the digest.
-_NOT_IN_DIGEST = frozenset({"title", "about", "licence", "where", "made", "contamination", "traits"})
+_NOT_IN_DIGEST = frozenset({"title", "about", "licence", "where", "made", "contamination", "traits", "folder"})
+#: Fields that are in the digest only where a card sets them: they came later, and ids made before them stay.
+_IN_DIGEST_WHEN_SET = frozenset({"options", "names_of", "sha256", "members", "given", "lists", "unlisted", "ranges"})
 _STRICT: Mapping[str, Any] = {"extra": "forbid"}
-_SLUG = re.compile(r"[a-z0-9_]+")
-#: Columns of predictions that have a meaning of their own.
-_COLUMNS = ("image", "patient", "study", "label", "truth", "score")
+Split = Literal["train", "val", "test"]
+#: Soft targets that stand for "uncertain": between these, uniform (U-Ones and U-Zeros with label smoothing, Pham et al., 2021).
+LSR_RANGES: Mapping[str, tuple[float, float]] = {"lsr_ones": (0.55, 0.85), "lsr_zeros": (0.0, 0.3)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,21 +35,48 @@ class Policy:
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
-    uncertain: Literal["ignore", "ones", "zeros"] = "ignore"
+    uncertain: Literal["ignore", "ones", "zeros", "lsr_ones", "lsr_zeros"] = "ignore"
     missing: Literal["zeros", "ignore"] = "zeros"
+    #: Between which numbers a soft target lies, where it is not between those of `LSR_RANGES`.
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def written(self) -> str:
+        """Return what becomes of uncertain labels as one text, such as `ones`, `lsr_ones` or `lsr_ones(0.6,0.8)`."""
+        if self.uncertain not in self.ranges:
+            return self.uncertain
+        low, high = self.ranges[self.uncertain]
+        return f"{self.uncertain}({low:g},{high:g})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRule:
-    """How rows come to their split: by the folder that the image path starts with, then by a hash of the patient."""
+    """How rows come to their split: by one of `official`, `given` and `lists`, then by a hash of the patient."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
     #: Start of the image path -> split; the longest start that fits counts, "" fits every image.
-    official: Mapping[str, Literal["train", "val", "test"]]
+    official: Mapping[str, Split] = field(default_factory=dict)
+    #: What the data itself says of a row, such as a column `split` -> split.
+    given: Mapping[str, Split] = field(default_factory=dict)
+    #: Split -> a file that names its images, one a line (what follows a space, comma or tab is not read), by path or by file name.
+    #: It lies in the data set's folder, or beside the card.
+    lists: Mapping[Split, str] = field(default_factory=dict)
+    #: What becomes of rows that `given` or `lists` do not name.
+    unlisted: Literal["refuse", "leave_out"] = "refuse"
     #: Split -> share of the patients of train that it takes away, by hash of the patient id.
     patients_by_hash: Mapping[Literal["val", "test"], float] = field(default_factory=dict)
     salt: str = ""
+
+    def has(self, split: str) -> bool:
+        """Tell whether the data itself says which rows a split has."""
+        return split in {*self.official.values(), *self.given.values(), *self.lists}
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Return the splits that some rule gives rows to."""
+        found = {*self.official.values(), *self.given.values(), *self.lists, *self.patients_by_hash}
+        return tuple(name for name in ("train", "val", "test") if name in found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +89,15 @@ class Card:
     title: str
     about: str = ""
     #: A module of `trainers.data.readers`, or the dotted name of one elsewhere.
-    reader: str
-    task: Literal["multilabel"] = "multilabel"
+    reader: str = ""
+    #: `multiclass`: one label of a row is positive. `segmentation`: labels are structures with a mask. `unlabelled`: to pretrain on.
+    task: Literal["multilabel", "multiclass", "segmentation", "unlabelled"] = "multilabel"
     #: Slug -> what the label is called on disk, in the order of the model's outputs.
-    labels: Mapping[str, str]
-    primary: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    #: The label that draws are stratified on; none for a data set without labels.
+    primary: str = ""
+    #: What the reader has to be told of this data set, such as the columns of a file of the user's own.
+    options: Mapping[str, Any] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     label_policies: Mapping[str, Policy] = field(default_factory=dict)
@@ -77,7 +109,13 @@ class Card:
     cluster: Literal["patient", "study", "image"] = "patient"
     splits: SplitRule
     #: Files (or glob patterns) under the data set's folder that determine labels; their sha256 is in every job id.
-    label_files: tuple[str, ...]
+    label_files: tuple[str, ...] = ()
+    #: Glob patterns of files whose names determine rows and labels; the sha256 of their names is in every job id.
+    names_of: tuple[str, ...] = ()
+    #: File -> the sha256 that it must have: another file is refused.
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    #: Of a union: card -> the splits of it that belong to this one. Images are named `<card>/<image>`.
+    members: Mapping[str, tuple[Split, ...]] = field(default_factory=dict)
     #: The card whose place on disk this one shares.
     root: str = ""
     #: A folder beside this module that holds the data itself.
@@ -90,6 +128,8 @@ class Card:
     traits: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
     where: str = ""
+    #: Where the card lies, which is set as it is read.
+    folder: str = ""
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -104,15 +144,14 @@ class Card:
     @property
     def split_names(self) -> tuple[str, ...]:
         """Return the splits that the card has (a scheme with folds adds `held_out`)."""
-        named = {*self.splits.official.values(), *self.splits.patients_by_hash}
-        return tuple(name for name in ("train", "val", "test") if name in named)
+        return self.splits.named
 
     @property
     def policies(self) -> dict[str, str]:
         """Return the label policies flat: `uncertain`, `missing`, and `uncertain/<label>` where a label has its own."""
-        flat = {"uncertain": self.policy.uncertain, "missing": self.policy.missing}
+        flat = {"uncertain": self.policy.written, "missing": self.policy.missing}
         for slug, policy in self.label_policies.items():
-            flat |= {f"uncertain/{slug}": policy.uncertain, f"missing/{slug}": policy.missing}
+            flat |= {f"uncertain/{slug}": policy.written, f"missing/{slug}": policy.missing}
         return flat
 
     @property
@@ -138,8 +177,8 @@ def load_card(name: str, paths: Sequence[Path] = ()) -> Card:
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(files)}"
         raise DataError(f"no data set card '{name}': {hint}")
     file = files[name]
-    card = _validated(_read_yaml(file), file)
-    problem = _problem(card)
+    card = replace(_validated(_read_yaml(file), file), folder=str(file.parent.absolute()))
+    problem = problem_of(card)
     if problem is None and card.name != name:
         problem = f"name: is '{card.name}', but the file is named '{name}'"
     if problem is not None:
@@ -149,16 +188,29 @@ def load_card(name: str, paths: Sequence[Path] = ()) -> Card:
 
 def card_digest(card: Card) -> str:
     """Return the sha256 of all that determines rows, labels, splits and scores: the card without its prose."""
-    content = {item.name: _plain(getattr(card, item.name)) for item in fields(card) if item.name not in _NOT_IN_DIGEST}
+    content = {item.name: _plain(getattr(card, item.name)) for item in fields(card) if _counts(card, item)}
     # Canonical JSON sorts keys, and the order of labels is the order of the model's outputs.
     content["labels"] = [list(pair) for pair in card.labels.items()]
     text = json.dumps({"data": DATA_VERSION, "card": content}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def written_splits(card: Card) -> dict[str, Any]:
+    """Return the split rules that a card writes, as plain values."""
+    return _plain(card.splits)
+
+
+def _counts(value: Any, item: Field[Any]) -> bool:
+    """Tell whether a field is in the digest."""
+    if item.name in _NOT_IN_DIGEST:
+        return False
+    default = item.default if item.default_factory is MISSING else item.default_factory()
+    return item.name not in _IN_DIGEST_WHEN_SET or getattr(value, item.name) != default
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, (Policy, SplitRule)):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value) if _counts(value, item)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
@@ -198,45 +250,3 @@ def _validated(content: Any, file: Path) -> Card:
             near = difflib.get_close_matches(str(first["loc"][-1]), [item.name for item in fields(Card)], n=1)
             raise DataError(f"{file}: {where}: unknown key" + (f"; did you mean '{near[0]}'?" if near else "")) from error
         raise DataError(f"{file}: {where or 'the card'}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
-
-
-def _problem(card: Card) -> str | None:
-    """Say what is wrong with a card whose fields all have the right type, or None."""
-    labels = set(card.labels)
-    if not labels:
-        return "labels: there is none"
-    if (bad := _bad_name(card)) is not None:
-        return bad
-    named = [("primary", (card.primary,)), ("label_policies", tuple(card.label_policies))]
-    for place, slugs in named + [(f"groups.{name}", group) for name, group in card.groups.items()]:
-        for slug in slugs:
-            if slug not in labels:
-                return f"{place}: no label '{slug}' among {', '.join(card.labels)}"
-    if "train" not in card.splits.official.values():
-        return "splits.official: nothing is 'train'"
-    shares = card.splits.patients_by_hash
-    if any(not 0 < share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
-        return "splits.patients_by_hash: shares are between 0 and 1, and together below 1"
-    if strange := sorted(set(card.made) - {"generator", "parameters", "always"}):
-        return f"made.{strange[0]}: unknown key; it has generator, parameters and always"
-    if not card.use_views:
-        return "use_views: there is none"
-    if importlib.util.find_spec(reader_module(card)) is None:
-        return f"reader: no reader '{card.reader}' (looked for the module {reader_module(card)})"
-    return None
-
-
-def _bad_name(card: Card) -> str | None:
-    """Say which label or trait has a name that no column or metric may have, or None."""
-    for slug in card.labels:
-        if not _SLUG.fullmatch(slug):
-            return f"labels.{slug}: a label's name is lower-case letters, digits and '_', such as 'pleural_effusion'"
-    for slug in card.traits:
-        if not _SLUG.fullmatch(slug) or slug in _COLUMNS:
-            return f"traits.{slug}: a trait's name is lower-case letters, digits and '_', and none of {', '.join(_COLUMNS)}"
-    return None
-
-
-def reader_module(card: Card) -> str:
-    """Return the dotted name of the module that reads a card's data."""
-    return card.reader if "." in card.reader else f"trainers.data.readers.{card.reader}"

@@ -105,11 +105,11 @@ def folds(card: Card, root: Path, draw: Mapping[str, Any]) -> int:
         return plan["folds"]
     if plan["scheme"] != "leave_pair_out":
         raise DataError(f"draws.scheme '{plan['scheme']}' has no folds: use kfold or leave_pair_out")
-    from trainers.data.index import read_index
+    from trainers.data.index import base_of, read_index
     from trainers.data.splits import split_of
 
     rows = read_index(card, root)
-    rows = rows.take(split_of(card, rows) == "train")
+    rows = rows.take(split_of(card, rows, base_of(card, root)) == "train")
     units = _units_of(rows, plan["by"], card.primary, card.policies)
     return _pairs(units, card.primary)
 
@@ -164,6 +164,9 @@ def _units_of(rows: Rows, by: str, primary: str, policies: Mapping[str, str]) ->
     import numpy as np
 
     ids, of_row = np.unique(_ids(rows, by), return_inverse=True)
+    if not primary:
+        nothing = np.zeros(len(ids), dtype=bool)
+        return _Units(ids=ids, of_row=of_row, positive=nothing, negative=nothing)
     values = rows.labels[:, rows.label_names.index(primary)]
     counts_as_zero = values == 0
     if policies.get(f"missing/{primary}", policies.get("missing", "zeros")) == "zeros":
@@ -197,9 +200,13 @@ def _fraction(units: _Units, plan: Mapping[str, Any], primary: str) -> np.ndarra
     size = size_of(total, plan["fraction"]) if plan["fraction"] is not None else int(plan["count"])
     if size > total:
         raise DataError(f"draws.count: {size} {plan['by']} units asked for, and the training rows have {total}")
-    _need_both(units, primary)
     # One order for all sizes makes smaller draws subsets of larger ones; else each size has its own.
     key = f"{plan['seed']}|{plan['index']}" + ("" if plan["nested_fractions"] else f"|{size}")
+    if not primary:
+        kept = np.zeros(total, dtype=bool)
+        kept[_shuffled(units.ids, np.arange(total), key)[:size]] = True
+        return kept
+    _need_both(units, primary)
     positives = _shuffled(units.ids, np.flatnonzero(units.positive), key)
     others = _shuffled(units.ids, np.flatnonzero(~units.positive), key)
     # A unit of which everything is uncertain is no negative: the first that is one comes first, so that every size has one.
@@ -219,7 +226,8 @@ def _kfold(units: _Units, plan: Mapping[str, Any], primary: str) -> np.ndarray:
 
     if plan["folds"] > len(units.ids):
         raise DataError(f"draws.folds: {plan['folds']} folds of {len(units.ids)} patients: use fewer")
-    _need_both(units, primary)
+    if primary:
+        _need_both(units, primary)
     key = f"{plan['seed']}|{plan['index']}|kfold"
     dealt = np.concatenate([_shuffled(units.ids, np.flatnonzero(side), key) for side in (units.positive, ~units.positive)])
     out = np.zeros(len(units.ids), dtype=bool)

@@ -38,24 +38,25 @@ class Gallery:
     """The image files of a card in order of position, and what names their content."""
 
     card: str
-    base: Path
-    paths: Sequence[str]
+    #: What images are called in the card's index.
+    names: Sequence[str]
+    files: Sequence[Path]
     #: sha256 of the label files, and what made data says of itself.
     digests: Mapping[str, Any]
 
     def file(self, position: int) -> Path:
         """Return the file of an image."""
-        return self.base / self.paths[int(position)]
+        return self.files[int(position)]
 
     def key(self, px: int) -> str:
         """Return the name of the prepared folder: it does not depend on where the data lies."""
-        step = max(1, len(self.paths) // _SIZES)
+        step = max(1, len(self.names) // _SIZES)
         content = {
             "decoder": DECODER_VERSION,
             "card": self.card,
             "digests": dict(self.digests),
-            "paths": hashlib.sha256("\n".join(map(str, self.paths)).encode()).hexdigest(),
-            "sizes": [_size(self.base / path) for path in self.paths[::step]],
+            "paths": hashlib.sha256("\n".join(map(str, self.names)).encode()).hexdigest(),
+            "sizes": [_size(file) for file in self.files[::step]],
             "px": px,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
@@ -108,7 +109,7 @@ class PreparedStore:
             self._shapes = [(int(height), int(width)) for height, width in index["shapes"]]
             self._file_shapes = [(int(height), int(width)) for height, width in index["file_shapes"]]
         size = (folder / "data.bin").stat().st_size
-        if size != self._starts[-1] or len(self._shapes) != len(gallery.paths):
+        if size != self._starts[-1] or len(self._shapes) != len(gallery.names):
             raise _TornError
         # A view as a plain array: slicing a memmap object costs ten times as much.
         self._data = np.memmap(folder / "data.bin", np.uint8, mode="r").view(np.ndarray) if size else np.empty(0, np.uint8)
@@ -134,7 +135,7 @@ def open_store(gallery: Gallery, px: int, cache: Path, prepared_up_to: int = PRE
     """Return the images of a card with short side `px`, prepared under `cache` unless there are too many of them."""
     if px < 1:
         raise ValueError(f"px is {px}, and an image has at least one pixel")
-    if len(gallery.paths) > prepared_up_to:
+    if len(gallery.names) > prepared_up_to:
         return FileStore(gallery, px)
     folder = cache / "images" / gallery.key(px)
     for _ in range(2):
@@ -169,7 +170,7 @@ def _prepare(gallery: Gallery, px: int, folder: Path) -> None:
 
 
 def _write(gallery: Gallery, px: int, folder: Path) -> None:
-    count = len(gallery.paths)
+    count = len(gallery.names)
     starts = np.zeros(count + 1, np.int64)
     shapes = np.zeros((count, 2), np.int32)
     file_shapes = np.zeros((count, 2), np.int32)

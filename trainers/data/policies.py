@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from trainers.data.access import Rows
+from trainers.data.cards import LSR_RANGES
 
 _ACTIONS: Mapping[str, float] = {"ignore": np.nan, "ones": 1.0, "zeros": 0.0}
 
 
-def targets(rows: Rows, policies: Mapping[str, str]) -> np.ndarray:
-    """Return what training learns from, float32 (n, labels): 1, 0, or NaN for entries that the loss leaves out.
+def targets(rows: Rows, policies: Mapping[str, str], *, epoch: int = 0) -> np.ndarray:
+    """Return what training learns from, float32 (n, labels): 1, 0, a soft target, or NaN for entries that the loss leaves out.
 
     `policies` is flat, as `Access.policies`: `uncertain`, `missing`, and `uncertain/<label>`, `missing/<label>` where a label has its own.
+    A soft target (`lsr_ones`, `lsr_zeros`) is uniform in its range and depends on the image, the label and `epoch` alone: the same for
+    every seed, order and draw. One that stays the same from epoch to epoch leaves `epoch` at 0.
     """
     learnt = rows.labels.copy()
     for column, name in enumerate(rows.label_names):
         values = rows.labels[:, column]
-        learnt[values == -1, column] = _action(policies, "uncertain", name)
-        learnt[np.isnan(values), column] = _action(policies, "missing", name)
+        learnt[np.isnan(values), column] = _missing(policies, name)
+        uncertain = np.flatnonzero(values == -1)
+        if len(uncertain):
+            learnt[uncertain, column] = _uncertain(policies, name, rows.images[uncertain], epoch)
     return learnt
 
 
@@ -31,8 +37,20 @@ def truths(rows: Rows, policies: Mapping[str, str]) -> np.ndarray:
     return measured
 
 
-def _action(policies: Mapping[str, str], kind: str, label: str) -> float:
-    name = policies.get(f"{kind}/{label}", policies.get(kind, {"uncertain": "ignore", "missing": "zeros"}[kind]))
+def _uncertain(policies: Mapping[str, str], label: str, images: np.ndarray, epoch: int) -> np.ndarray | float:
+    written = policies.get(f"uncertain/{label}", policies.get("uncertain", "ignore"))
+    if written in _ACTIONS:
+        return _ACTIONS[written]
+    name, _, given = written.partition("(")
+    if name not in LSR_RANGES:
+        raise ValueError(f"label policy uncertain: '{written}' is none of {', '.join([*_ACTIONS, *LSR_RANGES])}")
+    low, high = map(float, given.rstrip(")").split(",")) if given else LSR_RANGES[name]
+    shares = [int.from_bytes(hashlib.sha256(f"{label}|{image}|{epoch}".encode()).digest()[:8], "big") / 2**64 for image in images]
+    return low + (high - low) * np.array(shares)
+
+
+def _missing(policies: Mapping[str, str], label: str) -> float:
+    name = policies.get(f"missing/{label}", policies.get("missing", "zeros"))
     if name not in _ACTIONS:
-        raise ValueError(f"label policy {kind}: '{name}' is none of {', '.join(_ACTIONS)}")
+        raise ValueError(f"label policy missing: '{name}' is none of {', '.join(_ACTIONS)}")
     return _ACTIONS[name]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.data.cards import Card
+from trainers.data.index import list_file
 from trainers.errors import DataError
 
 if TYPE_CHECKING:
@@ -14,18 +18,26 @@ if TYPE_CHECKING:
     from trainers.data.access import Rows
 
 
-def split_of(card: Card, rows: Rows) -> np.ndarray:
-    """Return the split of each row, (n,) str. Raises DataError when a patient crosses splits or an image fits no rule."""
+def split_of(card: Card, rows: Rows, base: Path | None = None) -> np.ndarray:
+    """Return the split of each row, (n,) str; "" for rows that are left out. `base` is where lists lie, for a card that has some.
+
+    Raises DataError when a patient crosses splits or an image fits no rule.
+    """
     import numpy as np
 
     patients, patient_of = np.unique(rows.patients, return_inverse=True)
-    split = _official(card, rows)
+    if card.splits.lists:
+        split = _listed(card, rows, Path() if base is None else base)
+    else:
+        split = _given(card, rows) if card.splits.given else _official(card, rows)
     _refuse_crossing(card, patients, patient_of, split)
     # One row a patient is enough: from here on a patient has one split.
     first = np.zeros(len(patients), dtype=np.int64)
     first[patient_of[::-1]] = np.arange(len(rows))[::-1]
+    kept = np.flatnonzero(split != "")
+    first[patient_of[kept[::-1]]] = kept[::-1]
     of_patient = _take_by_hash(card, patients, split[first])
-    return of_patient[patient_of]
+    return np.where(split == "", split, of_patient[patient_of])
 
 
 def hash_share(salt: str, patient: str) -> float:
@@ -50,12 +62,73 @@ def _official(card: Card, rows: Rows) -> np.ndarray:
     return split
 
 
+def _given(card: Card, rows: Rows) -> np.ndarray:
+    import numpy as np
+
+    split = np.full(len(rows), "", dtype="<U8")
+    for written, name in card.splits.given.items():
+        if rows.given is not None:
+            split[rows.given == written] = name
+    lost = np.flatnonzero(split == "")
+    if len(lost) and card.splits.unlisted == "refuse":
+        says = "nothing" if rows.given is None else repr(str(rows.given[lost[0]]))
+        raise DataError(
+            f"card '{card.name}': {rows.images[lost[0]]} is in no split (and {len(lost) - 1} more): the data says {says}, and "
+            f"splits.given knows {', '.join(map(repr, card.splits.given))}; write `unlisted: leave_out` to do without such rows"
+        )
+    return split
+
+
+def _listed(card: Card, rows: Rows, base: Path) -> np.ndarray:
+    import numpy as np
+
+    place = _places(rows)
+    split = np.full(len(rows), "", dtype="<U8")
+    for name, entry in card.splits.lists.items():
+        file = list_file(card, base, entry)
+        for number, image in _names(card, file):
+            at = place.get(image)
+            if at is None:
+                known = "is named by several images" if image in place else f"is no image of '{card.name}'"
+                raise DataError(f"{file}:{number}: {image} {known}; write its path as {rows.images[0]} has it")
+            if split[at] not in ("", name):
+                raise DataError(f"{file}:{number}: {image} is in the list of '{split[at]}' too: a list of splits names an image once")
+            split[at] = name
+    lost = np.flatnonzero(split == "")
+    if len(lost) and card.splits.unlisted == "refuse":
+        raise DataError(
+            f"card '{card.name}': {rows.images[lost[0]]} is in no list (and {len(lost) - 1} more); "
+            "write `unlisted: leave_out` under splits to do without them"
+        )
+    return split
+
+
+def _places(rows: Rows) -> dict[str, int | None]:
+    """Return where each image is by its name, and by its file name; None where a file name stands for several images."""
+    found: dict[str, int | None] = {}
+    for at, image in enumerate(map(str, rows.images)):
+        short = image.rpartition("/")[2]
+        found[short] = None if short in found else at
+    return found | {str(image): at for at, image in enumerate(rows.images)}
+
+
+def _names(card: Card, file: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, image) of a list; what follows the name on its line is not read."""
+    from trainers.data.tables import read_text
+
+    for number, line in enumerate(read_text(card, file).splitlines(), start=1):
+        if line.strip():
+            yield number, re.split(r"[\s,]", line.strip(), maxsplit=1)[0]
+
+
 def _refuse_crossing(card: Card, patients: np.ndarray, patient_of: np.ndarray, split: np.ndarray) -> None:
     import numpy as np
 
     names, code = np.unique(split, return_inverse=True)
     present = np.zeros((len(patients), len(names)), dtype=bool)
     present[patient_of, code] = True
+    # What is left out is in no split.
+    present[:, names == ""] = False
     crossing = np.flatnonzero(present.sum(axis=1) > 1)
     if len(crossing):
         shown = ", ".join(f"{patients[index]} ({' and '.join(names[present[index]])})" for index in crossing[:3])

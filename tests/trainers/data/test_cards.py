@@ -61,12 +61,15 @@ def test_a_folder_of_ones_own_comes_first(tmp_path: Path) -> None:
 BAD = {
     "unknown key": (TOY + "lables: {}\n", "lables: unknown key; did you mean 'labels'?"),
     "unknown nested key": (TOY.replace("patients_by_hash", "patients_by_hsah"), "splits.patients_by_hsah: unknown key"),
-    "missing key": (TOY.replace("primary: nodule\n", ""), "primary: field required"),
+    "missing key": (TOY.replace("primary: nodule\n", ""), "primary: there is none"),
     "wrong type": (TOY.replace("[train.csv]", "3"), "label_files: input should be a valid tuple"),
     "unknown label": (TOY + "groups: {all: [nodule, oedema]}\n", "groups.all: no label 'oedema' among nodule, edema"),
     "unknown primary": (TOY.replace("primary: nodule", "primary: mass"), "primary: no label 'mass' among nodule, edema"),
     "bad slug": (TOY.replace("nodule: Nodule", "Nodule 1: Nodule"), "labels.Nodule 1: a label's name is lower-case"),
-    "bad policy": (TOY + "policy: {uncertain: maybe}\n", "policy.uncertain: input should be 'ignore', 'ones' or 'zeros'"),
+    "bad policy": (
+        TOY + "policy: {uncertain: maybe}\n",
+        "policy.uncertain: input should be 'ignore', 'ones', 'zeros', ",
+    ),
     "no train": (TOY.replace("train/: train", "train/: val"), "splits.official: nothing is 'train'"),
     "unknown split": (TOY.replace("valid/: test", "valid/: dev"), "splits.official.valid/: input should be 'train', 'val' or 'test'"),
     "share of one": (TOY.replace("0.1", "1.0"), "splits.patients_by_hash: shares are between 0 and 1"),

@@ -155,7 +155,7 @@ def gallery(base: Path, count: int = 7, **changes: str) -> Gallery:
     paths = [f"{number}.png" for number in range(count)]
     for number, path in enumerate(paths):
         cv2.imwrite(str(base / path), np.random.default_rng(number).integers(0, 256, (20 + number, 40), dtype=np.uint8))
-    return Gallery(card="toy", base=base, paths=paths, digests={"train.csv": "a", **changes})
+    return Gallery(card="toy", names=paths, files=[base / path for path in paths], digests={"train.csv": "a", **changes})
 
 
 def test_both_stores_give_the_same_images(tmp_path: Path) -> None:
@@ -213,7 +213,8 @@ def test_a_torn_folder_is_prepared_anew(tmp_path: Path) -> None:
 
 
 def _prepare_at_once(base: Path, cache: Path, barrier: object, answers: object) -> None:
-    files = Gallery(card="toy", base=base, paths=[f"{number}.png" for number in range(7)], digests={"train.csv": "a"})
+    names = [f"{number}.png" for number in range(7)]
+    files = Gallery(card="toy", names=names, files=[base / name for name in names], digests={"train.csv": "a"})
     barrier.wait()  # type: ignore[attr-defined]
     store = open_store(files, 16, cache)
     answers.put([int(store.image(position).sum()) for position in range(7)])  # type: ignore[attr-defined]

@@ -13,7 +13,9 @@ from trainers.data.access import Access
 from trainers.data.cards import card_digest, load_card
 from trainers.data.draws import draw_digest
 from trainers.data.index import label_digests
-from trainers.data.open import open_data, verify_card
+from trainers.data.located import locate
+from trainers.data.open import open_data
+from trainers.data.verify import verify_card
 from trainers.errors import DataError, SplitClosed
 
 CARD = load_card("chexpert")
@@ -167,7 +169,7 @@ def test_made_phantoms_are_read_by_their_card(tmp_path: Path) -> None:
 
 
 def test_a_sound_data_set_has_no_error(chexpert: Path) -> None:
-    findings = verify_card(CARD, chexpert)
+    findings = verify_card(locate(CARD, lambda _: chexpert))
     assert {finding.level for finding in findings} <= {"ok", "warning"}
     text = "\n".join(finding.text for finding in findings)
     assert "all: 32 images, 16 studies, 16 patients" in text
@@ -179,18 +181,18 @@ def test_broken_images_are_counted_and_named(chexpert: Path) -> None:
     broken = chexpert / "train/patient00003/study1/view2_lateral.jpg"
     broken.write_bytes(broken.read_bytes()[:-50])
     (chexpert / "valid/patient01002/study1/view1_frontal.jpg").unlink()
-    errors = [finding.text for finding in verify_card(CARD, chexpert, sample=None) if finding.level == "error"]
+    errors = [finding.text for finding in verify_card(locate(CARD, lambda _: chexpert), sample=None) if finding.level == "error"]
     assert "images: 32 of 32 looked at, 2 cannot be read" in errors
     assert any(str(broken) in text and "truncated" in text for text in errors)
     assert any("patient01002" in text and "missing" in text for text in errors)
 
 
 def test_a_sample_of_images_is_looked_at(chexpert: Path) -> None:
-    assert any("images: 5 of 32 looked at" in finding.text for finding in verify_card(CARD, chexpert, sample=5))
+    assert any("images: 5 of 32 looked at" in finding.text for finding in verify_card(locate(CARD, lambda _: chexpert), sample=5))
 
 
 def test_patients_that_cross_splits_are_an_error(chexpert: Path) -> None:
     write_csv(chexpert / "valid.csv", [csv_row("valid/patient00003/study9/view1_frontal.jpg")])
-    findings = verify_card(CARD, chexpert)
+    findings = verify_card(locate(CARD, lambda _: chexpert))
     assert findings[-1].level == "error"
     assert "patient00003 (test and train)" in findings[-1].text

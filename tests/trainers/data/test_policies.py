@@ -42,3 +42,22 @@ def test_labels_on_disk_are_left_alone() -> None:
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="label policy uncertain: 'maybe' is none of ignore, ones, zeros"):
         targets(rows(), {"uncertain": "maybe"})
+
+
+def test_soft_targets_lie_in_their_range_and_are_the_same_whatever_the_order() -> None:
+    rows = rows_from([f"p{number}" for number in range(400)], [-1.0] * 400)
+    policies = {"uncertain": "lsr_ones", "missing": "zeros"}
+    soft = targets(rows, policies)[:, 0]
+    assert soft.min() >= 0.55 and soft.max() <= 0.85
+    # Uniform: mean (low + high) / 2, sd (high - low) / sqrt(12); 400 draws leave a twentieth of the sd.
+    assert abs(soft.mean() - 0.7) < 0.02 and abs(soft.std() - 0.3 / 12**0.5) < 0.01
+    order = np.random.default_rng(0).permutation(400)
+    assert (targets(rows.take(order), policies)[:, 0] == soft[order]).all()
+    assert (targets(rows, policies, epoch=1)[:, 0] != soft).all()
+    zeros = targets(rows, {"uncertain/finding": "lsr_zeros(0.1,0.2)"})[:, 0]
+    assert zeros.min() >= 0.1 and zeros.max() <= 0.2 and np.isnan(truths(rows, policies)).all()
+
+
+def test_an_unknown_soft_target_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'lsr' is none of ignore, ones, zeros, lsr_ones, lsr_zeros"):
+        targets(rows_from(["p"], [-1.0]), {"uncertain": "lsr"})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from trainers.data.phantom.layouts import CHEXPERT
 from trainers.data.phantom.sources import SOURCES
 from trainers.data.phantom.version import VERSION
 from trainers.errors import DataError
@@ -74,10 +75,11 @@ class PhantomParameters:
         if not holds:
             raise DataError(f"phantom parameter '{name}' is {getattr(self, name)!r}: give {allowed}")
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return what names the data without writing it: generator, version and every parameter, ready for JSON."""
+    def fingerprint(self, layout: str = CHEXPERT) -> dict[str, Any]:
+        """Return what names the data without writing it: generator, version, layout and every parameter, ready for JSON."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {"generator": "phantom", "version": VERSION, "parameters": values | {"views": list(self.views)}}
+        named = {} if layout == CHEXPERT else {"layout": layout}
+        return {"generator": "phantom", "version": VERSION, **named, "parameters": values | {"views": list(self.views)}}
 
 
 def parameters_from(values: Mapping[str, Any]) -> PhantomParameters:

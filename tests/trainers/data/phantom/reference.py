@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from trainers.data.phantom.layout import COLUMN_OF, read_image, write_chexpert
+from trainers.data.phantom.layout import read_image, write_chexpert
+from trainers.data.phantom.layouts.chexpert import COLUMN_OF, DATASET
 from trainers.data.phantom.parameters import PhantomParameters
 from trainers.data.phantom.patients import studies
 from trainers.data.phantom.sources import FINDINGS
@@ -39,7 +40,7 @@ def measured_set(root: Path, parameters: PhantomParameters = MEASURED) -> Set:
     made = write_chexpert(root, parameters)
     rows = []
     for split in ("train", "valid"):
-        with open(made.dataset / f"{split}.csv", encoding="utf-8", newline="") as file:
+        with open(made.root / DATASET / f"{split}.csv", encoding="utf-8", newline="") as file:
             rows += list(csv.DictReader(file))
     return Set(
         images=np.stack([read_image(made.root / row["Path"]) for row in rows]),

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trainers.data.phantom.layout import row_of
+from trainers.data.phantom.layouts.chexpert import row_of
 from trainers.data.phantom.parameters import VIEWS, PhantomParameters
 from trainers.data.phantom.patients import studies
 from trainers.data.phantom.render import render

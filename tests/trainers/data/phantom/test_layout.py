@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.data.phantom import layout
-from trainers.data.phantom.layout import COLUMN_OF, COLUMNS, Made, read_image, write_chexpert
+from trainers.data.phantom.layout import Made, read_image, write_chexpert
+from trainers.data.phantom.layouts import chexpert as layout
+from trainers.data.phantom.layouts.chexpert import COLUMN_OF, COLUMNS, DATASET
 from trainers.data.phantom.parameters import PhantomParameters
 from trainers.data.phantom.patients import studies
 from trainers.data.phantom.render import render
@@ -24,7 +25,7 @@ SMALL = PhantomParameters(patients_train=8, patients_valid=4, px=32)
 
 
 def rows_of(made: Made, split: str) -> list[dict[str, str]]:
-    with open(made.dataset / f"{split}.csv", encoding="utf-8", newline="") as file:
+    with open(made.root / DATASET / f"{split}.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -35,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_layout_is_chexpert_s(tmp_path: Path) -> None:
     made = write_chexpert(tmp_path / "made", SMALL)
     assert made.written
-    header = (made.dataset / "train.csv").read_text(encoding="utf-8").splitlines()[0]
+    header = (made.root / DATASET / "train.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == (
         "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,"
         "Consolidation,Pneumonia,Atelectasis,Pneumothorax,Pleural Effusion,Pleural Other,Fracture,Support Devices"
@@ -85,7 +86,7 @@ def test_equal_parameters_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_more_patients_change_nothing_of_the_first(tmp_path: Path) -> None:
     few, many = write_chexpert(tmp_path / "few", SMALL), write_chexpert(tmp_path / "many", SMALL, patients_train=20, patients_valid=0)
-    small, large = contents(few.dataset / "train"), contents(many.dataset / "train")
+    small, large = contents(few.root / DATASET / "train"), contents(many.root / DATASET / "train")
     assert small.items() <= large.items()
     assert rows_of(many, "train")[: len(rows_of(few, "train"))] == rows_of(few, "train")
 
@@ -170,9 +171,9 @@ def test_what_is_half_written_is_made_again(tmp_path: Path, damage: str) -> None
     made = write_chexpert(tmp_path / "made", SMALL)
     before = contents(made.root)
     if damage == "a label file is gone":
-        (made.dataset / "valid.csv").unlink()
+        (made.root / DATASET / "valid.csv").unlink()
     elif damage == "a label file is cut":
-        (made.dataset / "train.csv").write_text("Path\n", encoding="utf-8")
+        (made.root / DATASET / "train.csv").write_text("Path\n", encoding="utf-8")
     elif damage == "marked as half written":
         (made.root / "MADE.json").rename(made.root / "MAKING.json")
         next(made.root.rglob("*.jpg")).unlink()
