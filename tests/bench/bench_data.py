@@ -37,7 +37,7 @@ def make(folder: Path, px: int, patients: int) -> tuple[Made, float]:
 def decode(made: Made, px: int, cache: Path) -> tuple[ImageStore, int, float]:
     """Decode every image into a new cache, and return the store, the number of images and CPU seconds an image."""
     paths = sorted(str(path.relative_to(made.root / DATASET)) for path in (made.root / DATASET).rglob("*.jpg"))
-    gallery = Gallery(card="made", names=paths, files=[made.root / DATASET / path for path in paths], digests={})
+    gallery = Gallery(card="made", names=paths, files=[made.root / DATASET / path for path in paths])
     start = time.process_time()
     store = open_store(gallery, px, cache)
     return store, len(paths), (time.process_time() - start) / len(paths)

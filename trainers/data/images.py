@@ -1,20 +1,16 @@
-"""Decoded images of one card: once decoded into a memory-mapped file, or decoded when asked for when a card is large.
-
-A prepared folder is `cache/images/<key>/`: `data.bin`, the pixels of all images one after another, and `index.npz` with where each starts,
-its shape, and the shape of its file. It is written aside and renamed in, so that processes that prepare at once never see half of it.
-"""
+"""Decoded images of one card: from the shards of a prepared folder, `cache/images/<key>/`, and from the files where there are none."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
+import multiprocessing
 import shutil
 import threading
-import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +19,13 @@ import numpy as np
 
 from trainers.data.access import ImageStore
 from trainers.data.decode import DECODER_VERSION, read_gray, shrink
-from trainers.errors import DataError, DiskFull
+from trainers.data.shards import SHARD, Task, Written, open_shard, write_shard
+from trainers.errors import DiskFull
 
-#: Cards up to this many images are decoded as a whole, once.
+#: Cards up to this many images are decoded as a whole when a job first reads them; larger ones by `orchestrate data prepare`.
 PREPARED_UP_TO = 20_000
+#: Width over height of a radiograph, or the other way round, for a guess of how much room decoded images take.
+_ASPECT = 1.25
 #: What a process remembers of images that it decodes as they are asked for.
 REMEMBERED_BYTES = 256 * 2**20
 #: How many files' sizes go into the key, evenly spaced: enough to notice images that were made or copied anew.
@@ -41,25 +40,30 @@ class Gallery:
     #: What images are called in the card's index.
     names: Sequence[str]
     files: Sequence[Path]
-    #: sha256 of the label files, and what made data says of itself.
-    digests: Mapping[str, Any]
+    #: What made data says of itself, which names its pixels; None for real data.
+    made: Mapping[str, Any] | None = None
 
     def file(self, position: int) -> Path:
         """Return the file of an image."""
         return self.files[int(position)]
 
     def key(self, px: int) -> str:
-        """Return the name of the prepared folder: it does not depend on where the data lies."""
+        """Return the name of the prepared folder: it depends on neither where the data lies nor what the labels are."""
         step = max(1, len(self.names) // _SIZES)
         content = {
             "decoder": DECODER_VERSION,
-            "card": self.card,
-            "digests": dict(self.digests),
+            "made": self.made,
             "paths": hashlib.sha256("\n".join(map(str, self.names)).encode()).hexdigest(),
             "sizes": [_size(file) for file in self.files[::step]],
             "px": px,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+    def tasks(self, px: int, cache: Path) -> list[Task]:
+        """Return the shards of the prepared folder, each with the files of its images."""
+        folder = cache / "images" / self.key(px)
+        starts = range(0, len(self.files), SHARD)
+        return [Task(file=folder / f"{start // SHARD:06d}", images=self.files[start : start + SHARD], px=px) for start in starts]
 
 
 class FileStore:
@@ -99,99 +103,149 @@ class FileStore:
 
 
 class PreparedStore:
-    """Images of a prepared folder. One that could not be decoded then is tried again when it is asked for, and raises then."""
+    """Images of a prepared folder; those of a shard that is not there, or that could not be decoded, are read from their files."""
 
-    def __init__(self, folder: Path, gallery: Gallery, px: int) -> None:
+    def __init__(self, gallery: Gallery, px: int, cache: Path) -> None:
         self.px = px
-        self._files = FileStore(gallery, px, remembered_bytes=0)
-        with np.load(folder / "index.npz") as index:
-            self._starts = index["starts"].tolist()
-            self._shapes = [(int(height), int(width)) for height, width in index["shapes"]]
-            self._file_shapes = [(int(height), int(width)) for height, width in index["file_shapes"]]
-        size = (folder / "data.bin").stat().st_size
-        if size != self._starts[-1] or len(self._shapes) != len(gallery.names):
-            raise _TornError
-        # A view as a plain array: slicing a memmap object costs ten times as much.
-        self._data = np.memmap(folder / "data.bin", np.uint8, mode="r").view(np.ndarray) if size else np.empty(0, np.uint8)
+        self._files = FileStore(gallery, px)
+        self._shards = [open_shard(task.file, len(task.images)) for task in gallery.tasks(px, cache)]
+
+    @property
+    def prepared(self) -> int:
+        """Return how many images come from shards."""
+        return sum(len(shard.shapes) for shard in self._shards if shard is not None)
 
     def image(self, position: int) -> np.ndarray:
         """Return one image, uint8 (height, width), read-only. Raises DataError naming the file when it cannot be decoded."""
-        shape = self._shapes[position]
-        if shape[0] == 0:
+        shard = self._shards[position // SHARD]
+        if shard is None or not shard.shapes[position % SHARD][0]:
             return self._files.image(position)
-        return self._data[self._starts[position] : self._starts[position + 1]].reshape(shape)
+        return shard.image(position % SHARD)
 
     def file_shape(self, position: int) -> tuple[int, int]:
         """Return the (height, width) of the file. Raises DataError naming the file when it cannot be decoded."""
-        shape = self._file_shapes[position]
+        shard = self._shards[position // SHARD]
+        shape = (0, 0) if shard is None else shard.file_shapes[position % SHARD]
         return shape if shape[0] else self._files.file_shape(position)
 
 
-class _TornError(Exception):
-    """A prepared folder is not what it should be."""
+class JoinedStore:
+    """The images of a union: those of its members, each from its own store, so that what a member has prepared serves every union."""
+
+    def __init__(self, px: int, stores: Sequence[ImageStore], where: Sequence[tuple[int, int]]) -> None:
+        self.px = px
+        self._stores = stores
+        #: For each position the store, and the position there.
+        self._where = where
+
+    def image(self, position: int) -> np.ndarray:
+        """Return one image, uint8 (height, width). Raises DataError naming the file when it cannot be decoded."""
+        store, there = self._where[position]
+        return self._stores[store].image(there)
+
+    def file_shape(self, position: int) -> tuple[int, int]:
+        """Return the (height, width) of the file. Raises DataError naming the file when it cannot be decoded."""
+        store, there = self._where[position]
+        return self._stores[store].file_shape(there)
 
 
 def open_store(gallery: Gallery, px: int, cache: Path, prepared_up_to: int = PREPARED_UP_TO) -> ImageStore:
-    """Return the images of a card with short side `px`, prepared under `cache` unless there are too many of them."""
+    """Return the images of a card with short side `px`: prepared under `cache` first unless there are too many, else as far as they are."""
     if px < 1:
         raise ValueError(f"px is {px}, and an image has at least one pixel")
-    if len(gallery.names) > prepared_up_to:
-        return FileStore(gallery, px)
+    if len(gallery.names) <= prepared_up_to:
+        prepare(gallery, px, cache)
+    store = PreparedStore(gallery, px, cache)
+    return store if store.prepared or len(gallery.names) <= prepared_up_to else FileStore(gallery, px)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a prepared folder holds."""
+
+    folder: Path
+    images: int
+    bytes: int
+    #: A sentence for each image that could not be decoded.
+    faults: tuple[str, ...]
+
+
+def prepare(gallery: Gallery, px: int, cache: Path, *, workers: int = 1, done: Callable[[int], None] = lambda images: None) -> Prepared:
+    """Decode every image that is not decoded yet; `done` is told how many are, shard by shard.
+
+    A run that was killed goes on where it was, several commands at once share the work, and workers are processes. Raises DiskFull.
+    """
+    tasks = gallery.tasks(px, cache)
     folder = cache / "images" / gallery.key(px)
-    for _ in range(2):
-        if not folder.is_dir():
-            _prepare(gallery, px, folder)
-        try:
-            return PreparedStore(folder, gallery, px)
-        except (_TornError, OSError, ValueError, KeyError):
-            shutil.rmtree(folder, ignore_errors=True)
-    raise DataError(f"the decoded images at {folder} cannot be read back: delete that folder and check the disk")
-
-
-def _prepare(gallery: Gallery, px: int, folder: Path) -> None:
-    """Decode every image into a folder aside and rename it in; whoever comes second throws theirs away."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        aside.mkdir(parents=True)
-        _write(gallery, px, aside)
-        try:
-            aside.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"no space left for decoded images under {folder.parent}: free some, or move run_root to a larger disk"
-            ) from error
+        written = [_told(one, done) for one in _write_all(tasks, workers)]
+    except DiskFull:
+        # Whole shards stay; a folder without one goes.
+        _forget_locks(folder)
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    if any(task.file.with_name(f".{task.file.name}.lock").exists() for task in tasks):
+        _forget_locks(folder)
+    return Prepared(
+        folder=folder,
+        images=sum(one.images for one in written),
+        bytes=sum(one.bytes for one in written),
+        faults=tuple(fault for one in written for fault in one.faults),
+    )
 
 
-def _write(gallery: Gallery, px: int, folder: Path) -> None:
-    count = len(gallery.names)
-    starts = np.zeros(count + 1, np.int64)
-    shapes = np.zeros((count, 2), np.int32)
-    file_shapes = np.zeros((count, 2), np.int32)
-    with (folder / "data.bin").open("wb") as data:
-        for position in range(count):
-            starts[position + 1] = starts[position]
-            try:
-                full = read_gray(gallery.file(position))
-            except DataError:
-                # Only who asks for this image is stopped by it: it may belong to a split that the job never opens.
-                continue
-            image = shrink(full, px)
-            data.write(np.ascontiguousarray(image).data)
-            starts[position + 1] += image.nbytes
-            shapes[position], file_shapes[position] = image.shape, full.shape
-        data.flush()
-        os.fsync(data.fileno())
-    with (folder / "index.npz").open("wb") as index:
-        np.savez(index, starts=starts, shapes=shapes, file_shapes=file_shapes)
-        index.flush()
-        os.fsync(index.fileno())
+def room_for(gallery: Gallery, px: int, cache: Path) -> int:
+    """Return about how many bytes the images that are not decoded yet will take. Raises DiskFull when the disk has less."""
+    missing = sum(len(task.images) for task in gallery.tasks(px, cache) if not task.file.is_file())
+    needed = int(missing * px * px * _ASPECT)
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free
+    if needed > free:
+        raise DiskFull(
+            f"{missing:,} images of '{gallery.card}' at {px} px will take about {needed / 1e9:.1f} GB decoded, and {cache} has "
+            f"{free / 1e9:.1f} GB left: free some, or move run_root to a larger disk"
+        )
+    return needed
+
+
+def _write_all(tasks: Sequence[Task], workers: int) -> Iterator[Written]:
+    """Yield what became of every task; those that another process holds come last."""
+    found = {task.file: open_shard(task.file, len(task.images)) for task in tasks}
+    yield from (shard.written for shard in found.values() if shard is not None)
+    left = [task for task in tasks if found[task.file] is None]
+    taken: list[Task] = []
+    for task, one in zip(left, _side_by_side(left, workers), strict=True):
+        if one.mine:
+            yield one
+        else:
+            taken.append(task)
+    for task in taken:
+        yield write_shard(task, wait=True)
+
+
+def _side_by_side(tasks: Sequence[Task], workers: int) -> Iterator[Written]:
+    if workers < 2 or len(tasks) < 2:
+        yield from map(write_shard, tasks)
+        return
+    # Forking a process that has threads can hang; what a new one imports here is no torch.
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(write_shard, tasks)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _told(one: Written, done: Callable[[int], None]) -> Written:
+    done(one.images)
+    return one
+
+
+def _forget_locks(folder: Path) -> None:
+    """Delete lock files, which nobody needs once every shard is there; whoever still holds one writes the same bytes."""
+    for lock in folder.glob(".*.lock"):
+        lock.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _size(path: Path) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from trainers.data.access import Access, ImageStore, Rows
 from trainers.data.cards import Card, card_digest, load_card
 from trainers.data.draws import Drawn, select
-from trainers.data.images import Gallery, open_store
+from trainers.data.images import Gallery, JoinedStore, open_store
 from trainers.data.located import Located, locate, refuse_other_making
 from trainers.errors import DataError
 
@@ -36,7 +36,7 @@ def open_data(
     card = load_card(source["card"], card_paths)
     _refuse_other_card(card, source)
     place = locate(card, roots, card_paths)
-    made = refuse_other_making(place, source.get("made"))
+    refuse_other_making(place, source.get("made"))
     digests = place.label_digests()
     _refuse_other_files(place, source.get("files"), digests)
     opened = _Opened(place=place, draw=draw, use_views=tuple(source.get("views") or card.use_views))
@@ -44,9 +44,7 @@ def open_data(
 
     def store(px: int) -> ImageStore:
         if px not in stores:
-            names = opened.index.images.tolist()
-            gallery = Gallery(card=card.name, names=names, files=place.files(names), digests={**digests, "made": made})
-            stores[px] = open_store(gallery, px, cache)
+            stores[px] = store_of(place, opened.index, px, cache)
         return stores[px]
 
     return Access(
@@ -58,6 +56,25 @@ def open_data(
         policies=card.policies,
         draw_facts=lambda: opened.drawn.facts() if opened.was_drawn and opened.drawn else None,
     )
+
+
+def gallery_of(place: Located, index: Rows) -> Gallery:
+    """Return the image files of a data set that is no union, in order of position."""
+    names = index.images.tolist()
+    return Gallery(card=place.card.name, names=names, files=place.files(names), made=place.made())
+
+
+def store_of(place: Located, index: Rows, px: int, cache: Path) -> ImageStore:
+    """Return the images of a data set at a size; of a union, from the stores of its members."""
+    if place.root is not None:
+        return open_store(gallery_of(place, index), px, cache)
+    stores: list[ImageStore] = []
+    found: dict[str, tuple[int, int]] = {}
+    for name, member in place.members.items():
+        rows = member.index()
+        found |= {f"{name}/{image}": (len(stores), position) for position, image in enumerate(rows.images.tolist())}
+        stores.append(open_store(gallery_of(member, rows), px, cache))
+    return JoinedStore(px, stores, [found[image] for image in index.images.tolist()])
 
 
 @dataclass(kw_only=True)

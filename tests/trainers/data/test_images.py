@@ -155,12 +155,12 @@ def gallery(base: Path, count: int = 7, **changes: str) -> Gallery:
     paths = [f"{number}.png" for number in range(count)]
     for number, path in enumerate(paths):
         cv2.imwrite(str(base / path), np.random.default_rng(number).integers(0, 256, (20 + number, 40), dtype=np.uint8))
-    return Gallery(card="toy", names=paths, files=[base / path for path in paths], digests={"train.csv": "a", **changes})
+    return Gallery(card="toy", names=paths, files=[base / path for path in paths], made=changes or None)
 
 
 def test_both_stores_give_the_same_images(tmp_path: Path) -> None:
     files = gallery(tmp_path / "data")
-    prepared, direct = open_store(files, 16, tmp_path / "cache"), open_store(files, 16, tmp_path / "cache", prepared_up_to=6)
+    prepared, direct = open_store(files, 16, tmp_path / "cache"), open_store(files, 16, tmp_path / "none", prepared_up_to=6)
     assert isinstance(prepared, PreparedStore)
     assert isinstance(direct, FileStore)
     for position in (3, 0, 6, 3):
@@ -180,7 +180,7 @@ def test_images_are_decoded_once(tmp_path: Path) -> None:
 def test_a_prepared_folder_serves_another_place_and_is_not_taken_for_another_content(tmp_path: Path) -> None:
     here, there = gallery(tmp_path / "here"), gallery(tmp_path / "there")
     assert here.key(16) == there.key(16)
-    keys = {here.key(16), here.key(32), gallery(tmp_path / "here", **{"train.csv": "b"}).key(16), gallery(tmp_path / "here", 6).key(16)}
+    keys = {here.key(16), here.key(32), gallery(tmp_path / "here", version="2").key(16), gallery(tmp_path / "here", 6).key(16)}
     (tmp_path / "there" / "0.png").write_bytes(b"longer" * 1000)
     assert len(keys | {there.key(16)}) == 5
 
@@ -204,17 +204,24 @@ def test_a_broken_image_stops_only_who_asks_for_it(tmp_path: Path) -> None:
 def test_a_torn_folder_is_prepared_anew(tmp_path: Path) -> None:
     files = gallery(tmp_path / "data")
     expected = open_store(files, 16, tmp_path / "cache").image(6).copy()
-    folder = tmp_path / "cache" / "images" / files.key(16)
-    for name, content in (("data.bin", b"short"), ("index.npz", b"not an index")):
-        (folder / name).write_bytes(content)
+    (shard,) = (tmp_path / "cache" / "images" / files.key(16)).iterdir()
+    whole = shard.read_bytes()
+    for content in (
+        b"",
+        b"short",
+        whole[:-1],
+        whole[:100] + whole[101:],
+        whole[:-16] + b"\xff" * 8 + whole[-8:],
+        whole[:-40] + whole[-16:],
+    ):
+        shard.write_bytes(content)
         np.testing.assert_array_equal(open_store(files, 16, tmp_path / "cache").image(6), expected)
-    (folder / "index.npz").unlink()
-    np.testing.assert_array_equal(open_store(files, 16, tmp_path / "cache").image(6), expected)
+        assert shard.read_bytes() == whole
 
 
 def _prepare_at_once(base: Path, cache: Path, barrier: object, answers: object) -> None:
     names = [f"{number}.png" for number in range(7)]
-    files = Gallery(card="toy", names=names, files=[base / name for name in names], digests={"train.csv": "a"})
+    files = Gallery(card="toy", names=names, files=[base / name for name in names])
     barrier.wait()  # type: ignore[attr-defined]
     store = open_store(files, 16, cache)
     answers.put([int(store.image(position).sum()) for position in range(7)])  # type: ignore[attr-defined]
