@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from orchestrator.preparing import Item
+
 _PLAIN_EVERY_SECONDS = 15.0
 #: Columns of a table that goes to a file or a pipe.
 _WIDE = 160
@@ -61,6 +63,35 @@ def clock(seconds: float) -> str:
 def without_ids(message: str) -> str:
     """Return a message without the jobs that it names: what is left is the same for the same trouble."""
     return _JOB_ID.sub("…", message)
+
+
+class Decoding:
+    """Progress of decoding images: a bar on a terminal, and what is done as plain lines."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._tasks = {item.title: self._bar.add_task(item.title, total=item.images) for item in items}
+
+    def __enter__(self) -> Decoding:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def add(self, item: Item, images: int) -> None:
+        """Count images that are decoded."""
+        self._bar.advance(self._tasks[item.title], images)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 class Following:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.arguments import AsJson, Cluster, Sample, SweepFile, open_workspace, print_json
+from orchestrator.arguments import AsJson, Cluster, Sample, open_workspace, print_json
+from orchestrator.console import Decoding
 from orchestrator.exit_codes import EXIT_DONE, EXIT_PERSON
 
 data_app = typer.Typer(help="Data sets: what is known, what is on this machine, whether it is what its card says.", no_args_is_help=True)
@@ -49,16 +50,47 @@ def data_verify(
 
 
 @data_app.command("prepare")
-def data_prepare(sweep: SweepFile, cluster: Cluster = None, sample: Sample = False) -> None:
-    """Make the made data that a sweep asks for; real data needs no preparation.
+def data_prepare(
+    sweep: Annotated[Path | None, typer.Argument(metavar="[SWEEP]", help="A sweep file: what its jobs read.")] = None,
+    card: Annotated[str | None, typer.Option("--card", help="A data set card, instead of a sweep.")] = None,
+    px: Annotated[int | None, typer.Option("--px", min=1, help="With --card: the short side of images.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes that decode; else one a CPU.")] = None,
+    cluster: Cluster = None,
+    sample: Sample = False,
+) -> None:
+    """Make the made data that a sweep asks for, and decode images once, before anything runs.
+
+    Killed, it goes on where it was; several at once share the work. Jobs use what is decoded, and read the files of what is not.
 
     Example: orchestrate data prepare sweeps/quickstart.yaml
     """
-    from orchestrator.datasets import make_data
+    import os
 
+    from orchestrator.datasets import make_data
+    from orchestrator.preparing import items_of, prepare_items, wanted_card, wanted_of
+
+    if (sweep is None) == (card is None) or (card is None) != (px is None):
+        raise typer.BadParameter("give a sweep, or --card and --px")
     workspace = open_workspace(cluster, sample=sample)
-    for folder in make_data(workspace.plan(sweep), workspace):
-        typer.echo(str(folder))
+    if card is not None and px is not None:
+        wanted = [wanted_card(card, px, workspace)]
+    else:
+        assert sweep is not None
+        plan = workspace.plan(sweep)
+        for folder in make_data(plan, workspace):
+            typer.echo(str(folder))
+        wanted = wanted_of(plan)
+    items = items_of(wanted, workspace)
+    faults: list[str] = []
+    with Decoding(items) as decoding:
+        for item, prepared in prepare_items(items, workspace, workers=workers or len(os.sched_getaffinity(0)), done=decoding.add):
+            decoding.say(f"{item.title}: {prepared.images:,} images, {prepared.bytes / 1e6:,.1f} MB in {prepared.folder}")
+            faults += prepared.faults
+    for fault in faults:
+        typer.echo(f"error    {fault}", err=True)
+    if faults:
+        typer.echo(f"{len(faults):,} images cannot be decoded: whoever reads one of them stops there", err=True)
+    raise typer.Exit(EXIT_PERSON if faults else EXIT_DONE)
 
 
 @weights_app.command("inspect")
