@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from jobs.stages import data_root
 from orchestrator.cli import app
-from orchestrator.preparing import wanted_of
+from orchestrator.errors import DataError
+from orchestrator.preparing import wanted_card, wanted_of
 from orchestrator.workspace import Workspace
 from tests.trainers.data.layouts import write_chexpert
 from trainers.data.open import open_data
@@ -97,5 +98,5 @@ def test_what_is_asked_for_in_part_is_refused(site: Path, words: tuple[str, ...]
 
 
 def test_made_data_is_prepared_with_its_sweep(site: Path) -> None:
-    code, _, errors = typed("--card", "phantom", "--px", "16")
-    assert code == 2 and "'phantom' is made by each sweep that uses it" in errors
+    with pytest.raises(DataError, match="'phantom' is made by each sweep that uses it"):
+        wanted_card("phantom", 16, Workspace.open(None))
