@@ -139,7 +139,7 @@ class JobSpec:
 
     `config` is the resolved config of the stage (see docs/structure.md): for train the trainer's, defaults included; for pick the
     rule and its candidates; for evaluate the units and the split. `data` names cards, digests, split rule and draw.
-    `sweep`, `phase`, `trial`, `labels`, `resources` and `resolved` are for people and machines, and not in the id.
+    `sweep`, `phase`, `trial`, `labels`, `resources`, `resolved` and `contamination` are for people and machines, and not in the id.
     """
 
     job_id: str
@@ -160,6 +160,8 @@ class JobSpec:
     resources: Resources = field(default_factory=Resources)
     #: False while a data set or weights file is out of reach, so that `job_id` is provisional and nothing can be submitted.
     resolved: bool = True
+    #: Why images that an evaluate job is scored on may have been seen in training, which the sweep allows; a sentence each.
+    contamination: tuple[str, ...] = ()
 
     @property
     def short_id(self) -> str:
@@ -254,6 +256,7 @@ def spec_to_json(spec: JobSpec) -> dict[str, Json]:
         "labels": dict(spec.labels),
         "resources": {name: getattr(spec.resources, name) for name in Resources.__dataclass_fields__},
         "resolved": spec.resolved,
+        **({"contamination": list(spec.contamination)} if spec.contamination else {}),
     }
 
 
@@ -276,4 +279,5 @@ def spec_from_json(content: Mapping[str, Json]) -> JobSpec:
         labels=content["labels"],
         resources=Resources(**content["resources"]),
         resolved=content["resolved"],
+        contamination=tuple(content.get("contamination", ())),
     )

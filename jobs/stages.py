@@ -257,6 +257,8 @@ def _evaluate(node: Node) -> dict[str, Json]:
         traits=node.spec.config.get("traits", {}),
     )
     result = evaluation.evaluate(request, choose, node.paths.predictions)
+    if node.spec.contamination:
+        result = {**result, "contamination": list(node.spec.contamination)}
     return {"job_id": node.spec.job_id, "stage": str(Stage.EVALUATE), "train_job": job, "checkpoints": names, **result}
 
 

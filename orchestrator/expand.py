@@ -10,6 +10,7 @@ from jobs.spec import JobSpec
 from orchestrator.arms import Arm, arms, check_groups, partners, without_partner
 from orchestrator.errors import ReportError
 from orchestrator.expansion.checks import check_phases
+from orchestrator.expansion.contamination import guard
 from orchestrator.expansion.evaluations import Evaluator
 from orchestrator.expansion.floors import with_floors
 from orchestrator.expansion.joins import Handed
@@ -39,19 +40,20 @@ def expand(sweep: Sweep, catalog: Mapping[str, Declaration], resolver: Resolver,
     work = _Work(sweep=sweep, catalog=catalog, resolver=asked, floors=floors, sampled=sampled)
     for phase in ordered:
         work.add(phase)
-    jobs = tuple(work.jobs)
-    if not jobs:
+    if not work.jobs:
         raise fault(sweep, "phases", "there is nothing to run: every point is excluded")
+    guarded = guard(sweep, work.jobs, asked)
     plan = Plan(
         sweep=sweep.name,
         about=sweep.about,
-        jobs=jobs,
+        jobs=guarded.jobs,
         axes=tuple(work.axes.values()),
         report=sweep.report,
-        notes=(*work.notes, *asked.problems),
+        notes=(*work.notes, *(() if sampled else guarded.notes), *asked.problems),
         sample=sampled,
         made_data=asked.made_data,
         file=sweep.file,
+        contamination=guarded.allowed,
     )
     return with_report_notes(plan, sweep)
 

@@ -230,6 +230,26 @@ class AxisInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination:
+    """A test set of which training has, or may have, seen images, and that the sweep allows."""
+
+    card: str
+    split: str
+    #: The phase that is scored on it.
+    phase: str
+    trained_in: str
+    trained_on: str
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        """Return it for people."""
+        return (
+            f"'{self.phase}' is scored on '{self.card}' ({self.split}), and '{self.trained_in}' trains on '{self.trained_on}': {self.why}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The expanded, frozen list of jobs of a sweep, parents before children."""
 
@@ -244,6 +264,8 @@ class Plan:
     #: True when any data set or weight file is a stand-in (made data, random stand-in weights).
     made_data: bool = False
     file: str = ""
+    #: What the sweep allows that would else be refused.
+    contamination: tuple[Contamination, ...] = ()
 
     def by_id(self) -> dict[str, JobSpec]:
         """Return the jobs by their id."""

@@ -112,6 +112,7 @@ def overview_json(view: Overview) -> dict[str, Json]:
         "notes": list(view.plan.notes),
         "sample": view.plan.sample,
         "made_data": view.plan.made_data,
+        **({"contamination": [asdict(one) for one in view.plan.contamination]} if view.plan.contamination else {}),
         "unresolved": view.unresolved,
         "new": [_line(job) for job in changes.new],
         "reused": [_line(job) for job in changes.reused],
@@ -138,6 +139,8 @@ def print_overview(view: Overview, sweep: Path) -> None:
         console.print("made data, stand-in weights: numbers mean nothing", style="bold")
     elif plan.made_data:
         console.print("made data: the numbers say nothing about patients")
+    for one in plan.contamination:
+        console.print(f"contamination allowed: {one.sentence}", markup=False, style="bold")
     console.print(count_table(plan))
     for sign, words, jobs in (
         ("+", "new", changes.new),

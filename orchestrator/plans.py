@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from jobs.paths import write_atomically
 from jobs.spec import Json, spec_from_json, spec_to_json
 from orchestrator.errors import LedgerError
-from orchestrator.model import AxisInfo, AxisKind, Contrast, Plan, ReportSpec
+from orchestrator.model import AxisInfo, AxisKind, Contamination, Contrast, Plan, ReportSpec
 
 #: Version of the file's layout.
 PLAN_VERSION = 1
@@ -57,6 +57,7 @@ def plan_from_json(content: Mapping[str, Json]) -> Plan:
         sample=content["sample"],
         made_data=content["made_data"],
         file=content["file"],
+        contamination=tuple(Contamination(**item) for item in content.get("contamination", ())),
     )
 
 
@@ -72,6 +73,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         "made_data": plan.made_data,
         "file": plan.file,
     }
+    if plan.contamination:
+        head["contamination"] = [asdict(item) for item in plan.contamination]
     yield "{\n"
     for key in sorted(head):
         yield f"{_json(key)}: {_json(head[key])},\n"

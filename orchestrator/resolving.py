@@ -116,6 +116,12 @@ class DiskResolver:
         """Return the label names of a card."""
         return self.card(card).label_names
 
+    def overlap(self, trained: str, card: str, split: str) -> str:
+        """Say why training on a card has seen images of a split of another one, as far as cards say it."""
+        from trainers.data.overlap import overlap
+
+        return overlap(self.card(trained), self.card(card), split, self.card)
+
     def data(self, name: str) -> DataRef:
         """Return the reference of a card; unresolved, with the reason, while its label files are out of reach."""
         from trainers.data.cards import card_digest

@@ -60,6 +60,10 @@ class Resolver(Protocol):
         """Return the label names of a card, in order."""
         ...
 
+    def overlap(self, trained: str, card: str, split: str) -> str:
+        """Say why training on a card has seen images of a split of another one; empty when it has not."""
+        ...
+
 
 class Remembering:
     """A resolver that asks each question once, and keeps what could not be resolved."""
@@ -68,6 +72,7 @@ class Remembering:
         self._resolver = resolver
         self._data: dict[str, DataRef] = {}
         self._weights: dict[tuple[str, str | None], WeightsRef | None] = {}
+        self._overlaps: dict[tuple[str, str, str], str] = {}
 
     @property
     def made_data(self) -> bool:
@@ -98,3 +103,10 @@ class Remembering:
     def labels(self, card: str) -> tuple[str, ...]:
         """Return the label names of a card."""
         return self._resolver.labels(card)
+
+    def overlap(self, trained: str, card: str, split: str) -> str:
+        """Say why training on a card has seen images of a split of another one."""
+        key = (trained, card, split)
+        if key not in self._overlaps:
+            self._overlaps[key] = self._resolver.overlap(*key)
+        return self._overlaps[key]

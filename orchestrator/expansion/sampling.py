@@ -280,3 +280,6 @@ class _Counting:
 
     def labels(self, card: str) -> tuple[str, ...]:
         return ()
+
+    def overlap(self, trained: str, card: str, split: str) -> str:
+        return ""

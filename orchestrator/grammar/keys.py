@@ -294,7 +294,8 @@ SWEEP = Record(
         "report": Key(about="What the report is asked to say.", shape=REPORT),
         "sample": Key(about="How `--sample` cuts the sweep to a few minutes on made data.", shape=SAMPLE),
         "allow_contamination": Key(
-            about="Cards whose test images may have been seen in pretraining; the report says so.", shape=ListOf(item=CARD)
+            about="Cards that may be scored although training may have seen images of theirs; results and report say so.",
+            shape=ListOf(item=CARD),
         ),
     }
 )

@@ -12,7 +12,7 @@ from jobs.paths import RunPaths
 from orchestrator.mirror.entries import SWEEP, Entry, Point, clean_key
 from orchestrator.mirror.outcomes import read_json
 from orchestrator.mirror.trials import plan_digest
-from orchestrator.model import Plan
+from orchestrator.model import Contamination, Plan
 
 #: Letters of a note; MLflow cuts a tag at 8,000.
 NOTE_LENGTH = 7_500
@@ -73,6 +73,7 @@ def experiment_note(plan: Plan) -> str:
         f"## {plan.sweep}",
         plan.about,
         warning,
+        *(f"**Allowed: {one.sentence}**" for one in plan.contamination),
         "One run is one training; `orchestrate sync` writes them from files, so that nothing here feeds a decision. "
         "Runs that differ only by their draw share the tag `cell`: group by it. Each run's params hold every label (`init`, "
         "`label_fraction`, `n_labeled`, `draw`, `seed`, ...). A box plot over draws: choose runs, Compare, Box plot, "
@@ -115,6 +116,7 @@ def _note(report: Mapping[str, Any]) -> str:
     head = [f"## {_shortened(report.get('title') or report.get('sweep'))}"]
     if report.get("made_data"):
         head.append("**Made data: the numbers say nothing about patients.**")
+    head += [f"**Allowed: {Contamination(**one).sentence}**" for one in report.get("contamination", ())]
     if report.get("about"):
         head.append(_shortened(report["about"]))
     verdicts = [f"- {verdict['claim']} {verdict['evidence']}".strip() for verdict in report.get("verdicts", ())]

@@ -98,6 +98,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
             *study_methods(study),
         ),
         references=published,
+        contamination=inputs.contamination,
         as_published=tuple(one for part in parts for one in part.as_published),
         replicate_tests=replicate_tests(differences, cells),
         swap_tests=tuple(one for part in parts for one in swaps(part)),

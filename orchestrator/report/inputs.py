@@ -10,7 +10,7 @@ from typing import Protocol
 from jobs.paths import RunPaths
 from jobs.records import read_record
 from orchestrator.errors import Error
-from orchestrator.model import Contrast, Plan, ReportSpec
+from orchestrator.model import Contamination, Contrast, Plan, ReportSpec
 from orchestrator.report.design import Design
 from orchestrator.report.results import Run, read_runs
 from orchestrator.report.values import ArmInfo
@@ -54,6 +54,7 @@ class Inputs:
     draws_by_name: bool = False
     #: What a reader must know of where the runs are from.
     warnings: tuple[str, ...] = ()
+    contamination: tuple[Contamination, ...] = ()
     #: What to type while no run is there.
     next_step: str = ""
 
@@ -71,6 +72,7 @@ def inputs_of(plan: Plan, run: RunPaths) -> Inputs:
         notes=plan.notes,
         sample=plan.sample,
         made_data=plan.made_data,
+        contamination=plan.contamination,
         next_step=f"orchestrate status {plan.file or plan.sweep}",
     )
 

@@ -21,7 +21,11 @@ def record(report: Report) -> dict[str, Json]:
 
     Raises ValueError for a number that is not finite: a report has None where there is no number.
     """
-    return {**_plain(report), "schema": report.schema}
+    content = {**_plain(report), "schema": report.schema}
+    if not report.contamination:
+        # Most reports have none, and say nothing of it.
+        del content["contamination"]
+    return content
 
 
 def text(report: Report) -> str:

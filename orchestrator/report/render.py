@@ -81,6 +81,7 @@ def _context(report: Report, shown: tuple[Section, ...]) -> dict[str, Any]:
         "more_verdicts": list(report.verdicts[FIRST:]),
         "ledger": tables.ledger(report),
         "made_data": wording.MADE_DATA,
+        "contamination": wording.CONTAMINATION,
         "checklist": checklist.answers(report),
         "editions": checklist.EDITIONS,
         "symbol": symbol,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jobs.spec import Json, Scalar
+from orchestrator.model import Contamination
 from orchestrator.report.diagnostics.values import Diagnostics
 from orchestrator.report.stats.estimate import Estimate
 from orchestrator.report.study.values import Study
@@ -391,4 +392,6 @@ class Report:
     views: tuple[View, ...] = ()
     #: Published values, as the sweep gives them.
     references: tuple[Reference, ...] = ()
+    #: Test sets of which training may have seen images, and that the sweep allows.
+    contamination: tuple[Contamination, ...] = ()
     schema: int = SCHEMA

@@ -35,6 +35,7 @@ SEPARATOR = " · "
 #: What is resampled, one of it.
 SINGULAR: Mapping[str, str] = {"patients": "patient", "studies": "study", "images": "image"}
 MADE_DATA = "Made data, stand-in weights: the numbers mean nothing about patients."
+CONTAMINATION = "Training may have seen test images, which this sweep allows"
 
 
 def plural(count: float, one: str, many: str | None = None) -> str:

@@ -57,6 +57,9 @@ class Digests:
     def labels(self, card: str) -> tuple[str, ...]:
         return ("pleural_effusion",)
 
+    def overlap(self, trained: str, card: str, split: str) -> str:
+        return ""
+
 
 def grid_of(points: int) -> Sweep:
     """Return a sweep of four axes with about as many train jobs: two config axes and draws at ten fractions."""

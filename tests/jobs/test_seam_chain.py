@@ -62,6 +62,15 @@ def test_another_architecture_than_the_parents_is_refused(study: Study, config: 
     assert (event["failure"], event["for_people"], event["message"]) == ("ERROR", True, sentence)
 
 
+def test_what_a_sweep_allows_stands_in_the_result_and_not_in_the_id(study: Study) -> None:
+    job = renamed(study.jobs(Stage.EVALUATE)[0], score_per="image")
+    allowed = replace(job, contamination=("'a' is scored on 'b' (test), and 'c' trains on 'd': so it is",))
+    assert job_id(allowed.identity()) == job.job_id
+    assert main.run(study.add(allowed)) == 0
+    assert json.loads(study.paths(allowed).result.read_text())["contamination"] == list(allowed.contamination)
+    assert "contamination" not in json.loads(study.paths(study.jobs(Stage.EVALUATE)[0]).result.read_text())
+
+
 def test_weights_of_a_parent_that_were_changed_are_refused(study: Study, tmp_path: Path) -> None:
     other = again(study, tmp_path)
     parent = other.jobs(Stage.TRAIN, phase="pretrain")[0]

@@ -47,6 +47,7 @@ class FakeResolver:
     missing: frozenset[str] = frozenset()
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     traits: dict[str, str] = field(default_factory=dict)
+    overlaps: dict[tuple[str, str, str], str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def data(self, name: str) -> DataRef:
@@ -72,6 +73,9 @@ class FakeResolver:
 
     def labels(self, card: str) -> tuple[str, ...]:
         return self.label_names.get(card, ("effusion", "edema"))
+
+    def overlap(self, trained: str, card: str, split: str) -> str:
+        return self.overlaps.get((trained, card, split), "")
 
 
 def read(folder: Path, text: str, name: str = "sweep.yaml") -> Sweep:
