@@ -15,6 +15,14 @@ data_app = typer.Typer(help="Data sets: what is known, what is on this machine, 
 weights_app = typer.Typer(help="Weights files: what is in one, and one as another format.", no_args_is_help=True)
 
 
+Against = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against", metavar="CARD|SWEEP", help="Look for its test images among what training there opens, and the other way round."
+    ),
+]
+
+
 @data_app.command("list")
 def data_list(cluster: Cluster = None, as_json: AsJson = False) -> None:
     """List the data sets that have a card, and where they are on this machine.
@@ -33,20 +41,29 @@ def data_list(cluster: Cluster = None, as_json: AsJson = False) -> None:
 
 @data_app.command("verify")
 def data_verify(
-    card: Annotated[str, typer.Argument(help="A data set card.")],
+    wanted: Annotated[str, typer.Argument(metavar="CARD|SWEEP", help="A card; or a sweep file: its training against its test sets.")],
     cluster: Cluster = None,
-    every_image: Annotated[bool, typer.Option("--all", help="Open every image, not a sample of 200.")] = False,
+    every_image: Annotated[bool, typer.Option("--all", help="Open every image, not 200, and look for images that are the same.")] = False,
+    against: Against = None,
+    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write a file, and it in short as Markdown beside.")] = None,
 ) -> None:
-    """Check a data set on disk against its card: label files, patients across splits, unreadable images.
+    """Check a data set on disk: label files, counts, patients across splits, unreadable images, images that are the same.
 
-    Example: orchestrate data verify chexpert --all
+    Example: orchestrate data verify chexpert --all --json chexpert.json
+
+    Example: orchestrate data verify chexpert --against sweeps/moco_cxr_small.yaml
     """
-    from orchestrator.datasets import verify
+    from orchestrator import verifying
 
-    findings = verify(open_workspace(cluster), card, every_image=every_image)
-    for one in findings:
+    workspace = open_workspace(cluster)
+    with verifying.bar() as step:
+        check = verifying.verify(workspace, wanted, every_image=every_image, against=against or (), step=step)
+    for one in check.findings:
         typer.echo(f"{one.level:<8} {one.text}")
-    raise typer.Exit(EXIT_PERSON if any(one.level == "error" for one in findings) else EXIT_DONE)
+    if file is not None:
+        for written in verifying.write(check, wanted, file):
+            typer.echo(str(written))
+    raise typer.Exit(EXIT_PERSON if any(one.level == "error" for one in check.findings) else EXIT_DONE)
 
 
 @data_app.command("prepare")

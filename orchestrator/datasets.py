@@ -6,16 +6,12 @@ import importlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from jobs.spec import Json, canonical_json
 from jobs.stages import data_root, made_folder, made_parts
 from orchestrator.errors import DataError
 from orchestrator.model import Plan
 from orchestrator.workspace import Workspace
-
-if TYPE_CHECKING:
-    from trainers.data.verify import Finding
 
 
 def listed(workspace: Workspace) -> list[dict[str, Json]]:
@@ -41,25 +37,6 @@ def _where(workspace: Workspace, place: str) -> str:
     except DataError:
         return "not named in the cluster config"
     return str(root) if root.exists() else f"missing: {root}"
-
-
-def verify(workspace: Workspace, card: str, *, every_image: bool) -> list[Finding]:
-    """Check a data set on disk against its card. Raises DataError when there is no such card or no place for it."""
-    from trainers.data.cards import load_card
-    from trainers.data.located import locate
-    from trainers.data.verify import verify_card
-
-    found = load_card(card, workspace.cluster.card_paths)
-    if found.made.get("always"):
-        raise DataError(f"'{card}' is made by sweeps that use it, each with its own parameters; there is nothing to verify")
-    located = locate(found, lambda place: data_root({"card": card}, place, workspace.machine()), workspace.cluster.card_paths)
-    for one in located.members.values() or (located,):
-        if one.root is not None and not one.root.exists():
-            raise DataError(
-                f"data '{card}' is not at {one.root}: correct `data: {{{one.card.place}: ...}}` in cluster config "
-                f"'{workspace.cluster.name}'"
-            )
-    return verify_card(located, sample=None if every_image else 200)
 
 
 def made_sources(plan: Plan) -> list[dict[str, Json]]:

@@ -20,7 +20,7 @@ SHIPPED = Path(__file__).with_name("cards")
 #: Bumped when a reader, a split rule or a draw gives other rows for the same card and files: it is in every card's digest.
 DATA_VERSION = 1
 #: Fields for people, or for checks before anything runs: they determine no result and are not in the digest.
-_NOT_IN_DIGEST = frozenset({"title", "about", "licence", "where", "made", "contamination", "traits", "folder"})
+_NOT_IN_DIGEST = frozenset({"title", "about", "licence", "where", "made", "contamination", "traits", "folder", "counts", "image_size"})
 #: Fields that are in the digest only where a card sets them: they came later, and ids made before them stay.
 _IN_DIGEST_WHEN_SET = frozenset({"options", "names_of", "sha256", "members", "given", "lists", "unlisted", "ranges"})
 _STRICT: Mapping[str, Any] = {"extra": "forbid"}
@@ -126,6 +126,12 @@ class Card:
     contamination: tuple[str, ...] = ()
     #: Slug -> column on disk: what predictions carry of each unit besides its labels, so that a report can be split by it (`subgroups`).
     traits: Mapping[str, str] = field(default_factory=dict)
+    #: `all` or a split -> `images`, `studies`, `patients` -> how many of them the real release has.
+    counts: Mapping[Literal["all", "train", "val", "test"], Mapping[Literal["images", "studies", "patients"], int]] = field(
+        default_factory=dict
+    )
+    #: Height and width of every file of the real release, where they are all of one size.
+    image_size: tuple[int, int] | tuple[()] = ()
     licence: str = ""
     where: str = ""
     #: Where the card lies, which is set as it is read.
