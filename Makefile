@@ -16,11 +16,12 @@ quickstart: setup
 
 ## setup: the locked environment in .venv
 setup: $(VENV)/.ready
-$(VENV)/.ready: requirements.lock pyproject.toml
+$(VENV)/.ready: requirements.lock tests/labels.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %d.%d: make setup PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r tests/labels.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
@@ -64,9 +65,11 @@ system:
 	  chromium fonts-dejavu-core r-cran-proc slurm-wlm slurmdbd munge mariadb-server \
 	  poppler-utils texlive-latex-base texlive-latex-recommended
 
-## lock: compile requirements.lock, and what benches run beside, from pyproject.toml
+## lock: compile requirements.lock, what benches run beside, and the label files for tests, from pyproject.toml
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --quiet --extra lite0 --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
 	$(BIN)/uv pip compile --quiet --group bench --constraint requirements.lock --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o tests/bench/hydra.txt
+	$(BIN)/uv pip compile --quiet --group labels --no-deps --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o tests/labels.txt

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import DataError, WeightsError
 from orchestrator.model import ClusterConfig, Draws, Sample
 from orchestrator.resolving import FILE, STAND_IN, Digests, DiskResolver
-from trainers.data.cards import card_digest, load_card
+from trainers.data.cards import card_digest, list_cards, load_card
 
 _IMAGE = "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
 CSV = f"Path,Sex,Age,Frontal/Lateral,AP/PA,Pleural Effusion\n{_IMAGE},Male,50,Frontal,AP,1.0\n"
@@ -109,6 +109,13 @@ def test_in_a_sample_every_card_is_made_small_and_of_its_own_patients(tmp_path: 
     # What comes with the package is there, and real.
     assert "made" not in here.data("kermany16").identity
     assert resolver(tmp_path, data_root=tmp_path).data("chexpert").identity.get("made") is None
+
+
+@pytest.mark.parametrize("name", sorted(name for name in list_cards() if load_card(name).made or load_card(name).members))
+def test_a_sample_can_be_made_of_every_card(tmp_path: Path, name: str) -> None:
+    ref = resolver(tmp_path, sample=True).data(name)
+    assert ref.resolved
+    assert ref.identity["made"]["generator"] in ("phantom", "union")
 
 
 def test_folds_are_counted_from_the_data(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ structure that is annotated in an image, uint8 (height, width), 1 inside, as fin
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -31,6 +31,15 @@ class Boxes:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def boxes_from(images: Sequence[str], labels: Sequence[str], corners: Sequence[Sequence[float]]) -> Boxes:
+    """Return boxes of parallel lists: image, slug, and left, top, right and bottom."""
+    return Boxes(
+        images=np.array(images, dtype=str),
+        labels=np.array(labels, dtype=str),
+        corners=np.array(corners, np.float64).reshape(len(images), 4),
+    )
 
 
 def boxes_of(place: Located) -> Boxes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from trainers.data.cards import Card
 from trainers.data.index import list_file
+from trainers.data.places import DICOM_FIRST
 from trainers.errors import DataError
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ def _listed(card: Card, rows: Rows, base: Path) -> np.ndarray:
     for name, entry in card.splits.lists.items():
         file = list_file(card, base, entry)
         for number, image in _names(card, file):
-            at = place.get(image)
+            name_of = next((known for known in (image, _stem(image)) if known in place), image)
+            at = place.get(name_of)
             if at is None:
-                known = "is named by several images" if image in place else f"is no image of '{card.name}'"
+                known = "is named by several images" if name_of in place else f"is no image of '{card.name}'"
                 raise DataError(f"{file}:{number}: {image} {known}; write its path as {rows.images[0]} has it")
             if split[at] not in ("", name):
                 raise DataError(f"{file}:{number}: {image} is in the list of '{split[at]}' too: a list of splits names an image once")
@@ -104,12 +106,31 @@ def _listed(card: Card, rows: Rows, base: Path) -> np.ndarray:
 
 
 def _places(rows: Rows) -> dict[str, int | None]:
-    """Return where each image is by its name, and by its file name; None where a file name stands for several images."""
+    """Return where each image is by its name, and by its file name with and without its end; None where that stands for several images.
+
+    A list may be of a conversion of the data set (`<id>.png` for `<id>.dcm`), in a folder of its own where the data set's images have none.
+    """
     found: dict[str, int | None] = {}
     for at, image in enumerate(map(str, rows.images)):
         short = image.rpartition("/")[2]
-        found[short] = None if short in found else at
+        for name in {short, short.removesuffix(_suffix(short))} - {image}:
+            found[name] = None if name in found else at
+        if "/" not in image:
+            # Nothing is lost when a list names a folder: no two images differ by theirs alone.
+            found[f"*/{image.removesuffix(_suffix(image))}"] = at
     return found | {str(image): at for at, image in enumerate(rows.images)}
+
+
+def _suffix(name: str) -> str:
+    """Return how an image file's name ends, such as `.png`; "" where it does not end like one."""
+    return next((suffix for suffix in DICOM_FIRST if name.endswith(suffix)), "")
+
+
+def _stem(image: str) -> str:
+    """Return what a list's image is called without the end of its file, and `*` for its folder where it has one."""
+    folder, _, short = image.rpartition("/")
+    short = short.removesuffix(_suffix(short))
+    return f"*/{short}" if folder else short
 
 
 def _names(card: Card, file: Path) -> Iterator[tuple[int, str]]:

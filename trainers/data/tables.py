@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +54,24 @@ class Line:
             raise DataError(f"{self.place}: '{column}' is '{value}', and may be 1, 0, -1 or nothing")
         return _NUMBERS[value]
 
+    def finite(self, column: str) -> float:
+        """Return a cell as a number. Raises DataError when it is none, or not finite."""
+        value = self.text(column)
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise DataError(f"{self.place}: '{column}' is '{value}', and has to be a number")
+        return number
+
 
 def read_table(card: Card, file: Path, needed: Sequence[str] = (), *, delimiter: str = ",") -> Iterator[Line]:
     """Yield the rows of a CSV file (`.gz` is unpacked), blank lines left out. Raises DataError with file, line and what to do.
 
     Columns are found by their names without the blanks around them. Lines may end as they do on Windows; text is UTF-8, with or without
-    a byte-order mark. A row of too few or too many cells, a column that is there twice and a NUL byte are faults.
+    a byte-order mark. A row of too few or too many cells, a column that is there twice and a NUL byte are faults; columns without a name at
+    the end of a header, which spreadsheets leave, may be missing from rows.
     """
     rows = csv.reader(io.StringIO(read_text(card, file), newline=""), delimiter=delimiter, strict=True)
     try:
@@ -66,9 +79,12 @@ def read_table(card: Card, file: Path, needed: Sequence[str] = (), *, delimiter:
         if header is None:
             raise DataError(f"{file}: is empty: copy it again from the release of '{card.name}'")
         names = _header(file, header, needed)
+        named = max(at for at, name in enumerate(names, start=1) if name) if any(names) else 0
         for cells in rows:
             if not cells:
                 continue
+            if named <= len(cells) < len(names):
+                cells += [""] * (len(names) - len(cells))
             if len(cells) != len(names):
                 raise DataError(f"{file}:{rows.line_num}: has {len(cells)} fields, the header has {len(names)}")
             yield Line(file, rows.line_num, dict(zip(names, cells, strict=True)))

@@ -40,6 +40,19 @@ def test_lists_name_images_by_path_or_by_file_name_and_nothing_after_it_is_read(
     assert split_of(card, rows, tmp_path).tolist() == ["train", "val", "test"]
 
 
+def test_a_list_of_a_conversion_names_images_with_another_end(tmp_path: Path) -> None:
+    card, rows = listed(tmp_path, train="a1b2.png 2\n", val="train_jpeg/c3d4 0 1\r\n", test="test/e5.6.7.jpg\n")
+    rows = replace(rows, images=np.array(["a1b2", "c3d4", "e5.6.7"]))
+    assert split_of(card, rows, tmp_path).tolist() == ["train", "val", "test"]
+
+
+def test_a_list_that_names_a_folder_is_of_no_image_in_another(tmp_path: Path) -> None:
+    card, rows = listed(tmp_path, train="study1/view1.jpg\n")
+    rows = replace(rows, images=np.array(["study2/view1.jpg", "study2/view2.jpg", "study3/view3.jpg"]))
+    with pytest.raises(DataError, match=r"train\.txt:1: study1/view1\.jpg is no image of 'toy'"):
+        split_of(card, rows, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("lists", "message"),
     [

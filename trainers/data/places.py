@@ -1,0 +1,54 @@
+"""Where a release's files are below the folder that a person names: people unpack in more than one way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainers.data.cards import Card
+from trainers.errors import DataError
+
+#: How image files end, the likeliest first: conversions of a release keep the names and change the end.
+DICOM_FIRST = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+PNG_FIRST = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+
+
+def folder_with(card: Card, root: Path, inner: Sequence[str]) -> Path:
+    """Return the first of `root` and the folders `inner` below it that has the card's first label file; else `root`."""
+    for folder in (root, *(root / name for name in inner)):
+        if next(folder.glob(card.label_files[0]), None) is not None:
+            return folder
+    return root
+
+
+def one_file(card: Card, folder: Path, entry: str) -> Path:
+    """Return the file behind an entry of `label_files`, which may be a pattern. Raises DataError unless exactly one fits."""
+    found = sorted(path for path in folder.glob(entry) if path.is_file())
+    if len(found) > 1:
+        raise DataError(f"data set '{card.name}' has {found[0].name} and {found[1].name} in {found[0].parent}: keep one of them")
+    if not found:
+        raise DataError(f"data set '{card.name}' has no {entry} in {folder}: is this the folder that holds it?")
+    return found[0]
+
+
+def files_by_name(base: Path, images: Sequence[str], patterns: Sequence[str], suffixes: Sequence[str] = ("",)) -> list[Path]:
+    """Return the file of each image that is named without its folder: the first that fits, patterns before suffixes before paths.
+
+    With `suffixes`, images are named without the end of their file. An image that is nowhere gets the place that the release has for it.
+    """
+    found: dict[str, Path] = {}
+    wanted = set(images)
+    for pattern in patterns:
+        here: dict[str, tuple[int, Path]] = {}
+        for path in sorted(base.glob(pattern)):
+            rank = next((at for at, suffix in enumerate(suffixes) if path.name.endswith(suffix)), None)
+            if rank is None:
+                continue
+            name = path.name.removesuffix(suffixes[rank])
+            if name in wanted and (name not in here or rank < here[name][0]):
+                here[name] = (rank, path)
+        found = {name: path for name, (_, path) in here.items()} | found
+        if len(found) == len(wanted):
+            break
+    usual = base / patterns[0].partition("*")[0]
+    return [found.get(image, usual / f"{image}{suffixes[0]}") for image in images]
