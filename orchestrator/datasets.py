@@ -49,7 +49,7 @@ def made_sources(plan: Plan) -> list[dict[str, Json]]:
 def make_data(plan: Plan, workspace: Workspace, *, say: Callable[[str], None] = lambda text: None) -> Iterable[Path]:
     """Write every made data set of a plan that is not there yet, and return their folders. Raises DataError, DiskFull."""
     from trainers.data.phantom.layout import write_made
-    from trainers.data.phantom.layouts import CHEXPERT
+    from trainers.data.phantom.layout_names import CHEXPERT
     from trainers.data.phantom.parameters import parameters_from
 
     folders: list[Path] = []

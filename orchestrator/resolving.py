@@ -168,7 +168,7 @@ class DiskResolver:
             raise DataError(
                 f"data '{card.name}' has no made stand-in: add `made: {{generator: phantom}}` to its card, or leave it out of the sample"
             )
-        from trainers.data.phantom.layouts import has_layout
+        from trainers.data.phantom.layout_names import has_layout
         from trainers.data.phantom.parameters import parameters_from
 
         layout = str(card.made.get("layout", card.reader))

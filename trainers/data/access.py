@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trainers.errors import SplitClosed
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,8 @@ class Access:
 
     def handed_out(self) -> np.ndarray:
         """Return the positions of every row that was handed out so far."""
+        import numpy as np
+
         parts = [rows.position for rows in self.opened.values()]
         return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
 

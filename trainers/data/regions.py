@@ -10,14 +10,15 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING
 
 from trainers.data.card_checks import reader_module
 from trainers.data.cards import Card
 from trainers.data.located import Located
 from trainers.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,8 @@ class Boxes:
 
 def boxes_from(images: Sequence[str], labels: Sequence[str], corners: Sequence[Sequence[float]]) -> Boxes:
     """Return boxes of parallel lists: image, slug, and left, top, right and bottom."""
+    import numpy as np
+
     return Boxes(
         images=np.array(images, dtype=str),
         labels=np.array(labels, dtype=str),
@@ -44,6 +47,8 @@ def boxes_from(images: Sequence[str], labels: Sequence[str], corners: Sequence[S
 
 def boxes_of(place: Located) -> Boxes:
     """Return the boxes of a card. Raises DataError when its data has none, or a box is empty or of no image or label of the card."""
+    import numpy as np
+
     read = getattr(_reader(place.card), "boxes", None)
     if read is None or place.root is None:
         raise DataError(f"data set '{place.card.name}' has no boxes: the reader '{place.card.reader}' knows of none")
@@ -69,6 +74,8 @@ def masks_of(place: Located, image: str, shape: tuple[int, int] | None = None) -
     found: Mapping[str, np.ndarray] = read(place.card, place.base, image)
     if shape is None:
         return found
+    import cv2
+
     height, width = shape
     return {name: cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) for name, mask in found.items()}
 

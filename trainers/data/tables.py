@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from trainers.data.access import Rows
 from trainers.data.cards import Card
 from trainers.errors import DataError
@@ -49,7 +47,7 @@ class Line:
         """Return 1, 0, -1 (uncertain) or NaN (nothing there). Raises DataError for anything else."""
         value = self.cells[column].strip()
         if value.lower() in BLANK:
-            return np.nan
+            return math.nan
         if value not in _NUMBERS:
             raise DataError(f"{self.place}: '{column}' is '{value}', and may be 1, 0, -1 or nothing")
         return _NUMBERS[value]
@@ -170,6 +168,8 @@ class Collected:
 
     def rows(self) -> Rows:
         """Return what was collected, in that order."""
+        import numpy as np
+
         count, names = len(self.images), self.card.label_names
         return Rows(
             card=self.card.name,

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from filelock import FileLock
 
-from trainers.data.phantom.layouts import CHEXPERT, layout_named
+from trainers.data.phantom.layout_names import CHEXPERT, layout_named
 from trainers.data.phantom.parameters import PhantomParameters
 from trainers.errors import DataError, DiskFull
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from trainers.data.phantom.layouts import CHEXPERT
+from trainers.data.phantom.layout_names import CHEXPERT
 from trainers.data.phantom.sources import SOURCES
 from trainers.data.phantom.version import VERSION
 from trainers.errors import DataError
