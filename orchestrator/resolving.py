@@ -122,6 +122,12 @@ class DiskResolver:
 
         return overlap(self.card(trained), self.card(card), split, self.card)
 
+    def pooled(self, card: str, split: str) -> tuple[str, ...]:
+        """Return the members of a union that have images in a split of it; nothing for a card that is no union."""
+        from trainers.data.overlap import pooled
+
+        return pooled(self.card(card), split)
+
     def data(self, name: str) -> DataRef:
         """Return the reference of a card; unresolved, with the reason, while its label files are out of reach."""
         from trainers.data.cards import card_digest

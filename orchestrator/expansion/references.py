@@ -64,6 +64,10 @@ class Resolver(Protocol):
         """Say why training on a card has seen images of a split of another one; empty when it has not."""
         ...
 
+    def pooled(self, card: str, split: str) -> tuple[str, ...]:
+        """Return the members of a union that have images in a split of it; nothing for a card that is no union."""
+        ...
+
 
 class Remembering:
     """A resolver that asks each question once, and keeps what could not be resolved."""
@@ -110,3 +114,7 @@ class Remembering:
         if key not in self._overlaps:
             self._overlaps[key] = self._resolver.overlap(*key)
         return self._overlaps[key]
+
+    def pooled(self, card: str, split: str) -> tuple[str, ...]:
+        """Return the members of a union that have images in a split of it."""
+        return self._resolver.pooled(card, split)

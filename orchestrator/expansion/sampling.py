@@ -283,3 +283,6 @@ class _Counting:
 
     def overlap(self, trained: str, card: str, split: str) -> str:
         return ""
+
+    def pooled(self, card: str, split: str) -> tuple[str, ...]:
+        return ()

@@ -60,6 +60,9 @@ class Digests:
     def overlap(self, trained: str, card: str, split: str) -> str:
         return ""
 
+    def pooled(self, card: str, split: str) -> tuple[str, ...]:
+        return ()
+
 
 def grid_of(points: int) -> Sweep:
     """Return a sweep of four axes with about as many train jobs: two config axes and draws at ten fractions."""

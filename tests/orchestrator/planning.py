@@ -48,6 +48,7 @@ class FakeResolver:
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     traits: dict[str, str] = field(default_factory=dict)
     overlaps: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    unions: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def data(self, name: str) -> DataRef:
@@ -76,6 +77,9 @@ class FakeResolver:
 
     def overlap(self, trained: str, card: str, split: str) -> str:
         return self.overlaps.get((trained, card, split), "")
+
+    def pooled(self, card: str, split: str) -> tuple[str, ...]:
+        return self.unions.get((card, split), ())
 
 
 def read(folder: Path, text: str, name: str = "sweep.yaml") -> Sweep:

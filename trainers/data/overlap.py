@@ -35,6 +35,11 @@ def overlap(trained: Card, tested: Card, split: str, cards: Callable[[str], Card
     return next((why for one in seen for other in scored if (why := _why(one, other))), "")
 
 
+def pooled(card: Card, split: str) -> tuple[str, ...]:
+    """Return the members of a union that may have images in a split of it; nothing for a card that is no union."""
+    return tuple(name for name in card.members if split in _splits_of_member(card.splits, name))
+
+
 def _parts(card: Card, splits: frozenset[str], cards: Callable[[str], Card]) -> Iterator[_Part]:
     """Yield the card, and of a union what of its members is in some of its splits."""
     yield _Part(card=card, splits=splits, union="")
