@@ -9,7 +9,7 @@ from trainers.data.cards import Card
 from trainers.errors import DataError
 
 #: How image files end, the likeliest first: conversions of a release keep the names and change the end.
-DICOM_FIRST = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+DICOM_FIRST = (".dcm", ".dicom", ".png", ".jpg", ".jpeg")
 PNG_FIRST = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zipfile
+from collections import defaultdict
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from trainers.data.access import Rows
 from trainers.data.cards import load_card
 from trainers.data.index import read_index
 from trainers.data.located import locate
-from trainers.data.regions import boxes_of
+from trainers.data.regions import boxes_of, masks_of
 from trainers.data.splits import split_of
 
 pytestmark = pytest.mark.needs("label_files")
@@ -79,6 +82,66 @@ def test_nih_labels_by_radiologists(nih: Path) -> None:
     with (nih / "google2019_nih-chest-xray-labels.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert positives(rows) == {slug: sum(line[column] == "YES" for line in lines) for slug, column in card.labels.items()}
+
+
+def test_rsna(tmp_path: Path) -> None:
+    """The package has no table of classes: one is made here, with the class that `Target` implies where it is 1."""
+    with zipfile.ZipFile(released("kaggle_stage_2_train_labels.csv.zip")) as archive:
+        text = archive.read("stage_2_train_labels.csv").decode()
+    (tmp_path / "stage_2_train_labels.csv").write_text(text, encoding="utf-8")
+    lines = [line.split(",") for line in text.splitlines()[1:]]
+    assert len(lines) == 30_227
+    classes = [f"{line[0]},{'Lung Opacity' if line[-1] == '1' else 'Normal'}" for line in lines]
+    (tmp_path / "stage_2_detailed_class_info.csv").write_text("\n".join(("patientId,class", *classes, "")), encoding="utf-8")
+    card = load_card("rsna")
+    rows = read_index(card, tmp_path)
+    assert (len(rows), positives(rows)["lung_opacity"]) == (26_684, 6_012)
+    assert len(boxes_of(locate(card, lambda place: tmp_path))) == sum(line[-1] == "1" for line in lines)
+    with gzip.open(released("kaggle_stage_2_train_images_dicom_headers.csv.gz"), "rt", encoding="utf-8") as file:
+        headers = {line["PatientID"]: line["ViewPosition"] for line in csv.DictReader(file)}
+    assert set(headers) == set(rows.images.tolist())
+    assert [sum(view == wanted for view in headers.values()) for wanted in ("PA", "AP")] == [14_511, 12_173]
+
+
+def test_vindr_as_kaggle_has_it(tmp_path: Path) -> None:
+    root = unpack("vinbigdata-train.csv.gz", tmp_path / "train.csv")
+    with (root / "train.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    raters: dict[str, set[str]] = defaultdict(set)
+    marked: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for line in lines:
+        raters[line["image_id"]].add(line["rad_id"])
+        marked[line["image_id"], line["class_name"]].add(line["rad_id"])
+    assert (len(lines), len(raters), len(set().union(*raters.values())), {len(who) for who in raters.values()}) == (67_914, 15_000, 17, {3})
+    card = load_card("vindr_kaggle")
+    for rule, least in (("any", 1), ("majority", 2)):
+        rows = read_index(replace(card, options={"raters": rule}), root)
+        assert len(rows) == 15_000
+        wanted = {
+            slug: sum(len(who) >= least for (_, name), who in marked.items() if name == column) for slug, column in card.labels.items()
+        }
+        assert positives(rows) == wanted
+    assert len(boxes_of(locate(card, lambda place: root))) == 67_914 - 31_818
+
+
+def test_siim(tmp_path: Path) -> None:
+    root = unpack("siim-pneumothorax-train-rle.csv.gz", tmp_path / "stage_2_train.csv")
+    lines = [line.split(",") for line in (root / "stage_2_train.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert (len(lines), sum(code.strip() == "-1" for _, code in lines)) == (12_954, 9_378)
+    card = load_card("siim_stage_2")
+    rows = read_index(card, root)
+    assert (len(rows), positives(rows)) == (12_047, {"pneumothorax": 12_047 - 9_378})
+    codes: dict[str, list[str]] = defaultdict(list)
+    for image, code in lines:
+        codes[image].append(code)
+    repeated = [image for image, found in codes.items() if len(found) > 1]
+    assert len(lines) - len(rows) == 907
+    place = locate(card, lambda place: root)
+    for image in repeated[:20]:
+        parts = [sum(map(int, code.split()[1::2])) for code in codes[image]]
+        area = int(masks_of(place, image)["pneumothorax"].sum())
+        # No less than the largest part: all rows count, and not the last alone; parts may overlap.
+        assert max(parts) <= area <= sum(parts)
 
 
 def test_chexpert(tmp_path: Path) -> None:

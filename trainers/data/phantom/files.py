@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -34,3 +34,34 @@ def save_packed_table(path: Path, columns: Sequence[str], rows: Iterable[Sequenc
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     path.write_bytes(gzip.compress(text.getvalue().encode("utf-8"), mtime=0))
+
+
+def save_dicom(
+    path: Path, image: np.ndarray, *, name: str, bits: int = 8, inverted: bool = False, facts: Mapping[str, str] | None = None
+) -> None:
+    """Write an image, uint8 (height, width), as an uncompressed DICOM of `bits` bits; `inverted` stores it as MONOCHROME1.
+
+    `name` is hexadecimal and gives the UIDs; `facts` are further attributes by keyword, such as `ViewPosition`.
+    """
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+
+    values = (image.astype(np.uint32) * (2**bits - 1) + 127) // 255
+    values = 2**bits - 1 - values if inverted else values
+    pixels = values.astype(np.uint8 if bits == 8 else np.uint16)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPInstanceUID = UID(f"2.25.{int(name, 16) % 10**38}")
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.Modality, data.PatientID = "CR", name
+    for keyword, value in (facts or {}).items():
+        setattr(data, keyword, value)
+    data.SamplesPerPixel, data.PixelRepresentation = 1, 0
+    data.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
+    data.Rows, data.Columns = pixels.shape
+    data.BitsAllocated, data.BitsStored, data.HighBit = pixels.itemsize * 8, bits, bits - 1
+    data.PixelData = pixels.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
