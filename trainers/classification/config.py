@@ -32,7 +32,9 @@ class Config:
     )
     penalty: float = field(default=1.0, metadata={"doc": "lbfgs: the L2 penalty without a validation split"})
     labels: tuple[str, ...] = field(default=(), metadata={"doc": "labels to learn; none means all of the card"})
-    augment: Literal["none", "crop", "cxr_paper", "cxr_plus"] = field(default="cxr_plus", metadata={"doc": "how a training view is drawn"})
+    augment: Literal["none", "crop", "cxr_paper", "cxr_paper_exact", "cxr_plus"] = field(
+        default="cxr_plus", metadata={"doc": "how a training view is drawn"}
+    )
     normalization: Literal["cxr", "imagenet", "half"] = field(default="cxr", metadata={"doc": "mean and sd that pixels are brought to"})
     drop_path: float = field(default=0.0, metadata={"doc": "stochastic depth, where the network has it"})
     epochs: int = field(default=50, metadata={"doc": "passes over the training images"})

@@ -74,7 +74,7 @@ class _Classification:
         self.setup = setup
         self.config: Config = setup.config
         self.labels = labels.outputs_of(setup)
-        self.store: ImageStore = setup.data.images(self.config.px)
+        self.store: ImageStore = setup.data.images(self.config.px, exact=transforms.AUGMENTS[self.config.augment].exact)
         config = self.config
         backbone = backbones.build(config.arch, config.channels, config.px, drop_path=config.drop_path, seed=key(setup.seed, _BACKBONE))
         if not setup.predict_only:
@@ -99,12 +99,13 @@ class _Classification:
     def _each(self, function: Callable[[Tensor], Tensor], rows: Rows, columns: int) -> NDArray[np.float32]:
         """Apply a function of views to every image, with the network in eval mode."""
         found = np.empty((len(rows), columns), np.float32)
+        exact = transforms.AUGMENTS[self.config.augment].exact
         training, device = self.module.training, self.module.head.weight.device
         self.module.eval()
         with autocast(self.config.precision, device):
             for first in range(0, len(rows), self.config.batch_size):
                 here = rows.position[first : first + self.config.batch_size]
-                views = torch.from_numpy(transforms.plain(self.store, here, self.config.px))
+                views = torch.from_numpy(transforms.plain(self.store, here, self.config.px, as_published=exact))
                 found[first : first + len(here)] = function(views.to(device)).float().cpu().numpy()
         self.module.train(training)
         return found

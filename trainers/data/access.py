@@ -88,7 +88,7 @@ class Access:
         card: str,
         label_names: tuple[str, ...],
         rows_of: Callable[[str], Rows | None],
-        store: Callable[[int], ImageStore],
+        store: Callable[..., ImageStore],
         is_open: Callable[[str], bool],
         policies: Mapping[str, str] | None = None,
         draw_facts: Callable[[], Mapping[str, Any] | None] = lambda: None,
@@ -123,9 +123,9 @@ class Access:
             self.opened[split] = rows
         return self.opened[split]
 
-    def images(self, px: int) -> ImageStore:
-        """Return the store of this card's images with short side `px`."""
-        return _Guarded(self._store(px), self)
+    def images(self, px: int, *, exact: bool = False) -> ImageStore:
+        """Return the store of this card's images with short side `px`; `exact` resizes them as PIL and torchvision do."""
+        return _Guarded(self._store(px, exact=True) if exact else self._store(px), self)
 
     def draw_facts(self) -> Mapping[str, Any] | None:
         """Return the record of the draw once `train` or `held_out` was opened: its sha256 and counts; None without a draw."""

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from trainers.data.access import ImageStore
-from trainers.data.decode import DECODER_VERSION, read_gray, shrink
-from trainers.data.shards import SHARD, Task, Written, open_shard, write_shard
+from trainers.data.decode import DECODER_VERSION, read_gray
+from trainers.data.shards import SHARD, Task, Written, open_shard, small, write_shard
 from trainers.errors import DiskFull
 
 #: Cards up to this many images are decoded as a whole when a job first reads them; larger ones by `orchestrate data prepare`.
@@ -42,6 +42,8 @@ class Gallery:
     files: Sequence[Path]
     #: What made data says of itself, which names its pixels; None for real data.
     made: Mapping[str, Any] | None = None
+    #: Resized as PIL and torchvision do.
+    exact: bool = False
 
     def file(self, position: int) -> Path:
         """Return the file of an image."""
@@ -56,6 +58,7 @@ class Gallery:
             "paths": hashlib.sha256("\n".join(map(str, self.names)).encode()).hexdigest(),
             "sizes": [_size(file) for file in self.files[::step]],
             "px": px,
+            **({"resized": "exact"} if self.exact else {}),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -63,7 +66,10 @@ class Gallery:
         """Return the shards of the prepared folder, each with the files of its images."""
         folder = cache / "images" / self.key(px)
         starts = range(0, len(self.files), SHARD)
-        return [Task(file=folder / f"{start // SHARD:06d}", images=self.files[start : start + SHARD], px=px) for start in starts]
+        return [
+            Task(file=folder / f"{start // SHARD:06d}", images=self.files[start : start + SHARD], px=px, exact=self.exact)
+            for start in starts
+        ]
 
 
 class FileStore:
@@ -91,7 +97,7 @@ class FileStore:
                 self._known.move_to_end(position)
                 return self._known[position]
         full = read_gray(self._gallery.file(position))
-        entry = (shrink(full, self.px), (full.shape[0], full.shape[1]))
+        entry = (small(full, self.px, exact=self._gallery.exact), (full.shape[0], full.shape[1]))
         with self._remembering:
             if position in self._known:
                 return self._known[position]

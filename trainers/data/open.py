@@ -40,12 +40,12 @@ def open_data(
     digests = place.label_digests()
     _refuse_other_files(place, source.get("files"), digests)
     opened = _Opened(place=place, draw=draw, use_views=tuple(source.get("views") or card.use_views))
-    stores: dict[int, ImageStore] = {}
+    stores: dict[tuple[int, bool], ImageStore] = {}
 
-    def store(px: int) -> ImageStore:
-        if px not in stores:
-            stores[px] = store_of(place, opened.index, px, cache)
-        return stores[px]
+    def store(px: int, *, exact: bool = False) -> ImageStore:
+        if (px, exact) not in stores:
+            stores[px, exact] = store_of(place, opened.index, px, cache, exact=exact)
+        return stores[px, exact]
 
     return Access(
         card=card.name,
@@ -58,22 +58,22 @@ def open_data(
     )
 
 
-def gallery_of(place: Located, index: Rows) -> Gallery:
+def gallery_of(place: Located, index: Rows, *, exact: bool = False) -> Gallery:
     """Return the image files of a data set that is no union, in order of position."""
     names = index.images.tolist()
-    return Gallery(card=place.card.name, names=names, files=place.files(names), made=place.made())
+    return Gallery(card=place.card.name, names=names, files=place.files(names), made=place.made(), exact=exact)
 
 
-def store_of(place: Located, index: Rows, px: int, cache: Path) -> ImageStore:
+def store_of(place: Located, index: Rows, px: int, cache: Path, *, exact: bool = False) -> ImageStore:
     """Return the images of a data set at a size; of a union, from the stores of its members."""
     if place.root is not None:
-        return open_store(gallery_of(place, index), px, cache)
+        return open_store(gallery_of(place, index, exact=exact), px, cache)
     stores: list[ImageStore] = []
     found: dict[str, tuple[int, int]] = {}
     for name, member in place.members.items():
         rows = member.index()
         found |= {f"{name}/{image}": (len(stores), position) for position, image in enumerate(rows.images.tolist())}
-        stores.append(open_store(gallery_of(member, rows), px, cache))
+        stores.append(open_store(gallery_of(member, rows, exact=exact), px, cache))
     return JoinedStore(px, stores, [found[image] for image in index.images.tolist()])
 
 

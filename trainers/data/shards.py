@@ -20,6 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from trainers.data.decode import read_gray, shrink
+from trainers.data.exact import resized
 from trainers.errors import DataError, DiskFull
 
 #: Images in a shard: few enough that a kill costs seconds, enough that a million images are some thousand files.
@@ -39,6 +40,8 @@ class Task:
     file: Path
     images: Sequence[Path]
     px: int
+    #: Resized as PIL and torchvision do.
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,11 @@ def open_shard(file: Path, images: int) -> Shard | None:
         pass
     file.unlink(missing_ok=True)
     return None
+
+
+def small(image: np.ndarray, px: int, *, exact: bool) -> np.ndarray:
+    """Return an image with short side `px`, by area or, `exact`, as PIL and torchvision do."""
+    return resized(image, px) if exact else shrink(image, px)
 
 
 def write_shard(task: Task, wait: bool = False) -> Written:
@@ -177,7 +185,7 @@ def _write_pixels(opened: io.BufferedWriter, task: Task) -> tuple[np.ndarray, np
             # Only who asks for this image is stopped by it: it may belong to a split that a job never opens.
             faults[at] = str(error)
             continue
-        image = shrink(full, task.px)
+        image = small(full, task.px, exact=task.exact)
         opened.write(np.ascontiguousarray(image).data)
         starts[at + 1] += image.nbytes
         shapes[at], file_shapes[at] = image.shape, full.shape

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from trainers.data import exact
 from trainers.data.access import ImageStore
 from trainers.data.streams import uniform
 from trainers.data.workers import spread
@@ -43,18 +44,23 @@ class Augment:
     contrast: float = 0.0
     #: Where the window lies: `random` or `center`.
     crop: str = "random"
+    #: Drawn as torchvision draws on PIL images, pixel for pixel, from a store that was resized so; no window and no shading.
+    exact: bool = False
 
     def __post_init__(self) -> None:
         low, high = self.scale
         narrow, wide = self.ratio
         if not (0 < low <= high and 0 < narrow <= wide and 0 <= self.flip <= 1 and self.crop in ("random", "center")):
             raise ValueError(f"not an augmentation: {self}")
+        if self.exact and (self.brightness or self.contrast or (self.scale, self.ratio, self.crop) != ((1.0, 1.0), (1.0, 1.0), "random")):
+            raise ValueError(f"no exact way to draw {self}")
 
 
 AUGMENTS: Mapping[str, Augment] = {
     "none": Augment(crop="center"),
     "crop": Augment(),
     "cxr_paper": Augment(rotate=10.0, flip=0.5),
+    "cxr_paper_exact": Augment(rotate=10.0, flip=0.5, exact=True),
     "cxr_plus": Augment(rotate=10.0, scale=(0.6, 1.0), ratio=(0.9, 1.1), brightness=0.2, contrast=0.2),
 }
 
@@ -69,6 +75,10 @@ def batch(store: ImageStore, positions: np.ndarray, px: int, augment: Augment, *
 
     def draw(part: slice) -> None:
         images = [store.image(position) for position in wanted[part].tolist()]
+        if augment.exact:
+            for image, some, out in zip(images, draws[part], views[part, 0], strict=True):
+                out[:] = exact.view(image, px, flip=augment.flip, rotate=augment.rotate, draws=some)
+            return
         matrices = warp_matrices(np.array([image.shape for image in images], dtype=np.float64).reshape(-1, 2), px, augment, draws[part])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         for image, matrix, out in zip(images, matrices, views[part, 0], strict=True):
@@ -110,14 +120,17 @@ def warp_matrices(shapes: np.ndarray, px: int, augment: Augment, draws: np.ndarr
     return matrices
 
 
-def plain(store: ImageStore, positions: np.ndarray, px: int) -> np.ndarray:
-    """Return the centre square of each image, aspect kept, uint8 (n, 1, px, px)."""
+def plain(store: ImageStore, positions: np.ndarray, px: int, *, as_published: bool = False) -> np.ndarray:
+    """Return the centre square of each image, aspect kept, uint8 (n, 1, px, px); `as_published` cuts as torchvision does, to the pixel."""
     wanted = np.asarray(positions)
     views = np.empty((len(wanted), 1, px, px), np.uint8)
 
     def draw(part: slice) -> None:
         for position, out in zip(wanted[part].tolist(), views[part, 0], strict=True):
             image = store.image(position)
+            if as_published:
+                out[:] = exact.centre(image, px)
+                continue
             side = min(image.shape)
             top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
             square = image[top : top + side, left : left + side]

@@ -36,7 +36,9 @@ class Config:
     px: int = field(default=320, metadata={"doc": "side of a view in pixels"})
     init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
     images: Literal["real", "scrambled"] = field(default="real", metadata={"doc": "`scrambled`: phase-scrambled copies, the control"})
-    augment: Literal["none", "crop", "cxr_paper", "cxr_plus"] = field(default="cxr_paper", metadata={"doc": "how a view is drawn"})
+    augment: Literal["none", "crop", "cxr_paper", "cxr_paper_exact", "cxr_plus"] = field(
+        default="cxr_paper", metadata={"doc": "how a view is drawn"}
+    )
     normalization: Literal["cxr", "imagenet", "half"] = field(default="cxr", metadata={"doc": "mean and sd that pixels are brought to"})
     drop_path: float = field(default=0.0, metadata={"doc": "stochastic depth, where the network has it"})
     dim: int = field(default=128, metadata={"doc": "length of a key"})

@@ -75,7 +75,7 @@ class MomentumContrast:
             return
         self._positions = setup.data.rows("train").position
         _check(config, len(self._positions), setup.data.card)
-        store = setup.data.images(config.px)
+        store = setup.data.images(config.px, exact=transforms.AUGMENTS[config.augment].exact)
         self.store: ImageStore = store if config.images == "real" else ScrambledStore(store, key(setup.seed, _SCRAMBLE))
         self._augment = transforms.AUGMENTS[config.augment]
         self.steps_per_epoch = len(self._positions) // config.batch_size
