@@ -49,9 +49,9 @@ def data_verify(
 ) -> None:
     """Check a data set on disk: label files, counts, patients across splits, unreadable images, images that are the same.
 
-    Example: orchestrate data verify chexpert --all --json chexpert.json
+    With --against, a sweep file or other cards: images of training that are also among the test images.
 
-    Example: orchestrate data verify chexpert --against sweeps/moco_cxr_small.yaml
+    Example: orchestrate data verify chexpert --all --json chexpert.json
     """
     from orchestrator import verifying
 

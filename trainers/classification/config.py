@@ -33,7 +33,7 @@ class Config:
     penalty: float = field(default=1.0, metadata={"doc": "lbfgs: the L2 penalty without a validation split"})
     labels: tuple[str, ...] = field(default=(), metadata={"doc": "labels to learn; none means all of the card"})
     augment: Literal["none", "crop", "cxr_paper", "cxr_paper_exact", "cxr_plus"] = field(
-        default="cxr_plus", metadata={"doc": "how a training view is drawn"}
+        default="cxr_plus", metadata={"doc": "how a training view is drawn; exact: as torchvision does, to the pixel"}
     )
     normalization: Literal["cxr", "imagenet", "half"] = field(default="cxr", metadata={"doc": "mean and sd that pixels are brought to"})
     drop_path: float = field(default=0.0, metadata={"doc": "stochastic depth, where the network has it"})

@@ -37,7 +37,7 @@ class Config:
     init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
     images: Literal["real", "scrambled"] = field(default="real", metadata={"doc": "`scrambled`: phase-scrambled copies, the control"})
     augment: Literal["none", "crop", "cxr_paper", "cxr_paper_exact", "cxr_plus"] = field(
-        default="cxr_paper", metadata={"doc": "how a view is drawn"}
+        default="cxr_paper", metadata={"doc": "how a view is drawn; exact: as torchvision does, to the pixel"}
     )
     normalization: Literal["cxr", "imagenet", "half"] = field(default="cxr", metadata={"doc": "mean and sd that pixels are brought to"})
     drop_path: float = field(default=0.0, metadata={"doc": "stochastic depth, where the network has it"})
