@@ -66,6 +66,53 @@ def data_verify(
     raise typer.Exit(EXIT_PERSON if any(one.level == "error" for one in check.findings) else EXIT_DONE)
 
 
+@data_app.command("draws")
+def data_draws(
+    wanted: Annotated[str, typer.Argument(metavar="SWEEP|CARD", help="A sweep file, or a card with sizes.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="With --export: where to write.")] = None,
+    export: Annotated[str | None, typer.Option("--export", help="csv: each draw in the columns of the original label file.")] = None,
+    fraction: Annotated[list[float] | None, typer.Option("--fraction", help="With a card: a share of its training units.")] = None,
+    count: Annotated[list[int] | None, typer.Option("--count", help="With a card: a number of its training units.")] = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="With a card: draws of each size.")] = 1,
+    by: Annotated[str, typer.Option("--by", help="With a card: patient, study or image.")] = "patient",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="With a card: the seed of the draws.")] = 0,
+    nested: Annotated[bool, typer.Option("--nested", help="With a card: smaller draws inside larger ones.")] = False,
+    cluster: Cluster = None,
+    sample: Sample = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the labelled subsets that jobs learn from, or write them as the files that other code reads.
+
+    Example: orchestrate data draws sweeps/moco_cxr.yaml --export csv draws
+
+    Example: orchestrate data draws chexpert --fraction 0.01 --repeats 5 --export csv draws
+    """
+    from orchestrator import drawing
+
+    if export not in (None, "csv"):
+        raise typer.BadParameter(f"--export {export}: there is csv")
+    if (export is None) != (folder is None):
+        raise typer.BadParameter("--export csv and a folder to write to go together")
+    workspace = open_workspace(cluster, sample=sample)
+    if drawing.is_sweep(wanted):
+        asked, otherwise = drawing.asked_by(workspace, Path(wanted)), f"make it first: orchestrate data prepare {wanted}"
+    else:
+        sizes = {"fractions": fraction or (), "counts": count or ()}
+        asked, otherwise = drawing.asked_for(wanted, **sizes, repeats=repeats, by=by, seed=seed, nested=nested), ""
+    draws = drawing.drawn(workspace, asked, otherwise)
+    if folder is not None:
+        for file in drawing.export(workspace, draws, folder):
+            typer.echo(str(file))
+        return
+    lines = [one.line() for one in draws]
+    if as_json:
+        print_json(lines)
+        return
+    for line in lines:
+        counts = f"{line['n_patients']:>8,} patients {line['n_images']:>9,} images {line['n_positive_units']:>7,} positive"
+        typer.echo(f"{line['card']:<24} {line['file']:<28} {counts}  {str(line['sha256'])[:12]}")
+
+
 @data_app.command("prepare")
 def data_prepare(
     sweep: Annotated[Path | None, typer.Argument(metavar="[SWEEP]", help="A sweep file: what its jobs read.")] = None,

@@ -99,7 +99,7 @@ def _sides_of_sweep(workspace: Workspace, sweep: Path) -> Sides:
         for source in job.data.get("sources", ()):
             name = source["card"]
             if name not in places:
-                places[name] = _there(workspace, name, source, f"make it first: orchestrate data prepare {sweep}")
+                places[name] = there(workspace, name, source, f"make it first: orchestrate data prepare {sweep}")
             if job.stage is Stage.TRAIN:
                 trained[name] = Role(name=name, splits=_SEEN, place=places[name])
             elif job.stage is Stage.EVALUATE and job.config["split"] != Split.HELD_OUT:
@@ -114,10 +114,10 @@ def _present(workspace: Workspace, name: str) -> Located:
     card = load_card(name, workspace.cluster.card_paths)
     if card.made.get("always"):
         raise DataError(f"'{name}' is made by sweeps that use it, each with its own parameters; verify such a sweep")
-    return _there(workspace, name, {"card": name}, "")
+    return there(workspace, name, {"card": name}, "")
 
 
-def _there(workspace: Workspace, name: str, source: Mapping[str, Json], otherwise: str) -> Located:
+def there(workspace: Workspace, name: str, source: Mapping[str, Json], otherwise: str) -> Located:
     """Return a card with its place. Raises DataError, saying what to type, when nothing is there."""
     from trainers.data.cards import load_card
     from trainers.data.located import locate

@@ -28,7 +28,7 @@ def base_of(card: Card, root: Path) -> Path:
             f"data set '{card.name}' is not at {root} (no such folder): "
             f"put its place into your cluster config, such as 'data: {{{card.place}: /path/to/{card.place}}}'"
         )
-    return _reader(card).base(card, root)
+    return reader_of(card).base(card, root)
 
 
 def label_paths(card: Card, root: Path) -> dict[str, tuple[Path, ...]]:
@@ -108,7 +108,7 @@ def read_index(card: Card, root: Path) -> Rows:
     import numpy as np
 
     base_of(card, root)
-    rows: Rows = _reader(card).read(card, root)
+    rows: Rows = reader_of(card).read(card, root)
     if not len(rows):
         where = ", ".join((*card.label_files, *card.names_of))
         raise DataError(f"data set '{card.name}' at {root} has no row in {where}: copy them again from the release")
@@ -126,7 +126,7 @@ def read_index(card: Card, root: Path) -> Rows:
 def image_files(card: Card, root: Path, images: Sequence[str]) -> list[Path]:
     """Return the file of each image of an index. Whether it is there is not looked at here."""
     base = base_of(card, root)
-    find = getattr(_reader(card), "files", None)
+    find = getattr(reader_of(card), "files", None)
     # A reader has one where images are named otherwise than by their path below the data set's folder.
     return [base / image for image in images] if find is None else find(card, base, images)
 
@@ -140,5 +140,6 @@ def _refuse_other_classes(card: Card, rows: Rows) -> None:
         raise DataError(f"card '{card.name}': {rows.images[bad[0]]} is of {counts[bad[0]]} classes, and has to be of one")
 
 
-def _reader(card: Card) -> ModuleType:
+def reader_of(card: Card) -> ModuleType:
+    """Import the reader of a card."""
     return importlib.import_module(reader_module(card))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.data.cards import Card
-from trainers.data.index import list_file
+from trainers.data.index import list_file, reader_of
 from trainers.data.places import DICOM_FIRST
 from trainers.errors import DataError
 
@@ -134,12 +134,29 @@ def _stem(image: str) -> str:
 
 
 def _names(card: Card, file: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, image) of a list; what follows the name on its line is not read."""
-    from trainers.data.tables import read_text
+    """Yield (line number, image) of a list; what follows the name on its line is not read.
 
+    A list `.csv` that has the columns of the card's label files, such as an exported draw, is read as those are.
+    """
+    from trainers.data.tables import read_table, read_text
+
+    image_of = None if card.members else getattr(reader_of(card), "image_of", None)
+    if file.suffix == ".csv" and image_of is not None and _has_header(card, file):
+        for line in read_table(card, file):
+            yield line.number, image_of(line)
+        return
     for number, line in enumerate(read_text(card, file).splitlines(), start=1):
         if line.strip():
             yield number, re.split(r"[\s,]", line.strip(), maxsplit=1)[0]
+
+
+def _has_header(card: Card, file: Path) -> bool:
+    """Tell a table from a bare list: its first line has the column that names images."""
+    from trainers.data.tables import read_text
+
+    first = next((line for line in read_text(card, file).splitlines() if line.strip()), "")
+    columns = {cell.strip().strip('"') for cell in first.split(",")}
+    return getattr(reader_of(card), "IMAGE_COLUMN", None) in columns
 
 
 def _refuse_crossing(card: Card, patients: np.ndarray, patient_of: np.ndarray, split: np.ndarray) -> None:

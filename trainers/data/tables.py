@@ -90,6 +90,21 @@ def read_table(card: Card, file: Path, needed: Sequence[str] = (), *, delimiter:
         raise DataError(f"{file}:{rows.line_num}: is not a CSV file: {error}") from error
 
 
+def read_lines(card: Card, file: Path, needed: Sequence[str] = ()) -> tuple[str, Iterator[tuple[Line, str]]]:
+    """Return the header of a CSV file as it stands there, and each row with its text, for a copy of some of its rows."""
+    # As the reader of the table counts them.
+    lines = [line.rstrip("\r\n") for line in io.StringIO(read_text(card, file), newline="")]
+    start = next((at for at, line in enumerate(lines) if line.strip()), 0)
+
+    def rows() -> Iterator[tuple[Line, str]]:
+        done = start + 1
+        for line in read_table(card, file, needed):
+            yield line, "\n".join(lines[done : line.number]).lstrip("\n")
+            done = line.number
+
+    return lines[start] if lines else "", rows()
+
+
 def read_text(card: Card, file: Path) -> str:
     """Return a text file (`.gz` is unpacked). Raises DataError when it is not there, cannot be read, or is not UTF-8."""
     try:

@@ -15,7 +15,9 @@ from trainers.data.tables import Collected, Line, read_table
 from trainers.errors import DataError
 
 _FOLDERS = ("CheXpert-v1.0-small", "CheXpert-v1.0")
-_PREFIX = re.compile(r"CheXpert-v1\.0[^/]*/")
+_PREFIX = re.compile(r"(.*/)?CheXpert-v1\.0[^/]*/")
+#: Which column names an image; `image_of` reads it.
+IMAGE_COLUMN = "Path"
 _VIEWS = {"frontal": "frontal", "lateral": "lateral"}
 _VIEW_COLUMN = "Frontal/Lateral"
 
@@ -37,8 +39,13 @@ def read(card: Card, root: Path) -> Rows:
     return found.rows()
 
 
+def image_of(line: Line) -> str:
+    """Return what a line of a label file, or of a list in its columns, calls its image. Paths may be absolute."""
+    return _PREFIX.sub("", line.text(IMAGE_COLUMN), count=1)
+
+
 def _add(card: Card, line: Line, found: Collected) -> None:
-    image = _PREFIX.sub("", line.text("Path"), count=1)
+    image = image_of(line)
     parts = image.split("/")
     if len(parts) < 4:
         raise DataError(f"{line.place}: path '{line.cells['Path']}' is not like train/patient00001/study1/view1_frontal.jpg")
