@@ -284,7 +284,7 @@ def data_root(source: Mapping[str, Json], place: str, machine: Mapping[str, Json
     Raises DataError saying what to type.
     """
     if source.get("made"):
-        part = next((part for part in made_parts(source) if part["card"] == place), None)
+        part = next((part for part in made_parts(source) if place in (part["card"], part["made"].get("place"))), None)
         return made_folder(part or source, Path(machine["made_root"]))
     if place in machine.get("data", {}):
         return Path(machine["data"][place])

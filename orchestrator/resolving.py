@@ -196,7 +196,12 @@ class DiskResolver:
         real = [name for name, made in members.items() if made is None]
         if real:
             raise DataError(f"data '{card.name}': {', '.join(real)} has no made stand-in: leave the union out of the sample")
-        return {"generator": UNION, "members": members}
+        # A member that shares another card's place is looked for by that name.
+        places = {name: self.card(name).place for name in members}
+        return {
+            "generator": UNION,
+            "members": {name: made if places[name] == name else {**(made or {}), "place": places[name]} for name, made in members.items()},
+        }
 
     def _small(self, card: Card, parameters: Mapping[str, Any], *, always: bool) -> dict[str, Any]:
         """Return the parameters that a sample changes: fewer patients, smaller images, and for each card patients of its own."""

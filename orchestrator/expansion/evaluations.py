@@ -71,7 +71,10 @@ class Evaluator:
                 "'held_out' is what a fold leaves out of the training card: set draws.scheme to kfold or leave_pair_out, and data to same"
             )
             raise fault(self.scene.sweep, f"{path}.split", message)
-        return next(iter(cards)) if target.data == SAME_DATA else target.data
+        card = next(iter(cards)) if target.data == SAME_DATA else target.data
+        if not self.scene.resolver.labels(card):
+            raise fault(self.scene.sweep, f"{path}.data", f"data '{card}' has no labels to score against: name a card with labels")
+        return card
 
     def _evaluate(self, winner: Winner, target: Target, card: str, shown: str) -> JobSpec:
         draw = winner.point.replicate.draw if target.split == Split.HELD_OUT else None

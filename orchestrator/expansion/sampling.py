@@ -279,7 +279,7 @@ class _Counting:
         return None
 
     def labels(self, card: str) -> tuple[str, ...]:
-        return ()
+        return ("any",)
 
     def overlap(self, trained: str, card: str, split: str) -> str:
         return ""

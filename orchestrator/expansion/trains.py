@@ -113,8 +113,16 @@ class TrainWriter:
         key = (point.cards, None if draw is None else tuple(draw.items()))
         found = self._data.get(key)
         if found is None:
+            self._refuse_without_labels(point.cards)
             found = self._data[key] = data_content([self.scene.resolver.data(card) for card in point.cards], draw)
         return found
+
+    def _refuse_without_labels(self, cards: tuple[str, ...]) -> None:
+        trainer = self.writer.declaration
+        blank = next((card for card in cards if trainer.labels and not self.scene.resolver.labels(card)), None)
+        if blank is not None:
+            message = f"data '{blank}' has no labels, and trainer '{trainer.name}' learns from labels: name a card with labels"
+            raise fault(self.scene.sweep, f"phases.{self.phase.name}.data", message)
 
     def _weights_of(self, point: Point, base: Mapping[str, Json]) -> Start:
         """Return what a point starts from outside the plan: its own start, or the file of `after: {weights: ...}`."""

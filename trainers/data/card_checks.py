@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -129,5 +132,20 @@ def _of_reader(card: Card) -> Iterator[str]:
 
 
 def reader_module(card: Card) -> str:
-    """Return the dotted name of the module that reads a card's data."""
-    return card.reader if "." in card.reader else f"trainers.data.readers.{card.reader}"
+    """Return the dotted name of the module that reads a card's data; one from outside may lie beside the card."""
+    if "." not in card.reader:
+        return f"trainers.data.readers.{card.reader}"
+    # At the end: what is installed comes first.
+    if card.folder and card.folder not in sys.path:
+        sys.path.append(card.folder)
+    return card.reader
+
+
+def reader_source(card: Card) -> str | None:
+    """Return the sha256 of the file of a reader from outside, or None for one of this package, whose changes `DATA_VERSION` tells."""
+    if "." not in card.reader or card.reader.startswith("trainers."):
+        return None
+    spec = importlib.util.find_spec(reader_module(card))
+    if spec is None or spec.origin is None:
+        return None
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()

@@ -13,7 +13,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from trainers.data.card_checks import problem_of
+from trainers.data.card_checks import problem_of, reader_source
 from trainers.errors import DataError
 
 SHIPPED = Path(__file__).with_name("cards")
@@ -193,10 +193,12 @@ def load_card(name: str, paths: Sequence[Path] = ()) -> Card:
 
 
 def card_digest(card: Card) -> str:
-    """Return the sha256 of all that determines rows, labels, splits and scores: the card without its prose."""
+    """Return the sha256 of all that determines rows, labels, splits and scores: the card without its prose, and a reader from outside."""
     content = {item.name: _plain(getattr(card, item.name)) for item in fields(card) if _counts(card, item)}
     # Canonical JSON sorts keys, and the order of labels is the order of the model's outputs.
     content["labels"] = [list(pair) for pair in card.labels.items()]
+    if (source := reader_source(card)) is not None:
+        content["reader_source"] = source
     text = json.dumps({"data": DATA_VERSION, "card": content}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

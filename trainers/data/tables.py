@@ -12,10 +12,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainers.data.access import Rows
 from trainers.data.cards import Card
 from trainers.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: What stands for "not mentioned"; the words are what spreadsheets and pandas write for an empty cell.
 BLANK = frozenset({"", "nan", "na", "n/a", "null", "none"})
@@ -150,7 +154,7 @@ class Collected:
     patients: list[str] = field(default_factory=list)
     studies: list[str] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
-    labels: list[Sequence[float]] = field(default_factory=list)
+    labels: list[Sequence[float] | np.ndarray] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
     traits: dict[str, list[str]] = field(default_factory=dict)
     #: Image -> where it was named, for the sentence about a second time.
@@ -161,7 +165,7 @@ class Collected:
         image: str,
         *,
         patient: str,
-        labels: Sequence[float],
+        labels: Sequence[float] | np.ndarray,
         place: str,
         study: str = "",
         view: str = "frontal",

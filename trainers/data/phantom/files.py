@@ -17,7 +17,8 @@ JPEG_QUALITY = 95
 def save_image(path: Path, image: np.ndarray) -> None:
     """Write an image, uint8 or uint16 (height, width), as its suffix says. Raises OSError when it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
+    how = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix in (".jpg", ".jpeg") else []
+    if not cv2.imwrite(str(path), image, how):
         raise OSError(None, "no image was written")
 
 
@@ -65,3 +66,10 @@ def save_dicom(
     data.PixelData = pixels.tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     data.save_as(path, enforce_file_format=True)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file, its line ends as they are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
