@@ -38,8 +38,23 @@ class Looked:
     broken: dict[int, str] = field(default_factory=dict)
 
 
-def look(files: Sequence[Path], cache: Path | None = None, step: Step = lambda done, total: None, *, again: bool = True) -> Looked:
-    """Open images, on all CPUs. `again=False` takes what `cache` remembers of files of the same size and time of change."""
+#: Returns an image by its number, smaller than its file, and the height and width of that. Raises DataError.
+Read = Callable[[int], tuple[np.ndarray, tuple[int, int]]]
+
+
+def look(
+    files: Sequence[Path],
+    cache: Path | None = None,
+    step: Step = lambda done, total: None,
+    *,
+    again: bool = True,
+    decoded: Read | None = None,
+) -> Looked:
+    """Open images, on all CPUs. `again=False` takes what `cache` remembers of files of the same size and time of change.
+
+    `decoded` gives images that are decoded already, in place of their files.
+    """
+    read = decoded or (lambda at: _from_file(files[at]))
     known = _known(files, cache) if cache is not None and not again else {}
     count = len(files)
     looked = Looked(
@@ -57,7 +72,7 @@ def look(files: Sequence[Path], cache: Path | None = None, step: Step = lambda d
     with ThreadPoolExecutor(threads()) as pool:
         for start in range(0, len(wanted), _PART):
             part = wanted[start : start + _PART]
-            for at, found in zip(part, pool.map(lambda at: _open(files[at]), part), strict=True):
+            for at, found in zip(part, pool.map(lambda at: _open(read, at), part), strict=True):
                 _keep(looked, at, found)
             done += len(part)
             step(done, count)
@@ -75,12 +90,17 @@ def _keep(looked: Looked, at: int, found: tuple[np.ndarray | None, tuple[int, in
         looked.prints[at], looked.shown[at] = bits, True
 
 
-def _open(file: Path) -> tuple[np.ndarray | None, tuple[int, int]] | str:
+def _from_file(file: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    image = read_gray(file)
+    return image, (image.shape[0], image.shape[1])
+
+
+def _open(read: Read, at: int) -> tuple[np.ndarray | None, tuple[int, int]] | str:
     try:
-        image = read_gray(file)
+        image, shape = read(at)
     except DataError as error:
         return str(error)
-    return fingerprint(image), (image.shape[0], image.shape[1])
+    return fingerprint(image), shape
 
 
 # --- what is remembered

@@ -11,10 +11,13 @@ import numpy as np
 from trainers.data.access import Rows
 from trainers.data.cards import Card
 from trainers.data.copies import Copies, between, inside
+from trainers.data.images import Gallery, PreparedStore
 from trainers.data.located import Located
-from trainers.data.looking import Looked, Step, look
+from trainers.data.looking import Looked, Read, Step, look
 from trainers.errors import DataError
 
+#: Sides that images are decoded at, the cheapest first; smaller ones than a fingerprint looks at are of no use.
+_PREPARED = (64, 96, 128, 192, 224, 256, 320, 384, 448, 512)
 #: How many findings of one kind are written out.
 SHOWN = 20
 
@@ -89,11 +92,12 @@ class Check:
     def _of(self, role: Role) -> tuple[Rows, np.ndarray, Looked]:
         key = (role.name, role.splits)
         if key not in self._looked:
-            rows = role.place.index()
+            index = rows = role.place.index()
             split = role.place.split_of(rows)
             kept = np.flatnonzero(np.isin(split, role.splits) & np.isin(rows.views, role.place.card.use_views))
             rows, split = rows.take(kept), split[kept]
-            looked = look(role.place.files(rows.images.tolist()), self.cache, self.step, again=False)
+            decoded = None if self.cache is None else _decoded(role.place, index, kept, self.cache)
+            looked = look(role.place.files(rows.images.tolist()), self.cache, self.step, again=False, decoded=decoded)
             for text in list(looked.broken.values())[:SHOWN]:
                 self.add("error", text)
             self._looked[key] = (rows, split, looked)
@@ -117,6 +121,21 @@ class Check:
         found = inside(card.name, (rows, split, looked))
         self.copies.append(found)
         self.findings += _copy_findings(found)
+
+
+def _decoded(place: Located, index: Rows, kept: np.ndarray, cache: Path) -> Read | None:
+    """Return what reads rows `kept` of an index from images that `data prepare` or a job decoded; None where none are, or of a union."""
+    if place.root is None:
+        return None
+    names = index.images.tolist()
+    files, made = place.files(names), place.made()
+    for px in _PREPARED:
+        for exact in (False, True):
+            gallery = Gallery(card=place.card.name, names=names, files=files, made=made, exact=exact)
+            if (cache / "images" / gallery.key(px)).is_dir():
+                store = PreparedStore(gallery, px, cache)
+                return lambda at: (store.image(int(kept[at])), store.file_shape(int(kept[at])))
+    return None
 
 
 _WAY_OUT = "leave them out by a list (`splits.lists` of a card of your own), or do not score what training saw"

@@ -12,6 +12,7 @@ import pytest
 from tests.trainers.data.layouts import write_chexpert
 from trainers.data import looking
 from trainers.data.cards import card_digest, load_card
+from trainers.data.images import Gallery, prepare
 from trainers.data.located import Located, locate
 from trainers.data.looking import look
 from trainers.data.verify import Check, Role
@@ -128,6 +129,26 @@ def test_test_images_among_training_images_of_another_card(tmp_path: Path) -> No
     again = Check(cache=tmp_path / "cache")
     again.against(trained, tested)
     (error,) = said(again, "error")
+    assert error.startswith("1 images of theirs (test) among images that training on 'ours' opens: train/patient00002")
+
+
+def test_images_that_are_decoded_already_are_taken_and_files_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, tested, theirs = roles(tmp_path)
+    copy_of(tmp_path / "ours/train/patient00002/study1/view1_frontal.jpg", theirs / "valid/patient01003/study1/view1_frontal.jpg")
+    names = trained.place.index().images.tolist()
+    prepare(Gallery(card="ours", names=names, files=trained.place.files(names)), 64, tmp_path / "cache")
+    opened: list[Path] = []
+    real = looking.read_gray
+
+    def counting(path: Path) -> np.ndarray:
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr(looking, "read_gray", counting)
+    check = Check(cache=tmp_path / "cache")
+    check.against(trained, tested)
+    assert len(opened) == 8 and all(path.is_relative_to(theirs) for path in opened)
+    (error,) = said(check, "error")
     assert error.startswith("1 images of theirs (test) among images that training on 'ours' opens: train/patient00002")
 
 
