@@ -76,7 +76,7 @@ def _why(seen: _Part, scored: _Part) -> str:
     for card, named in ((one, other), (other, one)):
         if {named.name, named.place} & set(card.contamination):
             return f"card '{card.name}' says that images of '{named.name}' are in it{inside}"
-    if _same_images(one, other) and _meet(one, seen.splits, other, scored.splits):
+    if _same_images(one, other) and _meet(seen, scored):
         return f"'{one.name}' and '{other.name}' are the same images, split in two ways{inside}"
     return ""
 
@@ -88,16 +88,22 @@ def _same_images(one: Card, other: Card) -> bool:
     return bool(set(one.label_files) & set(other.label_files) or set(one.names_of) & set(other.names_of))
 
 
-def _meet(one: Card, seen: frozenset[str], other: Card, scored: frozenset[str]) -> bool:
-    """Tell whether two ways of splitting the same images put any into both sets of splits, as far as the rules tell."""
+def _meet(seen: _Part, scored: _Part) -> bool:
+    """Tell whether two ways of splitting the same images put any into both sets of splits, as far as the rules tell.
+
+    Where both put an image into one split it is as if they were one card, whose val is there to choose by.
+    """
+    one, other = seen.card, scored.card
     pairs = _pairs(one, other)
     if pairs is None:
         return True
     first, second = one.splits, other.splits
-    same_hash = first.patients_by_hash == second.patients_by_hash and (first.salt or one.name) == (second.salt or other.name)
+    shares = first.patients_by_hash
+    same_hash = shares == second.patients_by_hash and (not shares or (first.salt or one.name) == (second.salt or other.name))
+    own = frozenset() if seen.union or scored.union else frozenset({"val"})
     for before, after in pairs:
-        learnt, tested = _reached(first, before) & seen, _reached(second, after) & scored
-        if learnt and tested and not (same_hash and before == after and not learnt & tested):
+        learnt, tested = _reached(first, before) & seen.splits, _reached(second, after) & scored.splits
+        if learnt and tested and not (same_hash and before == after and not (learnt & tested) - own):
             return True
     return False
 

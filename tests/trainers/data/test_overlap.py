@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from trainers.data.cards import Card, SplitRule, load_card
+from trainers.data.cards import Card, SplitRule, list_cards, load_card
 from trainers.data.overlap import overlap
 
 BASE = replace(load_card("chexpert"), label_files=("labels.csv",), made={}, contamination=())
@@ -87,3 +87,48 @@ def test_the_two_cards_of_chexpert_share_no_test_image_with_the_other_training_p
     assert overlap(plain, official, "test", load_card) == overlap(plain, official, "val", load_card) == ""
     # The official validation set, which one scores on, is what the other chooses by.
     assert "split in two ways" in overlap(official, plain, "test", load_card)
+
+
+# --- the cards that come along
+
+SHIPPED = {name: load_card(name) for name in list_cards()}
+
+
+def test_cards_name_cards_that_there_are() -> None:
+    assert not {(card.name, name) for card in SHIPPED.values() for name in card.contamination if name not in SHIPPED}
+
+
+@pytest.mark.parametrize("trained", ["rsna", "siim", "chestxdet10", "covidx", "covid19_radiography"])
+def test_sets_that_were_made_of_others_images_are_known(trained: str) -> None:
+    for tested in ("chestxray14", "chestxray14_702010"):
+        for one, other in ((trained, tested), (tested, trained)):
+            assert "are in it" in overlap(SHIPPED[one], SHIPPED[other], "test", SHIPPED.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("trained", "tested"),
+    [("shenzhen", "shenzhen_lungs"), ("mimic_cxr", "mimic_cxr_negbio"), ("vindr", "vindr_28"), ("montgomery_tb", "montgomery")],
+)
+def test_other_labels_on_the_same_splits_are_no_contamination(trained: str, tested: str) -> None:
+    for split in ("val", "test"):
+        assert overlap(SHIPPED[trained], SHIPPED[tested], split, SHIPPED.__getitem__) == ""
+    # A fold holds out training images, of which another card's training knows nothing.
+    assert "the same images" in overlap(SHIPPED[trained], SHIPPED[tested], "held_out", SHIPPED.__getitem__)
+
+
+@pytest.mark.parametrize(("trained", "tested"), [("jsrt", "jsrt_lung"), ("kermany", "kermany_official"), ("rsna", "rsna_by_patient")])
+def test_other_splits_of_the_same_images_are(trained: str, tested: str) -> None:
+    assert overlap(SHIPPED[trained], SHIPPED[tested], "test", SHIPPED.__getitem__) != ""
+
+
+def test_unrelated_sets_may_be_crossed() -> None:
+    sets = ("chexpert", "chestxray14", "mimic_cxr", "vindr", "shenzhen", "padchest", "openi", "jsrt")
+    assert not [(one, other) for one in sets for other in sets if overlap(SHIPPED[one], SHIPPED[other], "test", SHIPPED.__getitem__)]
+
+
+def test_a_union_with_the_test_part_of_a_card_has_seen_it_under_every_name() -> None:
+    pool = card("pool", official={"": "train"}, members={"shenzhen": ("train", "test")}, label_files=())
+    assert overlap(pool, SHIPPED["shenzhen"], "test", SHIPPED.__getitem__) == "'pool' holds test and train of 'shenzhen'"
+    assert "which 'pool' holds" in overlap(pool, SHIPPED["shenzhen_lungs"], "test", SHIPPED.__getitem__)
+    clean = card("pool", official={"": "train"}, members={"shenzhen": ("train",)}, label_files=())
+    assert overlap(clean, SHIPPED["shenzhen_lungs"], "test", SHIPPED.__getitem__) == ""
