@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,21 +35,32 @@ def one_file(card: Card, folder: Path, entry: str) -> Path:
 def files_by_name(base: Path, images: Sequence[str], patterns: Sequence[str], suffixes: Sequence[str] = ("",)) -> list[Path]:
     """Return the file of each image that is named without its folder: the first that fits, patterns before suffixes before paths.
 
-    With `suffixes`, images are named without the end of their file. An image that is nowhere gets the place that the release has for it.
+    A pattern ends with `*`, which stands for any file of a folder. With `suffixes`, images are named without the end of their file. An
+    image that is nowhere gets the place that the release has for it.
     """
     found: dict[str, Path] = {}
     wanted = set(images)
     for pattern in patterns:
-        here: dict[str, tuple[int, Path]] = {}
-        for path in sorted(base.glob(pattern)):
-            rank = next((at for at, suffix in enumerate(suffixes) if path.name.endswith(suffix)), None)
-            if rank is None:
-                continue
-            name = path.name.removesuffix(suffixes[rank])
-            if name in wanted and (name not in here or rank < here[name][0]):
-                here[name] = (rank, path)
-        found = {name: path for name, (_, path) in here.items()} | found
+        here: dict[str, tuple[int, Path, str]] = {}
+        parent = pattern.removesuffix("*").rstrip("/")
+        for folder in sorted(path for path in (base.glob(parent) if parent else (base,)) if path.is_dir()):
+            # Names of a hundred thousand files are sorted in a tenth of the time of their paths.
+            for file in _names_in(folder):
+                rank = next((at for at, suffix in enumerate(suffixes) if file.endswith(suffix)), None)
+                if rank is None:
+                    continue
+                name = file.removesuffix(suffixes[rank])
+                if name in wanted and (name not in here or rank < here[name][0]):
+                    here[name] = (rank, folder, file)
+        found = {name: folder / file for name, (_, folder, file) in here.items() if name not in found} | found
         if len(found) == len(wanted):
             break
     usual = base / patterns[0].partition("*")[0]
-    return [found.get(image, usual / f"{image}{suffixes[0]}") for image in images]
+    return [found[image] if image in found else usual / f"{image}{suffixes[0]}" for image in images]
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror}): check the disk and the permissions") from error

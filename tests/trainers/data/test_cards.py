@@ -132,3 +132,15 @@ def test_a_trait_that_no_column_may_be_called_is_refused(tmp_path: Path, name: s
     (tmp_path / "mine.yaml").write_text(text.replace("traits: {sex: Sex", f"traits: {{{name}: Sex"), encoding="utf-8")
     with pytest.raises(DataError, match=rf"traits\.{name}: a trait's name is lower-case letters"):
         load_card("mine", [tmp_path])
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+def test_contamination_names_cards_that_there_are(name: str) -> None:
+    card = load_card(name)
+    assert set(card.contamination) <= set(list_cards()) - {name}
+
+
+def test_every_card_of_nih_images_names_all_others_of_other_splits() -> None:
+    family = {"chestxray14", "chestxray14_702010", "chestxray14_google", "rsna", "rsna_by_patient", "siim", "siim_stage_2", "chestxdet10"}
+    for name in family:
+        assert family - {name} <= set(load_card(name).contamination)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,18 @@ def test_an_image_is_found_however_the_archives_were_unpacked(tmp_path: Path, fo
     (root / folder).mkdir(parents=True, exist_ok=True)
     (root / folder / ONE).touch()
     assert image_files(CARD, root, [ONE, THREE]) == [root / folder / ONE, root / "images" / THREE]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (write(tmp_path, line(ONE, "Mass")) / "images").mkdir()
+
+    def refused(folder: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    # Root may read everything, and tests may be run by root.
+    monkeypatch.setattr(os, "listdir", refused)
+    with pytest.raises(DataError, match=r"images cannot be read \(Permission denied\): check the disk and the permissions"):
+        image_files(CARD, tmp_path, [ONE])
 
 
 def test_a_folder_in_the_root_will_do(tmp_path: Path) -> None:

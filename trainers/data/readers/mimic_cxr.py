@@ -55,13 +55,16 @@ def read(card: Card, root: Path) -> Rows:
     """Return one row an image with a view that the card knows, in the order of the metadata. Raises DataError with file and line."""
     folder, found = base(card, root), Collected(card)
     metadata, splits = (_table(card, folder, kind) for kind in ("metadata", "split"))
-    split_of = {line.text("dicom_id"): line for line in read_table(card, splits, (*_IDS, "split"))}
+    split_of = {
+        line.text("dicom_id"): (line.text("subject_id"), line.text("study_id"), line.text("split"), line.number)
+        for line in read_table(card, splits, (*_IDS, "split"))
+    }
     labels, of_radiologists = _labels(card, folder), _radiologists(card, folder)
     views: Mapping[str, str] = card.options["views"]
     for line in read_table(card, metadata, (*_IDS, "ViewPosition")):
         view = views.get(line.cells["ViewPosition"].strip())
         study = (line.text("subject_id"), line.text("study_id"))
-        given = _given(line, split_of)
+        given = _given(line, study, split_of, splits)
         values = labels.get(study)
         if given == _TEST and of_radiologists is not None:
             values = of_radiologists.get(study[1])
@@ -84,14 +87,16 @@ def _add(line: Line, study: tuple[str, str], view: str, given: str, labels: list
     )
 
 
-def _given(line: Line, split_of: Mapping[str, Line]) -> str:
+def _given(line: Line, study: tuple[str, str], split_of: Mapping[str, tuple[str, str, str, int]], splits: Path) -> str:
     image = line.text("dicom_id")
     if image not in split_of:
         return ""
-    other = split_of[image]
-    if any(other.text(column) != line.text(column) for column in _IDS):
-        raise DataError(f"{line.place}: {image} is of another subject or study than at {other.place}: take both tables from one release")
-    return other.text("split")
+    *other, split, number = split_of[image]
+    if tuple(other) != study:
+        raise DataError(
+            f"{line.place}: {image} is of another subject or study than at {splits}:{number}: take both tables from one release"
+        )
+    return split
 
 
 def _labels(card: Card, folder: Path) -> dict[tuple[str, str], list[float]]:
