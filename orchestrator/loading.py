@@ -147,6 +147,7 @@ def _read_sweep(
         faults=faults,
         phases=(*(phase.name for phase, _ in imported), *(written.entries if written else ())),
         data=str(data.value) if data else None,
+        missing=str(missing.value) if (missing := clean.get("missing")) else "refuse",
         shared=shared,
     )
     if clean.get("data"):

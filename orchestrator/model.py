@@ -148,6 +148,8 @@ class Phase:
     imported: bool = False
     #: The seed of the sweep that this phase was written in.
     sweep_seed: int = 0
+    #: What becomes of images that are not on disk: refuse | skip.
+    missing: str = "refuse"
     #: An imported phase: the top-level compare axes of its own sweep, which stand in for those of the sweep that imports it.
     #: None for a phase of the sweep itself, which follows `Sweep.compare`.
     shared: tuple[Axis, ...] | None = None

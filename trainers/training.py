@@ -148,7 +148,11 @@ def measured(card: Card, policies: Mapping[str, str], scores: Scores) -> dict[st
 
 
 def used(access: Access) -> dict[str, Any]:
-    """Describe what of a data set was opened: counts by split, and the draw, whose digest tells whether two arms saw the same one."""
+    """Describe what of a data set was opened: counts by split, the draw, whose digest tells whether two arms saw the same one, and what
+    was left out because its image is missing.
+    """
     splits = {split: {"images": len(rows), "patients": len(set(rows.patients.tolist()))} for split, rows in sorted(access.opened.items())}
     facts = access.draw_facts()
-    return {"card": access.card, "splits": splits, "draw": dict(facts) if facts is not None else None}
+    # Only where it was asked for, so that results from before are what they were.
+    left_out = {} if access.left_out is None else {"left_out": dict(access.left_out)}
+    return {"card": access.card, "splits": splits, "draw": dict(facts) if facts is not None else None, **left_out}

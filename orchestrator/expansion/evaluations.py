@@ -100,5 +100,5 @@ class Evaluator:
     def _data_of(self, card: str, draw: Mapping[str, Json] | None) -> tuple[Content, bool]:
         key = (card, None if draw is None else tuple(draw.items()))
         if key not in self._data:
-            self._data[key] = data_content([self.scene.resolver.data(card)], draw)
+            self._data[key] = data_content([self.scene.resolver.data(card)], draw, self.phase.missing)
         return self._data[key]

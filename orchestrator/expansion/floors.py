@@ -55,4 +55,5 @@ def _floor_of(phase: Phase, name: str, trainer: str) -> Phase:
         resources=replace(Resources(), cpus=ask.cpus, memory_mb=ask.memory_mb, time_minutes=ask.time_minutes),
         fuse=phase.fuse,
         sweep_seed=phase.sweep_seed,
+        missing=phase.missing,
     )

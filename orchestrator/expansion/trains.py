@@ -114,7 +114,7 @@ class TrainWriter:
         found = self._data.get(key)
         if found is None:
             self._refuse_without_labels(point.cards)
-            found = self._data[key] = data_content([self.scene.resolver.data(card) for card in point.cards], draw)
+            found = self._data[key] = data_content([self.scene.resolver.data(card) for card in point.cards], draw, self.phase.missing)
         return found
 
     def _refuse_without_labels(self, cards: tuple[str, ...]) -> None:
@@ -170,9 +170,11 @@ class TrainWriter:
             raise fault(self.scene.sweep, f"{path}.hand_on", message)
 
 
-def data_content(refs: list[DataRef], draw: Mapping[str, Json] | None) -> tuple[Content, bool]:
+def data_content(refs: list[DataRef], draw: Mapping[str, Json] | None, missing: str) -> tuple[Content, bool]:
     """Return what a job's `data` holds, and whether all of it could be resolved."""
-    content = {"sources": [dict(ref.identity) for ref in refs], "draw": None if draw is None else dict(draw)}
+    # What was always refused stands in no id.
+    choice: dict[str, Json] = {} if missing == "refuse" else {"missing": missing}
+    content = {"sources": [{**ref.identity, **choice} for ref in refs], "draw": None if draw is None else dict(draw)}
     return Content.of(content), all(ref.resolved for ref in refs)
 
 

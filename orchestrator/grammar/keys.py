@@ -24,6 +24,7 @@ from orchestrator.grammar.shapes import (
 )
 from orchestrator.model import AS_PUBLISHED, Sample
 
+MISSING = Choice(options=("refuse", "skip"))
 NAME = Text(pattern=r"[a-z0-9_][a-z0-9_-]*", words="a name of lower-case letters, digits, '_' and '-'")
 CARD = Text(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", words="the name of a data set card")
 FILE = Text(words="a path")
@@ -205,6 +206,7 @@ PHASE = Record(
         "after": Key(about="The phase that this one follows, {role: phase} for several, or {weights: file}.", shape=PARENT),
         "data": Key(about="The data set card; the sweep's `data` by default.", shape=CARD),
         "sources": Key(about="The cards of a phase that trains on many.", shape=ListOf(item=CARD)),
+        "missing": Key(about="What becomes of images that are not on disk; the sweep's `missing` by default.", shape=MISSING),
         "compare": Key(about="Axes that the report sets side by side.", shape=COMPARE),
         "tune": Key(about="Axes that pick chooses on, by validation.", shape=TUNE),
         "exclude": Key(about="Label sets; a point that carries all labels of one is left out.", shape=ListOf(item=LABELS)),
@@ -287,6 +289,11 @@ SWEEP = Record(
         "extends": Key(about="A file that this one is laid over: mappings merge, lists and values replace.", shape=FILE),
         "uses": Key(about="Sweep files whose phases are imported, with their job ids.", shape=ListOf(item=FILE)),
         "data": Key(about="The card that is every phase's default.", shape=CARD),
+        "missing": Key(
+            about="What becomes of images that are not on disk: refuse (the default), or skip, which leaves them out and says so in the "
+            "report.",
+            shape=MISSING,
+        ),
         "seed": Key(about="The seed that every training seed comes from.", shape=Whole(low=0)),
         "compare": Key(about="Axes set in every phase whose trainer has the key, so that arms share them.", shape=TOP_COMPARE),
         "evaluate": Key(about="The default of the phases that nobody comes after.", shape=EVALUATE),

@@ -37,6 +37,8 @@ class Context:
     phases: Sequence[str]
     #: The default card.
     data: str | None
+    #: What becomes of images that are not on disk, where a phase does not say.
+    missing: str = "refuse"
     #: Top-level compare axes, by key, with the node that holds them.
     shared: Mapping[str, Node] = field(default_factory=dict)
     _known: dict[str, str] = field(default_factory=dict)
@@ -94,6 +96,7 @@ def read_phase(name: str, node: Node, context: Context) -> Phase | None:
         resources=replace(read_resources(node.get("resources")), fuse=_value(node, "fuse", True)),
         fuse=_value(node, "fuse", True),
         sweep_seed=context.seed,
+        missing=_value(node, "missing", context.missing),
         **_read_data(node, axes, context),
     )
 

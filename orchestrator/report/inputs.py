@@ -12,6 +12,7 @@ from jobs.records import read_record
 from orchestrator.errors import Error
 from orchestrator.model import Contamination, Contrast, Plan, ReportSpec
 from orchestrator.report.design import Design
+from orchestrator.report.left_out import left_out
 from orchestrator.report.results import Run, read_runs
 from orchestrator.report.values import ArmInfo
 
@@ -73,6 +74,7 @@ def inputs_of(plan: Plan, run: RunPaths) -> Inputs:
         sample=plan.sample,
         made_data=plan.made_data,
         contamination=plan.contamination,
+        warnings=left_out(plan, run),
         next_step=f"orchestrate status {plan.file or plan.sweep}",
     )
 

@@ -92,6 +92,7 @@ class Access:
         is_open: Callable[[str], bool],
         policies: Mapping[str, str] | None = None,
         draw_facts: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        left_out: Mapping[str, Any] | None = None,
     ) -> None:
         self.card = card
         self.label_names = label_names
@@ -100,6 +101,8 @@ class Access:
         self._store = store
         self._is_open = is_open
         self._draw_facts = draw_facts
+        #: Rows without an image on disk by split, where the job leaves them out; None where it would have been refused.
+        self.left_out = left_out
         self.opened: dict[str, Rows] = {}
 
     def rows(self, split: str) -> Rows:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from trainers.data.access import ImageStore
-from trainers.data.decode import DECODER_VERSION, read_gray
+from trainers.data.decode import DECODER_VERSION, FULL_BITS, read_gray
 from trainers.data.shards import SHARD, Task, Written, open_shard, small, write_shard
 from trainers.errors import DiskFull
 
@@ -44,6 +44,12 @@ class Gallery:
     made: Mapping[str, Any] | None = None
     #: Resized as PIL and torchvision do.
     exact: bool = False
+    #: How many bits the numbers of each 16-bit image have; None is all 16.
+    bits: Sequence[int] | None = None
+
+    def read(self, position: int) -> np.ndarray:
+        """Return an image as its file has it, uint8 (height, width). Raises DataError naming the file when it cannot be decoded."""
+        return read_gray(self.file(position), FULL_BITS if self.bits is None else self.bits[int(position)])
 
     def file(self, position: int) -> Path:
         """Return the file of an image."""
@@ -60,6 +66,8 @@ class Gallery:
             "px": px,
             **({"resized": "exact"} if self.exact else {}),
         }
+        if self.bits is not None:
+            content["bits"] = hashlib.sha256(bytes(self.bits)).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
     def tasks(self, px: int, cache: Path) -> list[Task]:
@@ -67,7 +75,13 @@ class Gallery:
         folder = cache / "images" / self.key(px)
         starts = range(0, len(self.files), SHARD)
         return [
-            Task(file=folder / f"{start // SHARD:06d}", images=self.files[start : start + SHARD], px=px, exact=self.exact)
+            Task(
+                file=folder / f"{start // SHARD:06d}",
+                images=self.files[start : start + SHARD],
+                px=px,
+                exact=self.exact,
+                bits=None if self.bits is None else self.bits[start : start + SHARD],
+            )
             for start in starts
         ]
 
@@ -96,7 +110,7 @@ class FileStore:
             if position in self._known:
                 self._known.move_to_end(position)
                 return self._known[position]
-        full = read_gray(self._gallery.file(position))
+        full = self._gallery.read(position)
         entry = (small(full, self.px, exact=self._gallery.exact), (full.shape[0], full.shape[1]))
         with self._remembering:
             if position in self._known:

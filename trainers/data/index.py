@@ -131,6 +131,12 @@ def image_files(card: Card, root: Path, images: Sequence[str]) -> list[Path]:
     return [base / image for image in images] if find is None else find(card, base, images)
 
 
+def image_bits(card: Card, root: Path, images: Sequence[str]) -> list[int] | None:
+    """Return how many bits the numbers of each 16-bit image have where a card or its data says so; None where all have 16."""
+    find = getattr(reader_of(card), "bits", None)
+    return None if find is None else list(find(card, base_of(card, root), images))
+
+
 def _refuse_other_classes(card: Card, rows: Rows) -> None:
     import numpy as np
 

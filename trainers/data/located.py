@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.data.cards import Card, card_digest, load_card
-from trainers.data.index import base_of, file_digest, image_files, label_digests, made_of, read_index
+from trainers.data.index import base_of, file_digest, image_bits, image_files, label_digests, made_of, read_index
 from trainers.data.splits import split_of
 from trainers.errors import DataError
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The generator that made data of a union names: what its members are made by stands below `members`.
 UNION = "union"
+#: What a 16-bit image stores unless its data says how much less.
+FULL_BITS = 16
 _AGAIN = "submit the sweep again, which makes it"
 
 
@@ -80,6 +82,17 @@ class Located:
             mine = [image for image in images if image.startswith(f"{name}/")]
             found |= zip(mine, member.files([image.removeprefix(f"{name}/") for image in mine]), strict=True)
         return [found[image] for image in images]
+
+    def bits(self, images: Sequence[str]) -> list[int] | None:
+        """Return how many bits the numbers of each 16-bit image have; None where all have 16."""
+        if self.root is not None:
+            return image_bits(self.card, self.root, images)
+        found: dict[str, int] = {}
+        for name, member in self.members.items():
+            mine = [image for image in images if image.startswith(f"{name}/")]
+            known = member.bits([image.removeprefix(f"{name}/") for image in mine])
+            found |= zip(mine, known, strict=True) if known else {}
+        return [found.get(image, FULL_BITS) for image in images] if found else None
 
     def made(self) -> Mapping[str, Any] | None:
         """Return what made data says of itself, or None when the data is not made. Of a union, every member is made or none is."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.data.decode import DECODER_VERSION, read_gray
+from trainers.data.decode import DECODER_VERSION, FULL_BITS, read_gray
 from trainers.data.duplicates import threads
 from trainers.data.fingerprints import FINGERPRINT_VERSION, fingerprint
 from trainers.errors import DataError
@@ -49,12 +49,14 @@ def look(
     *,
     again: bool = True,
     decoded: Read | None = None,
+    bits: Sequence[int] | None = None,
 ) -> Looked:
     """Open images, on all CPUs. `again=False` takes what `cache` remembers of files of the same size and time of change.
 
-    `decoded` gives images that are decoded already, in place of their files.
+    `decoded` gives images that are decoded already, in place of their files; `bits` is how many bits the numbers of each 16-bit image
+    have, None is all 16.
     """
-    read = decoded or (lambda at: _from_file(files[at]))
+    read = decoded or (lambda at: _from_file(files[at], FULL_BITS if bits is None else bits[at]))
     known = _known(files, cache) if cache is not None and not again else {}
     count = len(files)
     looked = Looked(
@@ -90,8 +92,8 @@ def _keep(looked: Looked, at: int, found: tuple[np.ndarray | None, tuple[int, in
         looked.prints[at], looked.shown[at] = bits, True
 
 
-def _from_file(file: Path) -> tuple[np.ndarray, tuple[int, int]]:
-    image = read_gray(file)
+def _from_file(file: Path, bits: int) -> tuple[np.ndarray, tuple[int, int]]:
+    image = read_gray(file, bits)
     return image, (image.shape[0], image.shape[1])
 
 

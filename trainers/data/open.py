@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from trainers.data.cards import Card, card_digest, load_card
 from trainers.data.draws import Drawn, select
 from trainers.data.images import Gallery, JoinedStore, open_store
 from trainers.data.located import Located, locate, refuse_other_making
+from trainers.data.presence import REFUSE, SKIP, refuse_missing, remembered_missing
 from trainers.errors import DataError
 
 _TRAIN, _HELD_OUT = "train", "held_out"
@@ -28,10 +30,11 @@ def open_data(
     is_open: Callable[[str], bool],
     card_paths: Sequence[Path] = (),
 ) -> Access:
-    """Open a data reference `{card, card_sha256, files, made?, views?}` behind the gate of a stage.
+    """Open a data reference `{card, card_sha256, files, made?, views?, missing?}` behind the gate of a stage.
 
     The draw is applied to `train` alone (and makes `held_out` for schemes with folds). Raises DataError when the card or a label file is
-    not the one that the job names, or the data is made where the job's is not.
+    not the one that the job names, the data is made where the job's is not, or images of some split are not on disk, which
+    `missing: skip` leaves out instead.
     """
     card = load_card(source["card"], card_paths)
     _refuse_other_card(card, source)
@@ -39,7 +42,15 @@ def open_data(
     refuse_other_making(place, source.get("made"))
     digests = place.label_digests()
     _refuse_other_files(place, source.get("files"), digests)
-    opened = _Opened(place=place, draw=draw, use_views=tuple(source.get("views") or card.use_views))
+    opened = _Opened(
+        place=place,
+        draw=draw,
+        use_views=tuple(source.get("views") or card.use_views),
+        missing=source.get("missing", REFUSE),
+        cache=cache,
+        digests=digests,
+    )
+    opened.refuse_missing()
     stores: dict[tuple[int, bool], ImageStore] = {}
 
     def store(px: int, *, exact: bool = False) -> ImageStore:
@@ -55,13 +66,15 @@ def open_data(
         is_open=is_open,
         policies=card.policies,
         draw_facts=lambda: opened.drawn.facts() if opened.was_drawn and opened.drawn else None,
+        left_out=opened.left_out() if opened.missing == SKIP else None,
     )
 
 
 def gallery_of(place: Located, index: Rows, *, exact: bool = False) -> Gallery:
     """Return the image files of a data set that is no union, in order of position."""
     names = index.images.tolist()
-    return Gallery(card=place.card.name, names=names, files=place.files(names), made=place.made(), exact=exact)
+    files, bits = place.files(names), place.bits(names)
+    return Gallery(card=place.card.name, names=names, files=files, made=place.made(), exact=exact, bits=bits)
 
 
 def store_of(place: Located, index: Rows, px: int, cache: Path, *, exact: bool = False) -> ImageStore:
@@ -84,6 +97,9 @@ class _Opened:
     place: Located
     draw: Mapping[str, Any] | None
     use_views: tuple[str, ...]
+    missing: str
+    cache: Path
+    digests: Mapping[str, str]
     was_drawn: bool = False
 
     @property
@@ -99,6 +115,35 @@ class _Opened:
         return self.place.split_of(self.index)
 
     @cached_property
+    def used(self) -> np.ndarray:
+        """Return which rows belong to a split and have a view that is used, (n,) bool."""
+        return (self.split != "") & np.isin(self.index.views, self.use_views)
+
+    @cached_property
+    def gone(self) -> np.ndarray:
+        """Return which rows that are used have no image on disk, (n,) bool."""
+        where = np.flatnonzero(self.used)
+        names = self.index.images[where].tolist()
+        about = {"card": card_digest(self.card), "files": dict(self.digests)}
+        found = np.zeros(len(self.index), dtype=bool)
+        found[where[remembered_missing(names, self.place.files(names), self.cache, about)]] = True
+        return found
+
+    def refuse_missing(self) -> None:
+        """Raise DataError when an image is missing and the job does not leave such rows out."""
+        if self.missing == REFUSE:
+            refuse_missing(self.card.name, self.place.where, self.index.images[self.gone].tolist(), int(self.used.sum()))
+
+    def left_out(self) -> dict[str, Any]:
+        """Return how many rows of each split are left out because their image is missing, and the sha256 of their names."""
+        names = self.index.images[self.gone].tolist()
+        splits = {
+            name: {"images": int((self.gone & (self.split == name)).sum()), "of": int((self.used & (self.split == name)).sum())}
+            for name in self.card.split_names
+        }
+        return {"sha256": hashlib.sha256("\n".join(names).encode()).hexdigest(), "splits": splits}
+
+    @cached_property
     def drawn(self) -> Drawn | None:
         if self.draw is None:
             return None
@@ -106,11 +151,12 @@ class _Opened:
         return select(self.pool(_TRAIN), self.draw, self.card.primary, self.card.policies)
 
     def pool(self, split: str) -> Rows:
-        """Return all rows of a split with a view that is used."""
-        rows = self.index.take(np.flatnonzero((self.split == split) & np.isin(self.index.views, self.use_views)))
+        """Return all rows of a split with a view that is used, and with an image."""
+        rows = self.index.take(np.flatnonzero((self.split == split) & self.used & ~self.gone))
         if not len(rows) and split == _TRAIN:
             raise DataError(
                 f"data set '{self.card.name}' at {self.place.where} has no training image with a view among {', '.join(self.use_views)}"
+                + (f" ({int(self.gone.sum()):,} images are missing and left out)" if self.gone.any() else "")
             )
         return rows
 

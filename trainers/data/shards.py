@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from trainers.data.decode import read_gray, shrink
+from trainers.data.decode import FULL_BITS, read_gray, shrink
 from trainers.data.exact import resized
 from trainers.errors import DataError, DiskFull
 
@@ -42,6 +42,8 @@ class Task:
     px: int
     #: Resized as PIL and torchvision do.
     exact: bool = False
+    #: How many bits the numbers of each 16-bit image have; None is all 16.
+    bits: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +182,7 @@ def _write_pixels(opened: io.BufferedWriter, task: Task) -> tuple[np.ndarray, np
     for at, file in enumerate(task.images):
         starts[at + 1] = starts[at]
         try:
-            full = read_gray(file)
+            full = read_gray(file, FULL_BITS if task.bits is None else task.bits[at])
         except DataError as error:
             # Only who asks for this image is stopped by it: it may belong to a split that a job never opens.
             faults[at] = str(error)

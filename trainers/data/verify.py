@@ -66,7 +66,7 @@ class Check:
             rows = place.index()
             self.add("ok", _counted("all", rows))
             split = place.split_of(rows)
-            files = place.files(rows.images.tolist())
+            files, bits = place.files(rows.images.tolist()), place.bits(rows.images.tolist())
             made = place.made()
         except DataError as error:
             self.add("error", str(error))
@@ -76,7 +76,7 @@ class Check:
             self.add("warning", f"made data: {made.get('generator')} version {made.get('version')}")
         else:
             self.findings += _count_findings(card, rows, split)
-        self._images(card, rows, split, files, sample)
+        self._images(card, rows, split, (files, bits), sample)
 
     def against(self, trained: Role, tested: Role) -> None:
         """Look for images of a test set among those that training opens."""
@@ -96,17 +96,26 @@ class Check:
             split = role.place.split_of(rows)
             kept = np.flatnonzero(np.isin(split, role.splits) & np.isin(rows.views, role.place.card.use_views))
             rows, split = rows.take(kept), split[kept]
+            names = rows.images.tolist()
             decoded = None if self.cache is None else _decoded(role.place, index, kept, self.cache)
-            looked = look(role.place.files(rows.images.tolist()), self.cache, self.step, again=False, decoded=decoded)
+            looked = look(role.place.files(names), self.cache, self.step, again=False, decoded=decoded, bits=role.place.bits(names))
             for text in list(looked.broken.values())[:SHOWN]:
                 self.add("error", text)
             self._looked[key] = (rows, split, looked)
         return self._looked[key]
 
-    def _images(self, card: Card, rows: Rows, split: np.ndarray, files: Sequence[Path], sample: int | None) -> None:
+    def _images(
+        self, card: Card, rows: Rows, split: np.ndarray, stored: tuple[Sequence[Path], Sequence[int] | None], sample: int | None
+    ) -> None:
+        files, bits = stored
         count = len(files)
         chosen = np.arange(count) if sample is None else np.unique(np.linspace(0, count - 1, min(sample, count)).astype(np.int64))
-        looked = look([files[at] for at in chosen.tolist()], self.cache, self.step)
+        looked = look(
+            [files[at] for at in chosen.tolist()],
+            self.cache,
+            self.step,
+            bits=None if bits is None else [bits[at] for at in chosen.tolist()],
+        )
         broken = list(looked.broken.values())
         summary = f"images: {len(chosen):,} of {count:,} looked at, {len(broken):,} cannot be read"
         self.add("error" if broken else "ok", summary)

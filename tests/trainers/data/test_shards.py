@@ -28,10 +28,10 @@ from trainers.data import images, shards
 from trainers.data.images import Gallery, prepare
 images.SHARD = 5
 read = shards.read_gray
-def slow(file):
+def slow(file, bits):
     print(file.name, flush=True)
     time.sleep(0.02)
-    return read(file)
+    return read(file, bits)
 shards.read_gray = slow
 base, cache = Path(sys.argv[1]), Path(sys.argv[2])
 names = sorted(path.name for path in base.iterdir())

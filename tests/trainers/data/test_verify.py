@@ -140,9 +140,9 @@ def test_images_that_are_decoded_already_are_taken_and_files_are_not_opened(tmp_
     opened: list[Path] = []
     real = looking.read_gray
 
-    def counting(path: Path) -> np.ndarray:
+    def counting(path: Path, bits: int) -> np.ndarray:
         opened.append(path)
-        return real(path)
+        return real(path, bits)
 
     monkeypatch.setattr(looking, "read_gray", counting)
     check = Check(cache=tmp_path / "cache")
@@ -158,9 +158,9 @@ def test_what_is_known_is_not_opened_again(tmp_path: Path, monkeypatch: pytest.M
     opened: list[Path] = []
     real = looking.read_gray
 
-    def counting(path: Path) -> np.ndarray:
+    def counting(path: Path, bits: int) -> np.ndarray:
         opened.append(path)
-        return real(path)
+        return real(path, bits)
 
     monkeypatch.setattr(looking, "read_gray", counting)
     steps: list[tuple[int, int]] = []
