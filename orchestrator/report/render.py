@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jobs.paths import write_atomically
 from jobs.spec import Json
 from orchestrator.report import checklist, latex, lines, provenance, record, tables, wording
+from orchestrator.report.blocks import Block
 from orchestrator.report.entries import Entry
 from orchestrator.report.figures.curves import thinned
 from orchestrator.report.figures.drawing import inked, standalone
@@ -20,6 +22,12 @@ from orchestrator.report.values import Report, Verdict
 
 #: Verdicts shown before the rest is folded away.
 FIRST = 8
+#: A page of more bytes opens slowly, and mail refuses it.
+LARGEST_PAGE = 2_000_000
+#: Blocks that no page is without: the answers, and what to do next.
+_ALWAYS = ("headline", "curves", "folds", "pairwise", "next")
+#: About how many bytes a cell of a table takes on the page.
+_CELL = 150
 
 
 def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None) -> Path:
@@ -60,7 +68,35 @@ def _replace(folder: Path, files: Mapping[str, bytes], kind: str) -> None:
 
 
 def html(report: Report, shown: tuple[Section, ...], origin: Mapping[str, Json] | None = None) -> str:
-    """Return the page: it needs no network and no other file."""
+    """Return the page, below `LARGEST_PAGE` bytes: it needs no network and no other file. The largest blocks go first, and say so."""
+    page = _page(report, shown, origin)
+    for smaller in _smaller(shown):
+        if len(page.encode()) < LARGEST_PAGE:
+            break
+        page = _page(report, smaller, origin)
+    return page
+
+
+def _smaller(shown: tuple[Section, ...]) -> Iterator[tuple[Section, ...]]:
+    """Yield the sections with one more block left off each time, the largest first."""
+    places = [(which, at) for which, part in enumerate(shown) for at, block in enumerate(part.blocks) if block.key not in _ALWAYS]
+    blocks = [list(part.blocks) for part in shown]
+    for which, at in sorted(places, key=lambda place: -_weight(shown[place[0]].blocks[place[1]])):
+        whole = blocks[which][at]
+        said = (
+            f"Left off this page, which stays below {LARGEST_PAGE // 10**6} MB. Its {len(whole.all_tables())} tables are in report.md and, "
+            f"an estimate a row, in report.csv; its {len(whole.all_figures())} figures are in figures/."
+        )
+        blocks[which][at] = Block(key=whole.key, title=whole.title, sentences=(said,), in_latex=whole.in_latex, of_others=whole.of_others)
+        yield tuple(replace(part, blocks=tuple(now)) for part, now in zip(shown, blocks, strict=True))
+
+
+def _weight(block: Block) -> int:
+    drawn = sum(len(svg) for figure in block.all_figures() for svg in figure.on_page())
+    return drawn + _CELL * sum(len(row.entries) for table in block.all_tables() for row in table.rows)
+
+
+def _page(report: Report, shown: tuple[Section, ...], origin: Mapping[str, Json] | None) -> str:
     figures = [figure for part in shown for block in part.blocks for figure in block.all_figures()]
     drawn, styles = inked(svg for figure in figures for svg in figure.on_page())
     environment = _environment(autoescape=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report import record, tables
+from orchestrator.report import record, render, tables
 from orchestrator.report.analysis import build
 from orchestrator.report.entries import scale_of
 from orchestrator.report.figures.curves import label_efficiency
@@ -73,6 +73,25 @@ def test_the_page_is_whole_and_asks_for_nothing(written: tuple[Report, Path]) ->
     assert len(text.encode()) < 2_000_000
     for wanted in ("prefers-color-scheme: dark", "@media print", "(max-width: 720px)", MADE_DATA, 'aria-label="Macro AUROC against'):
         assert wanted.lower() in text.lower()
+
+
+def test_a_page_that_would_be_too_large_leaves_its_largest_blocks_off_and_says_so(
+    written: tuple[Report, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, _ = written
+    shown = sections(report)
+    whole, curve = html(report, shown), 'aria-label="macro auroc against'
+    for limit in (len(whole.encode()) - 1, 200_000):
+        monkeypatch.setattr(render, "LARGEST_PAGE", limit)
+        text = html(report, shown)
+        page = Page()
+        page.feed(text)
+        assert page.open == [] and len(text.encode()) < limit < len(whole.encode())
+        assert "Left off this page" in text and curve in text.lower()
+        # Not one block more than has to go.
+        assert limit == 200_000 or text.count("Left off this page") == 1
+    monkeypatch.setattr(render, "LARGEST_PAGE", 1)
+    assert curve in html(report, shown).lower()
 
 
 def test_every_number_of_a_table_is_in_the_json(written: tuple[Report, Path]) -> None:
