@@ -46,6 +46,7 @@ def data_verify(
     every_image: Annotated[bool, typer.Option("--all", help="Open every image, not 200, and look for images that are the same.")] = False,
     against: Against = None,
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write a file, and it in short as Markdown beside.")] = None,
+    sample: Sample = False,
 ) -> None:
     """Check a data set on disk: label files, counts, patients across splits, unreadable images, images that are the same.
 
@@ -55,7 +56,7 @@ def data_verify(
     """
     from orchestrator import verifying
 
-    workspace = open_workspace(cluster)
+    workspace = open_workspace(cluster, sample=sample)
     with verifying.bar() as step:
         check = verifying.verify(workspace, wanted, every_image=every_image, against=against or (), step=step)
     for one in check.findings:
@@ -95,7 +96,10 @@ def data_draws(
         raise typer.BadParameter("--export csv and a folder to write to go together")
     workspace = open_workspace(cluster, sample=sample)
     if drawing.is_sweep(wanted):
-        asked, otherwise = drawing.asked_by(workspace, Path(wanted)), f"make it first: orchestrate data prepare {wanted}"
+        asked, otherwise = (
+            drawing.asked_by(workspace, Path(wanted)),
+            f"make it first: orchestrate data prepare {wanted}{' --sample' if sample else ''}",
+        )
     else:
         sizes = {"fractions": fraction or (), "counts": count or ()}
         asked, otherwise = drawing.asked_for(wanted, **sizes, repeats=repeats, by=by, seed=seed, nested=nested), ""

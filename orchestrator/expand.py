@@ -18,7 +18,7 @@ from orchestrator.expansion.labels import labels_text
 from orchestrator.expansion.picks import Picker, Winner
 from orchestrator.expansion.places import fault
 from orchestrator.expansion.points import Known, PhasePoints, Scene, points_of
-from orchestrator.expansion.pooling import refuse_pooled
+from orchestrator.expansion.pooling import joined_notes, refuse_pooled
 from orchestrator.expansion.references import Remembering, Resolver
 from orchestrator.expansion.specs import Fragments, SpecWriter
 from orchestrator.expansion.trains import Trained, TrainWriter
@@ -102,7 +102,9 @@ class _Work:
             sweep=self.sweep, catalog=self.catalog, resolver=self.resolver, known=self.known, floors=self.floors, sampled=self.sampled
         )
         expanded = points_of(phase, scene)
-        refuse_pooled(self.sweep, phase, (point.cards for point in expanded.points), self.resolver)
+        cards = list(dict.fromkeys(point.cards for point in expanded.points))
+        refuse_pooled(self.sweep, phase, cards, self.resolver)
+        self.notes += joined_notes(self.sweep, phase, cards, self.resolver)
         self.notes += expanded.notes
         for info in expanded.axes.values():
             self._merge(info)

@@ -99,7 +99,9 @@ def _sides_of_sweep(workspace: Workspace, sweep: Path) -> Sides:
         for source in job.data.get("sources", ()):
             name = source["card"]
             if name not in places:
-                places[name] = there(workspace, name, source, f"make it first: orchestrate data prepare {sweep}")
+                places[name] = there(
+                    workspace, name, source, f"make it first: orchestrate data prepare {sweep}{' --sample' if workspace.sample else ''}"
+                )
             if job.stage is Stage.TRAIN:
                 trained[name] = Role(name=name, splits=_SEEN, place=places[name])
             elif job.stage is Stage.EVALUATE and job.config["split"] != Split.HELD_OUT:

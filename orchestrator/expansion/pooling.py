@@ -14,6 +14,8 @@ from orchestrator.expansion.references import Resolver
 from orchestrator.model import SAME_DATA, Phase, Sweep
 
 _AREAS = ("val/auroc", "val/auprc")
+#: The trait of a card that says where each image of a released set is from.
+SOURCE = "source"
 _WHY = "prevalence differs by source, so that a score which only tells sources apart gets more than .5"
 
 
@@ -39,6 +41,19 @@ def refuse_pooled(sweep: Sweep, phase: Phase, points: Iterable[tuple[str, ...]],
             if members:
                 message = f"is taken over {' and '.join(members)} of '{card}' at once, and {_WHY}: use val/loss"
                 raise fault(sweep, f"{path}.{key}.metric", message)
+
+
+def joined_notes(sweep: Sweep, phase: Phase, points: Iterable[tuple[str, ...]], resolver: Resolver) -> list[str]:
+    """Say which test sets were joined from several sources by those who released them, where the report is not split by source."""
+    if SOURCE in sweep.report.subgroups:
+        return []
+    trained = list(dict.fromkeys(card for cards in points for card in cards))
+    scored = [card for target in phase.evaluate for card in (trained if target.data == SAME_DATA else (target.data,))]
+    return [
+        f"{phase.name}: '{card}' was joined from several sources, and {_WHY}: ask for `subgroups: [{SOURCE}]` under report"
+        for card in dict.fromkeys(scored)
+        if SOURCE in resolver.data(card).traits
+    ]
 
 
 def _members(card: str, split: str, resolver: Resolver) -> tuple[str, ...]:

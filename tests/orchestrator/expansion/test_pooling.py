@@ -93,6 +93,15 @@ def test_training_on_a_union_is_not(tmp_path: Path, metric: str, unions: dict[tu
     assert plan_of(tmp_path, SWEEP.format(target="chexpert", metric=metric), FakeResolver(unions=unions)).jobs
 
 
+def test_a_released_set_of_several_sources_is_said(tmp_path: Path) -> None:
+    text = SWEEP.format(target="chexpert", metric="val/loss")
+    (note,) = plan_of(tmp_path, text, FakeResolver(traits={"source": "source"})).notes
+    assert note.startswith("finetune: 'chexpert' was joined from several sources, and prevalence differs by source")
+    assert note.endswith("ask for `subgroups: [source]` under report")
+    assert not plan_of(tmp_path, text + "report: {subgroups: [source]}\n", FakeResolver(traits={"source": "source"})).notes
+    assert not plan_of(tmp_path, text).notes
+
+
 def test_knowing_the_source_alone_raises_a_pooled_area_and_ours_refuses_it(tmp_path: Path) -> None:
     cards = tmp_path / "cards"
     cards.mkdir()
