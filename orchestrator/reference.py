@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -22,7 +23,7 @@ from orchestrator.documents import read_document
 from orchestrator.grammar.configs import fields_of, words_of
 from orchestrator.grammar.keys import SWEEP
 from orchestrator.key_tables import key_tables, shown_value, table
-from trainers.data.cards import Card, Policy, list_cards, load_card
+from trainers.data.cards import SHIPPED, Card, Policy, list_cards, load_card
 
 #: Help texts are pinned at this width, whatever the terminal.
 WIDTH = 100
@@ -31,7 +32,8 @@ EXAMPLE = "Example: "
 #: Trainers from elsewhere are known to whoever installed them, and not to a page that is shared.
 TREE = "trainers."
 SWEEPS = Path(__file__).parents[1] / "sweeps"
-_TITLES = ("Commands", "Exit codes", "Sweeps", "Keys of a sweep", "Keys of a cluster config", "Trainers", "Data sets")
+READERS = SHIPPED.parent / "readers"
+_TITLES = ("Commands", "Exit codes", "Sweeps", "Keys of a sweep", "Keys of a cluster config", "Trainers", "Data sets", "Layouts on disk")
 
 
 def page() -> str:
@@ -44,6 +46,7 @@ def page() -> str:
         key_tables(CLUSTER, "a cluster config"),
         _trainers(),
         _cards(),
+        _layouts(),
     )
     lines = [
         "# Reference",
@@ -176,11 +179,23 @@ def _cards() -> list[str]:
             ("scored", f"per {card.score_per}{_combined(card)}; intervals resample per {card.cluster}"),
             ("splits", splits_in_words(card)),
             ("label files", _listed(card.label_files)),
+            *([("files whose names count", _listed(card.names_of))] if card.names_of else []),
             ("on disk", _on_disk(card)),
             ("licence", card.licence or "not said"),
             ("where it is from", card.where or "made by this package"),
         ]
         lines += ["", f"### `{name}`", "", f"{card.title}. {' '.join(card.about.split())}", "", *table(("", ""), rows)]
+    return lines
+
+
+def _layouts() -> list[str]:
+    """Return what the readers say of how data lies on disk, as it stands at their head: nothing is imported for it."""
+    lines = ["What the folder that a cluster config names has to look like. The readers `csv` and `folder` are for your own data."]
+    for file in sorted(READERS.glob("[a-z]*.py")):
+        cards = [name for name in list_cards() if load_card(name).reader == file.stem]
+        said = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        lines += ["", f"### Reader `{file.stem}`", "", "```text", *said.splitlines(), "```"]
+        lines += ["", f"Cards: {_listed(cards)}."] if cards else []
     return lines
 
 

@@ -211,6 +211,14 @@ def test_every_data_set_is_explained() -> None:
         assert card.licence and card.licence in body
 
 
+def test_every_layout_on_disk_is_shown() -> None:
+    known = sections(sections(text_of(PAGE), 2)["Layouts on disk"], 3)
+    assert set(known) == {f"Reader `{file.stem}`" for file in reference.READERS.glob("[a-z]*.py")}
+    for name in list_cards():
+        reader = load_card(name).reader
+        assert not reader or f"`{name}`" in known[f"Reader `{reader}`"]
+
+
 # --- the surface --------------------------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.trainers.data.readers.made import made, placed
 from trainers.data.cards import load_card
+from trainers.data.decode import read_gray
 from trainers.data.regions import boxes_of, masks_of
 from trainers.errors import DataError
 
@@ -105,6 +106,16 @@ def test_clinical_data_gives_sex_age_and_boxes(tmp_path: Path) -> None:
         boxes_of(place)
     with pytest.raises(DataError, match="is one of structures: boxes of nodules are of a card with a label for them"):
         boxes_of(placed("jsrt_lung", tmp_path))
+
+
+def test_made_data_has_a_raw_image_that_is_the_other_way_round(tmp_path: Path) -> None:
+    place = made(tmp_path, load_card("jsrt"), patients_valid=0)
+    assert place.root is not None
+    (raw,) = place.root.rglob("*.IMG")
+    stored = np.fromfile(raw, ">u2").reshape(2048, 2048)
+    shown = read_gray(raw)
+    assert shown.shape == (2048, 2048) and stored.max() <= 4095
+    assert np.corrcoef(stored[::64, ::64].ravel(), shown[::64, ::64].ravel())[0, 1] < -0.999
 
 
 def test_made_nodules_lie_in_their_boxes(tmp_path: Path) -> None:

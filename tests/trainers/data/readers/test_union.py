@@ -1,15 +1,20 @@
-"""Unions of shipped cards: members that share another card's place, made and opened as a sample does."""
+"""Unions of shipped cards: members that share another card's place, and the 926K pool, made and opened as a sample does."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
 from jobs.stages import data_root, made_folder, made_parts
 from orchestrator.model import ClusterConfig, Sample
 from orchestrator.resolving import DiskResolver
 from trainers.data.access import Access
+from trainers.data.cards import list_cards, load_card
 from trainers.data.open import open_data
+from trainers.data.overlap import overlap
 from trainers.data.phantom.layout import write_made
 from trainers.data.phantom.layout_names import CHEXPERT
 from trainers.data.phantom.parameters import parameters_from
@@ -47,3 +52,26 @@ def test_a_member_at_another_card_s_place_is_made_and_found(tmp_path: Path) -> N
     rows = access.rows("train")
     first = [rows.position[rows.images == image][0] for image in (rows.images[0], rows.images[-1])]
     assert all(access.images(16).image(position).std() > 5 for position in first)
+
+
+@pytest.mark.parametrize("name", ["xrays_926k"])
+def test_the_pool_of_the_benchmark_is_made_and_opened(name: str, tmp_path: Path) -> None:
+    card = load_card(name)
+    access = opened(tmp_path, name)
+    assert members_of(access) == set(card.members)
+    rows = access.rows("train")
+    assert rows.labels.shape == (len(rows), 0) and set(rows.views.tolist()) == {"frontal", "lateral"}
+    store = access.images(16)
+    of = np.array([image.partition("/")[0] for image in rows.images.tolist()])
+    for member in card.members:
+        position = rows.position[of == member][-1]
+        assert store.image(position).dtype == np.uint8
+
+
+def test_what_the_pool_has_seen_is_known() -> None:
+    pool = load_card("xrays_926k")
+    seen = {name for name in list_cards() if overlap(pool, load_card(name), "test", load_card)}
+    # As the original did: their test images are in it.
+    assert {"shenzhen", "jsrt", "jsrt_lung", "montgomery", "montgomery_tb", "rsna"} <= seen
+    # Held out: official tests of which it has the training images alone, and made data.
+    assert not {"chexpert", "chexpert_official_test", "vindr", "phantom"} & seen

@@ -38,7 +38,7 @@ def write(folder: Path, parameters: PhantomParameters) -> tuple[int, tuple[str, 
         numbers[kind] += 1
         name = f"JPC{kind}N{numbers[kind]:03d}"
         picture = render(study, "frontal", px=parameters.px, strength=parameters.strength, masks=True)
-        _save(folder / "All247images" / f"{name}.IMG", picture.image, raw=False)
+        _save(folder / "All247images" / f"{name}.IMG", picture.image, raw=sum(numbers.values()) == 1)
         for structure, mask in structures(study, picture).items():
             label_files.append(f"scr/fold{1 if numbers[kind] % 2 else 2}/masks/{structure}/{name}.gif")
             # With four channels the encoder does not dither.
