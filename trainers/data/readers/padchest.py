@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.data.cards import Card
+from trainers.data.places import files_by_name
 from trainers.data.tables import BLANK, Collected, Line, read_table
 from trainers.errors import DataError
 
@@ -86,8 +87,7 @@ def read(card: Card, root: Path) -> Rows:
 
 def files(card: Card, base: Path, images: Sequence[str]) -> list[Path]:
     """Return the file of each image, in the data set's folder or in a folder of it."""
-    there = {path.name: path for pattern in ("*.png", "*/*.png") for path in base.glob(pattern)}
-    return [there.get(image, base / image) for image in images]
+    return files_by_name(base, images, ("*", "*/*"))
 
 
 def bits(card: Card, base: Path, images: Sequence[str]) -> list[int]:
