@@ -220,7 +220,7 @@ def splits_in_words(card: Card) -> str:
     said += [f"what the data says is `{written}` is {split}" for written, split in card.splits.given.items()]
     said += [f"the images of `{file}` are {split}" for split, file in card.splits.lists.items()]
     said += ["rows that are in none are left out"] if card.splits.unlisted == "leave_out" else []
-    said += [f"{share:.0%} of the patients of train are {split}, by hash" for split, share in card.splits.patients_by_hash.items()]
+    said += [f"{100 * share:g}% of the patients of train are {split}, by hash" for split, share in card.splits.patients_by_hash.items()]
     missing = [split for split in ("val", "test") if split not in card.split_names]
     return "; ".join(said) + (f"; there is no {' and no '.join(missing)}" if missing else "")
 
