@@ -1,7 +1,7 @@
 """Rows of a card as a file in the columns of its original label file, so that other code can read what a draw is.
 
-A layout whose reader can say which image a line names (`image_of`) gives copies of lines; any other gives a table of our own, which the
-columns `image, patient, study, view` and the labels make.
+A layout whose reader can say which image a line names (`IMAGE_COLUMN`) gives copies of lines, all of those of an image; any other gives a
+table of our own, which the columns `image, patient, study, view` and the labels make.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 
 from trainers.data.access import Rows
-from trainers.data.index import label_paths, reader_of
+from trainers.data.index import image_column, image_of, label_paths
 from trainers.data.located import Located
 from trainers.data.tables import read_lines
 
@@ -21,7 +21,7 @@ _OWN = ("image", "patient", "study", "view")
 
 def has_columns(place: Located) -> bool:
     """Tell whether rows of a card can be written as lines of its own label files."""
-    return place.root is not None and hasattr(reader_of(place.card), "image_of")
+    return place.root is not None and image_column(place.card) is not None
 
 
 def text_of(place: Located, rows: Rows) -> str:
@@ -34,13 +34,13 @@ def text_of(place: Located, rows: Rows) -> str:
 
 def _original(place: Located, rows: Rows) -> str:
     assert place.root is not None
-    wanted, image_of = set(rows.images.tolist()), reader_of(place.card).image_of
+    wanted = set(rows.images.tolist())
     written: list[str] = []
     entries = [entry for entry in label_paths(place.card, place.root).items() if entry[0] in place.card.label_files]
     for _, files in entries:
         for file in files:
             header, lines = read_lines(place.card, file)
-            kept = [text for line, text in lines if image_of(line) in wanted]
+            kept = [text for line, text in lines if image_of(place.card, line) in wanted]
             if not kept:
                 continue
             if not written:

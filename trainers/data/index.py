@@ -16,6 +16,7 @@ from trainers.errors import DataError
 
 if TYPE_CHECKING:
     from trainers.data.access import Rows
+    from trainers.data.tables import Line
 
 #: Lies beside the label files of made data: generator, version, parameters.
 MADE_FILE = "MADE.json"
@@ -121,6 +122,17 @@ def read_index(card: Card, root: Path) -> Rows:
     if card.task == "multiclass":
         _refuse_other_classes(card, sorted_rows)
     return sorted_rows
+
+
+def image_column(card: Card) -> str | None:
+    """Return the column of label files that names images; None where a row of them is no image."""
+    return getattr(reader_of(card), "IMAGE_COLUMN", None)
+
+
+def image_of(card: Card, line: Line) -> str:
+    """Return what a line of a label file, or of a list in its columns, calls its image. Raises DataError when it names none."""
+    read = getattr(reader_of(card), "image_of", None)
+    return line.text(str(image_column(card))) if read is None else read(line)
 
 
 def image_files(card: Card, root: Path, images: Sequence[str]) -> list[Path]:

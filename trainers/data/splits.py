@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.data.cards import Card
-from trainers.data.index import list_file, reader_of
+from trainers.data.index import image_column, image_of, list_file
 from trainers.data.places import DICOM_FIRST
 from trainers.errors import DataError
 
@@ -140,23 +140,22 @@ def _names(card: Card, file: Path) -> Iterator[tuple[int, str]]:
     """
     from trainers.data.tables import read_table, read_text
 
-    image_of = None if card.members else getattr(reader_of(card), "image_of", None)
-    if file.suffix == ".csv" and image_of is not None and _has_header(card, file):
-        for line in read_table(card, file):
-            yield line.number, image_of(line)
+    column = None if card.members else image_column(card)
+    if file.suffix == ".csv" and column is not None and column in _header(card, file):
+        for line in read_table(card, file, (column,)):
+            yield line.number, image_of(card, line)
         return
     for number, line in enumerate(read_text(card, file).splitlines(), start=1):
         if line.strip():
             yield number, re.split(r"[\s,]", line.strip(), maxsplit=1)[0]
 
 
-def _has_header(card: Card, file: Path) -> bool:
-    """Tell a table from a bare list: its first line has the column that names images."""
+def _header(card: Card, file: Path) -> set[str]:
+    """Return what could be the columns of a list: the cells of its first line."""
     from trainers.data.tables import read_text
 
     first = next((line for line in read_text(card, file).splitlines() if line.strip()), "")
-    columns = {cell.strip().strip('"') for cell in first.split(",")}
-    return getattr(reader_of(card), "IMAGE_COLUMN", None) in columns
+    return {cell.strip().strip('"') for cell in first.split(",")}
 
 
 def _refuse_crossing(card: Card, patients: np.ndarray, patient_of: np.ndarray, split: np.ndarray) -> None:

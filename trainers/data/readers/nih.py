@@ -38,7 +38,7 @@ FINDINGS = (
     "Hernia",
 )
 BOXES = "BBox_List_2017.csv"
-#: Which column names an image; `image_of` reads it.
+#: Which column names an image.
 IMAGE_COLUMN = "Image Index"
 _IN_BOXES = {"Infiltrate": "Infiltration"}
 _FOLDERS = ("ChestX-ray14", "CXR8", "NIH")
@@ -62,11 +62,6 @@ def read(card: Card, root: Path) -> Rows:
         for line in read_table(card, one_file(card, folder, entry), (*_NEEDED, *own)):
             _add(card, line, found)
     return found.rows()
-
-
-def image_of(line: Line) -> str:
-    """Return what a line of a label file, or of a list in its columns, calls its image."""
-    return line.text(IMAGE_COLUMN)
 
 
 def files(card: Card, base: Path, images: Sequence[str]) -> list[Path]:

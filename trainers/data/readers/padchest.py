@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from trainers.data.access import Rows
 
+#: Which column names an image.
+IMAGE_COLUMN = "ImageID"
+
 #: `MethodLabel` as it is written.
 PHYSICIAN, NETWORK = "Physician", "RNN_model"
 #: What `given` says of a row that a network labelled, of a patient of whom a physician read another image.

@@ -19,6 +19,8 @@ from trainers.data.places import DICOM_FIRST, files_by_name, folder_with, one_fi
 from trainers.data.tables import Collected, read_table
 from trainers.errors import DataError
 
+#: Which column names an image.
+IMAGE_COLUMN = "ImageId"
 SIDE = 1024
 _NONE = "-1"
 _FOLDERS = ("siim-acr-pneumothorax-segmentation", "siim")

@@ -18,6 +18,8 @@ from trainers.data.regions import Boxes, boxes_from
 from trainers.data.tables import BLANK, Collected, Line, read_table
 from trainers.errors import DataError
 
+#: Which column names an image.
+IMAGE_COLUMN = "image_id"
 NO_FINDING = "No finding"
 #: Every finding and diagnosis, in the order of the release.
 FINDINGS = (
