@@ -52,6 +52,14 @@ def test_a_data_set_is_its_card_and_its_label_files(tmp_path: Path, chexpert: Pa
     assert resolver(tmp_path, data={"chexpert": chexpert}).data("chexpert").identity["files"] != ref.identity["files"]
 
 
+def test_what_cards_say_of_each_other_needs_no_data(tmp_path: Path) -> None:
+    here = resolver(tmp_path)
+    assert here.overlap("rsna", "chestxray14", "test") == "card 'rsna' says that images of 'chestxray14' are in it"
+    assert here.overlap("xrays_926k", "shenzhen", "test") == "'xrays_926k' holds train and val and test of 'shenzhen'"
+    assert here.overlap("chexpert", "chestxray14", "test") == ""
+    assert "chexpert" in here.pooled("xrays_926k", "train") and here.pooled("chexpert", "train") == ()
+
+
 def test_data_out_of_reach_is_unresolved_and_says_why(tmp_path: Path) -> None:
     here = resolver(tmp_path, data_root=tmp_path / "nowhere")
     ref = here.data("chexpert")

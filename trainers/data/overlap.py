@@ -32,7 +32,10 @@ def overlap(trained: Card, tested: Card, split: str, cards: Callable[[str], Card
     looked_at = "train" if split == _HELD_OUT else split
     seen = list(_parts(trained, _SEEN, cards))
     scored = list(_parts(tested, frozenset({looked_at}), cards))
-    return next((why for one in seen for other in scored if (why := _why(one, other))), "")
+    pairs = [(one, other) for one in seen for other in scored]
+    # The plainest reason first: the card itself is in a union.
+    pairs.sort(key=lambda pair: pair[0].card.name != pair[1].card.name)
+    return next((why for one, other in pairs if (why := _why(one, other))), "")
 
 
 def pooled(card: Card, split: str) -> tuple[str, ...]:
@@ -70,15 +73,20 @@ def _why(seen: _Part, scored: _Part) -> str:
     if one.name == other.name:
         if not seen.splits & scored.splits:
             return ""
-        held = [f"'{part.union}' holds {' and '.join(sorted(part.splits))} of '{one.name}'" for part in (seen, scored) if part.union]
-        return ", and ".join(held)
+        return ", and ".join(_held(part) for part in (seen, scored) if part.union)
     inside = "".join(f", which '{part.union}' holds" for part in (seen, scored) if part.union)
     for card, named in ((one, other), (other, one)):
         if {named.name, named.place} & set(card.contamination):
             return f"card '{card.name}' says that images of '{named.name}' are in it{inside}"
     if _same_images(one, other) and _meet(seen, scored):
-        return f"'{one.name}' and '{other.name}' are the same images, split in two ways{inside}"
+        held = [_held(part) for part in (seen, scored) if part.union]
+        return f"'{one.name}' and '{other.name}' are the same images, " + (f"and {' and '.join(held)}" if held else "split in two ways")
     return ""
+
+
+def _held(part: _Part) -> str:
+    splits = [split for split in ("train", "val", "test") if split in part.splits]
+    return f"'{part.union}' holds {' and '.join(splits)} of '{part.card.name}'"
 
 
 def _same_images(one: Card, other: Card) -> bool:

@@ -45,7 +45,7 @@ def seen(trained: str, tested: str, split: str = "test") -> str:
         ("rsna", "nih", "card 'rsna' says that images of 'nih' are in it"),
         # Images that are in both are so whichever of the two is trained on.
         ("nih", "rsna", "card 'rsna' says that images of 'nih' are in it"),
-        ("pool", "shenzhen", "'pool' holds test and train of 'shenzhen'"),
+        ("pool", "shenzhen", "'pool' holds train and test of 'shenzhen'"),
         ("pool", "rsna", "card 'rsna' says that images of 'nih' are in it, which 'pool' holds"),
         ("deep", "nih", "card 'rsna' says that images of 'nih' are in it, which 'deep' holds"),
         ("nih_by_patient", "nih", "'nih_by_patient' and 'nih' are the same images, split in two ways"),
@@ -128,7 +128,25 @@ def test_unrelated_sets_may_be_crossed() -> None:
 
 def test_a_union_with_the_test_part_of_a_card_has_seen_it_under_every_name() -> None:
     pool = card("pool", official={"": "train"}, members={"shenzhen": ("train", "test")}, label_files=())
-    assert overlap(pool, SHIPPED["shenzhen"], "test", SHIPPED.__getitem__) == "'pool' holds test and train of 'shenzhen'"
-    assert "which 'pool' holds" in overlap(pool, SHIPPED["shenzhen_lungs"], "test", SHIPPED.__getitem__)
+    assert overlap(pool, SHIPPED["shenzhen"], "test", SHIPPED.__getitem__) == "'pool' holds train and test of 'shenzhen'"
+    why = overlap(pool, SHIPPED["shenzhen_lungs"], "test", SHIPPED.__getitem__)
+    assert why == "'shenzhen' and 'shenzhen_lungs' are the same images, and 'pool' holds train and test of 'shenzhen'"
     clean = card("pool", official={"": "train"}, members={"shenzhen": ("train",)}, label_files=())
     assert overlap(clean, SHIPPED["shenzhen_lungs"], "test", SHIPPED.__getitem__) == ""
+
+
+@pytest.mark.parametrize("tested", ["shenzhen", "jsrt", "montgomery_tb", "rsna", "openi"])
+def test_the_pool_of_the_benchmark_holds_test_images(tested: str) -> None:
+    why = overlap(SHIPPED["xrays_926k"], SHIPPED[tested], "test", SHIPPED.__getitem__)
+    assert why == f"'xrays_926k' holds train and val and test of '{tested}'"
+
+
+@pytest.mark.parametrize(("tested", "through"), [("chestxray14", "rsna"), ("siim", "chestxray14"), ("montgomery", "montgomery_tb")])
+def test_a_pool_inherits_what_its_members_share(tested: str, through: str) -> None:
+    why = overlap(SHIPPED["xrays_926k"], SHIPPED[tested], "test", SHIPPED.__getitem__)
+    assert f"'{through}'" in why and "'xrays_926k' holds" in why
+
+
+@pytest.mark.parametrize("tested", ["chexpert", "vindr"])
+def test_a_pool_that_holds_no_test_part_and_no_relative_is_clean(tested: str) -> None:
+    assert overlap(SHIPPED["xrays_926k"], SHIPPED[tested], "test", SHIPPED.__getitem__) == ""
