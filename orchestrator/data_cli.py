@@ -84,9 +84,9 @@ def data_draws(
 ) -> None:
     """List the labelled subsets that jobs learn from, or write them as the files that other code reads.
 
-    Example: orchestrate data draws sweeps/moco_cxr.yaml --export csv draws
+    Of a sweep all its draws; of a card those that --fraction and --repeats ask for.
 
-    Example: orchestrate data draws chexpert --fraction 0.01 --repeats 5 --export csv draws
+    Example: orchestrate data draws sweeps/moco_cxr.yaml --export csv draws
     """
     from orchestrator import drawing
 
