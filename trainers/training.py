@@ -154,5 +154,6 @@ def used(access: Access) -> dict[str, Any]:
     splits = {split: {"images": len(rows), "patients": len(set(rows.patients.tolist()))} for split, rows in sorted(access.opened.items())}
     facts = access.draw_facts()
     # Only where it was asked for, so that results from before are what they were.
-    left_out = {} if access.left_out is None else {"left_out": dict(access.left_out)}
-    return {"card": access.card, "splits": splits, "draw": dict(facts) if facts is not None else None, **left_out}
+    left_out = access.left_out()
+    skipped = {} if left_out is None else {"left_out": dict(left_out)}
+    return {"card": access.card, "splits": splits, "draw": dict(facts) if facts is not None else None, **skipped}

@@ -10,14 +10,19 @@ from jobs.records import read_record
 from jobs.spec import JobSpec
 from orchestrator.model import Plan
 
+#: Split -> sha256 of the names that were left out -> how many, of how many.
+_Splits = dict[str, dict[str, tuple[int, int]]]
+
 
 def left_out(plan: Plan, run: RunPaths) -> tuple[str, ...]:
-    """Return a sentence for each data set of which some job left rows out, from the records of jobs that have a result."""
-    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    """Return sentences for each data set of which some job left images out, from the records of jobs that have a result."""
+    found: dict[str, _Splits] = {}
     for spec in plan.jobs:
         for one in _records(spec, run):
-            found.setdefault(str(one["card"]), {})[str(one["left_out"]["sha256"])] = one["left_out"]["splits"]
-    return tuple(text for card, by_digest in sorted(found.items()) if (text := _sentence(card, by_digest)))
+            splits = found.setdefault(str(one["card"]), {})
+            for split, facts in one["left_out"].items():
+                splits.setdefault(split, {})[str(facts["sha256"])] = (int(facts["images"]), int(facts["of"]))
+    return tuple(text for card, splits in sorted(found.items()) for text in _sentences(card, splits))
 
 
 def _records(spec: JobSpec, run: RunPaths) -> list[Mapping[str, Any]]:
@@ -27,16 +32,15 @@ def _records(spec: JobSpec, run: RunPaths) -> list[Mapping[str, Any]]:
     return [one for one in read_record(path).get("data", ()) if one.get("left_out")] if path.exists() else []
 
 
-def _sentence(card: str, by_digest: Mapping[str, Mapping[str, Any]]) -> str:
-    if len(by_digest) > 1:
-        counts = sorted(sum(one["images"] for one in splits.values()) for splits in by_digest.values())
-        return (
-            f"{card}: jobs left out different images that are not on disk (missing: skip), from {counts[0]:,} to {counts[-1]:,} of them; "
-            "what they were trained and scored on is not the same"
-        )
-    splits = next(iter(by_digest.values()))
-    total, of = (sum(one[key] for one in splits.values()) for key in ("images", "of"))
-    if not total:
-        return ""
-    parts = ", ".join(f"{one['images']:,} of {one['of']:,} of {name}" for name, one in splits.items() if one["images"])
-    return f"{card}: {total:,} of {of:,} images are not on disk and were left out (missing: skip): {parts}"
+def _sentences(card: str, splits: _Splits) -> list[str]:
+    same = {split: next(iter(by_digest.values())) for split, by_digest in splits.items() if len(by_digest) == 1}
+    parts = [f"{same[split][0]:,} of {same[split][1]:,} of {split}" for split in ("train", "val", "test") if same.get(split, (0,))[0]]
+    found = [f"{card}: images are not on disk and were left out (missing: skip): {', '.join(parts)}"] if parts else []
+    for split, by_digest in splits.items():
+        if len(by_digest) > 1:
+            counts = sorted(images for images, _ in by_digest.values())
+            found.append(
+                f"{card}: jobs left out different images of {split} that are not on disk (missing: skip), from {counts[0]:,} to "
+                f"{counts[-1]:,} of them; what they used is not the same"
+            )
+    return found

@@ -128,10 +128,12 @@ def test_a_label_file_put_right_is_new_jobs_that_run(lab: Lab) -> None:
     [
         (lambda path: path.write_bytes(path.read_bytes()[:300]), "is a truncated JPEG (it has no end marker): copy it again"),
         (lambda path: path.write_bytes(b""), "is empty (0 bytes): copy it again from the release"),
-        (lambda path: path.write_bytes(b"<html>404 Not Found</html>"), "cannot be decoded: copy it again from the release"),
-        (lambda path: path.unlink(), "is missing: copy it again from the release"),
+        (
+            lambda path: path.write_bytes(b"<html>404 Not Found</html>"),
+            "cannot be decoded (it is no image of a kind that is known here): copy it again",
+        ),
     ],
-    ids=["truncated", "empty", "no image", "missing"],
+    ids=["truncated", "empty", "no image"],
 )
 def test_a_bad_image_stops_what_needs_it_and_nothing_else(lab: Lab, damage: Callable[[Path], object], sentence: str) -> None:
     image = sorted((lab.data / "valid").rglob("*.jpg"))[3]
@@ -148,6 +150,19 @@ def test_a_bad_image_stops_what_needs_it_and_nothing_else(lab: Lab, damage: Call
     assert (lab.attempts(Stage.TRAIN), lab.attempts(Stage.EVALUATE)) == ([1, 1], [2, 2])
 
 
+def test_a_missing_test_image_stops_evaluations_until_it_is_there_or_skipped(lab: Lab) -> None:
+    images = sorted((lab.data / "valid").rglob("*.jpg"))
+    content = images[3].read_bytes()
+    images[3].unlink()
+    sentence = f"lacks 1 of {len(images)} images: {images[3].relative_to(lab.data).as_posix()}: copy them again from the release"
+    assert_said(lab.type("submit", lab.sweep), 2, sentence, "2 failed, 4 succeeded")
+    assert_said(lab.type("data", "verify", "chexpert", "--all"), 2, f"image {images[3]} is missing: copy it again from the release")
+    skipping = lab.write("skipping.yaml", FLOOR.replace("data: chexpert", "data: chexpert\nmissing: skip"))
+    assert_said(lab.type("submit", skipping), 0, "6 succeeded")
+    images[3].write_bytes(content)
+    assert_said(lab.type("resume", lab.sweep), 0, "2 jobs run", "6 succeeded", "report: ")
+
+
 def test_a_folder_that_may_not_be_read_is_a_sentence(lab: Lab) -> None:
     closed = lab.data / "valid"
     closed.chmod(0)
@@ -155,7 +170,7 @@ def test_a_folder_that_may_not_be_read_is_a_sentence(lab: Lab) -> None:
         said = lab.spawn("submit", lab.sweep, humble=True)
     finally:
         closed.chmod(0o755)
-    assert_said(said, 2, f"image {closed}", "cannot be read (Permission denied): check the disk and the permissions", "4 succeeded")
+    assert_said(said, 2, f"folder {closed}", "cannot be listed (Permission denied): check the disk and the permissions", "4 succeeded")
 
 
 def test_a_label_file_that_may_not_be_read_is_a_sentence(lab: Lab) -> None:

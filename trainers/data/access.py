@@ -92,7 +92,7 @@ class Access:
         is_open: Callable[[str], bool],
         policies: Mapping[str, str] | None = None,
         draw_facts: Callable[[], Mapping[str, Any] | None] = lambda: None,
-        left_out: Mapping[str, Any] | None = None,
+        left_out: Callable[[], Mapping[str, Any] | None] = lambda: None,
     ) -> None:
         self.card = card
         self.label_names = label_names
@@ -101,8 +101,7 @@ class Access:
         self._store = store
         self._is_open = is_open
         self._draw_facts = draw_facts
-        #: Rows without an image on disk by split, where the job leaves them out; None where it would have been refused.
-        self.left_out = left_out
+        self._left_out = left_out
         self.opened: dict[str, Rows] = {}
 
     def rows(self, split: str) -> Rows:
@@ -133,6 +132,10 @@ class Access:
     def draw_facts(self) -> Mapping[str, Any] | None:
         """Return the record of the draw once `train` or `held_out` was opened: its sha256 and counts; None without a draw."""
         return self._draw_facts()
+
+    def left_out(self) -> Mapping[str, Any] | None:
+        """Return by split what a job left out because its image is not on disk; None for a job that would have been refused."""
+        return self._left_out()
 
     def handed_out(self) -> np.ndarray:
         """Return the positions of every row that was handed out so far."""

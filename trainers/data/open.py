@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from trainers.data.cards import Card, card_digest, load_card
 from trainers.data.draws import Drawn, select
 from trainers.data.images import Gallery, JoinedStore, open_store
 from trainers.data.located import Located, locate, refuse_other_making
-from trainers.data.presence import REFUSE, SKIP, refuse_missing, remembered_missing
+from trainers.data.presence import REFUSE, refuse_missing, remembered_missing
 from trainers.errors import DataError
 
 _TRAIN, _HELD_OUT = "train", "held_out"
@@ -33,8 +33,8 @@ def open_data(
     """Open a data reference `{card, card_sha256, files, made?, views?, missing?}` behind the gate of a stage.
 
     The draw is applied to `train` alone (and makes `held_out` for schemes with folds). Raises DataError when the card or a label file is
-    not the one that the job names, the data is made where the job's is not, or images of some split are not on disk, which
-    `missing: skip` leaves out instead.
+    not the one that the job names, the data is made where the job's is not, or images of a split that is open are not on
+    disk, which `missing: skip` leaves out instead.
     """
     card = load_card(source["card"], card_paths)
     _refuse_other_card(card, source)
@@ -50,7 +50,9 @@ def open_data(
         cache=cache,
         digests=digests,
     )
-    opened.refuse_missing()
+    # What this stage opens later, a test split after its choice, is looked at then.
+    for split in filter(is_open, card.split_names):
+        opened.look(split)
     stores: dict[tuple[int, bool], ImageStore] = {}
 
     def store(px: int, *, exact: bool = False) -> ImageStore:
@@ -66,7 +68,7 @@ def open_data(
         is_open=is_open,
         policies=card.policies,
         draw_facts=lambda: opened.drawn.facts() if opened.was_drawn and opened.drawn else None,
-        left_out=opened.left_out() if opened.missing == SKIP else None,
+        left_out=opened.left_out,
     )
 
 
@@ -90,6 +92,20 @@ def store_of(place: Located, index: Rows, px: int, cache: Path, *, exact: bool =
     return JoinedStore(px, stores, [found[image] for image in index.images.tolist()])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Images:
+    """Which images of a split are on disk."""
+
+    #: Rows of the index, (n,) int64.
+    there: np.ndarray
+    gone: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a result says of those that are not."""
+        digest = hashlib.sha256("\n".join(self.gone).encode()).hexdigest()
+        return {"images": len(self.gone), "of": len(self.there) + len(self.gone), "sha256": digest}
+
+
 @dataclass(kw_only=True)
 class _Opened:
     """A card's index, read once it is needed."""
@@ -101,6 +117,8 @@ class _Opened:
     cache: Path
     digests: Mapping[str, str]
     was_drawn: bool = False
+    #: By split, once it was looked at.
+    seen: dict[str, _Images] = field(default_factory=dict)
 
     @property
     def card(self) -> Card:
@@ -114,34 +132,23 @@ class _Opened:
     def split(self) -> np.ndarray:
         return self.place.split_of(self.index)
 
-    @cached_property
-    def used(self) -> np.ndarray:
-        """Return which rows belong to a split and have a view that is used, (n,) bool."""
-        return (self.split != "") & np.isin(self.index.views, self.use_views)
+    def look(self, split: str) -> _Images:
+        """Find out which images of a split are on disk. Raises DataError when some are not and the job does not leave them out."""
+        if split not in self.seen:
+            where = np.flatnonzero((self.split == split) & np.isin(self.index.views, self.use_views))
+            names = self.index.images[where].tolist()
+            about = {"card": card_digest(self.card), "files": dict(self.digests)}
+            gone = remembered_missing(names, self.place.files(names), self.cache, about)
+            if self.missing == REFUSE:
+                refuse_missing(self.card.name, self.place.where, [names[at] for at in gone], len(names))
+            self.seen[split] = _Images(there=np.delete(where, gone), gone=tuple(names[at] for at in gone))
+        return self.seen[split]
 
-    @cached_property
-    def gone(self) -> np.ndarray:
-        """Return which rows that are used have no image on disk, (n,) bool."""
-        where = np.flatnonzero(self.used)
-        names = self.index.images[where].tolist()
-        about = {"card": card_digest(self.card), "files": dict(self.digests)}
-        found = np.zeros(len(self.index), dtype=bool)
-        found[where[remembered_missing(names, self.place.files(names), self.cache, about)]] = True
-        return found
-
-    def refuse_missing(self) -> None:
-        """Raise DataError when an image is missing and the job does not leave such rows out."""
+    def left_out(self) -> dict[str, Any] | None:
+        """Return how many images of each split looked at are left out because they are missing, and the sha256 of their names."""
         if self.missing == REFUSE:
-            refuse_missing(self.card.name, self.place.where, self.index.images[self.gone].tolist(), int(self.used.sum()))
-
-    def left_out(self) -> dict[str, Any]:
-        """Return how many rows of each split are left out because their image is missing, and the sha256 of their names."""
-        names = self.index.images[self.gone].tolist()
-        splits = {
-            name: {"images": int((self.gone & (self.split == name)).sum()), "of": int((self.used & (self.split == name)).sum())}
-            for name in self.card.split_names
-        }
-        return {"sha256": hashlib.sha256("\n".join(names).encode()).hexdigest(), "splits": splits}
+            return None
+        return {split: one.facts() for split, one in sorted(self.seen.items())}
 
     @cached_property
     def drawn(self) -> Drawn | None:
@@ -151,12 +158,13 @@ class _Opened:
         return select(self.pool(_TRAIN), self.draw, self.card.primary, self.card.policies)
 
     def pool(self, split: str) -> Rows:
-        """Return all rows of a split with a view that is used, and with an image."""
-        rows = self.index.take(np.flatnonzero((self.split == split) & self.used & ~self.gone))
+        """Return all rows of a split with a view that is used, and with an image on disk."""
+        images = self.look(split)
+        rows = self.index.take(images.there)
         if not len(rows) and split == _TRAIN:
             raise DataError(
                 f"data set '{self.card.name}' at {self.place.where} has no training image with a view among {', '.join(self.use_views)}"
-                + (f" ({int(self.gone.sum()):,} images are missing and left out)" if self.gone.any() else "")
+                + (f" ({len(images.gone):,} images are missing and left out)" if images.gone else "")
             )
         return rows
 

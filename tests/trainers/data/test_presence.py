@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,9 +23,9 @@ TRAIN = "train/patient{:05d}/study1/view1_frontal.jpg"
 TEST = "valid/patient01002/study1/view2_lateral.jpg"
 
 
-def opened(root: Path, draw: Mapping[str, Any] | None = None, **changes: Any) -> Access:
+def opened(root: Path, draw: Mapping[str, Any] | None = None, shut: tuple[str, ...] = (), **changes: Any) -> Access:
     source = {"card": "chexpert", "card_sha256": card_digest(CARD), "files": label_digests(CARD, root), **changes}
-    return open_data(source, draw, lambda _: root, root.parent / "cache", lambda _: True)
+    return open_data(source, draw, lambda _: root, root.parent / "cache", lambda split: split not in shut)
 
 
 def refused(root: Path, **changes: Any) -> str:
@@ -39,23 +40,34 @@ def take_away(root: Path, *images: str) -> None:
 
 
 def test_missing_images_are_named_and_counted_before_anything_is_done(chexpert: Path) -> None:
-    images = [TRAIN.format(number) for number in range(1, 13)]
-    take_away(chexpert, *images)
+    images = opened(chexpert).rows("train").images.tolist()
+    take_away(chexpert, *images[:12])
     text = refused(chexpert)
-    assert f"data set 'chexpert' at {chexpert} lacks 12 of 32 images: {', '.join(images[:10])} and 2 more: copy them again" in text
+    shown = ", ".join(images[:10])
+    assert f"data set 'chexpert' at {chexpert} lacks 12 of {len(images)} images: {shown} and 2 more: copy them again" in text
     assert "or write `missing: skip` in the sweep, which leaves them out and says so in the report" in text
     assert images[10] not in text
 
 
-def test_a_missing_test_image_is_said_before_training_too(chexpert: Path) -> None:
+def test_a_stage_looks_at_what_it_may_open_and_at_the_rest_when_it_may(chexpert: Path) -> None:
     take_away(chexpert, TEST)
-    assert f"lacks 1 of 32 images: {TEST}: copy" in refused(chexpert)
+    assert f"lacks 1 of 8 images: {TEST}: copy" in refused(chexpert)
+    shut = ["test"]
+    source = {"card": "chexpert", "card_sha256": card_digest(CARD), "files": label_digests(CARD, chexpert)}
+    access = open_data(source, None, lambda _: chexpert, chexpert.parent / "cache", lambda split: split not in shut)
+    assert len(access.rows("train"))
+    shut.clear()
+    with pytest.raises(DataError, match="lacks 1 of 8 images"):
+        access.rows("test")
+    skipping = opened(chexpert, shut=("test",), missing="skip").left_out()
+    assert skipping is not None
+    assert sorted(skipping) == ["train", "val"]
 
 
 def test_a_view_that_is_not_used_is_not_missed(chexpert: Path) -> None:
     take_away(chexpert, TEST)
     assert len(opened(chexpert, views=["frontal"]).rows("test")) == 4
-    assert "lacks 1 of 16 images" in refused(chexpert, views=["lateral"])
+    assert "lacks 1 of 4 images" in refused(chexpert, views=["lateral"])
 
 
 def test_skip_leaves_rows_out_in_every_split_and_counts_them(chexpert: Path) -> None:
@@ -65,13 +77,15 @@ def test_skip_leaves_rows_out_in_every_split_and_counts_them(chexpert: Path) -> 
     access = opened(chexpert, missing="skip")
     assert access.rows("train").images.tolist() == [image for image in train if image not in (train[0], train[3])]
     assert TEST not in access.rows("test").images.tolist()
-    assert access.left_out is not None
-    assert access.left_out["splits"] == {
-        "train": {"images": 2, "of": len(train)},
-        "val": {"images": 0, "of": len(whole.rows("val"))},
-        "test": {"images": 1, "of": 8},
+    left_out = access.left_out()
+    assert left_out is not None
+    assert {split: (one["images"], one["of"]) for split, one in left_out.items()} == {
+        "train": (2, len(train)),
+        "val": (0, len(whole.rows("val"))),
+        "test": (1, 8),
     }
-    assert used(access)["left_out"] == access.left_out
+    assert left_out["test"]["sha256"] == hashlib.sha256(TEST.encode()).hexdigest()
+    assert used(access)["left_out"] == left_out
     # Streams of augmentation and stores know an image by its place in the whole index.
     place = dict(zip(train, whole.rows("train").position.tolist(), strict=True))
     assert access.rows("train").position.tolist() == [place[image] for image in access.rows("train").images.tolist()]
@@ -87,18 +101,19 @@ def test_a_draw_is_of_what_there_is(chexpert: Path) -> None:
 
 
 def test_skip_with_nothing_missing_says_so(chexpert: Path) -> None:
-    left_out = opened(chexpert, missing="skip").left_out
+    left_out = opened(chexpert, missing="skip").left_out()
     assert left_out is not None
-    assert {one["images"] for one in left_out["splits"].values()} == {0}
-    assert opened(chexpert).left_out is None
+    assert {one["images"] for one in left_out.values()} == {0}
+    assert opened(chexpert).left_out() is None
     assert "left_out" not in used(opened(chexpert))
 
 
 def test_a_data_set_of_which_nothing_is_there(chexpert: Path) -> None:
+    count = len(opened(chexpert).rows("train"))
     for image in chexpert.rglob("*.jpg"):
         image.unlink()
-    assert "lacks 32 of 32 images" in refused(chexpert)
-    with pytest.raises(DataError, match=r"has no training image with a view among frontal, lateral \(32 images are missing and left out\)"):
+    assert f"lacks {count} of {count} images" in refused(chexpert)
+    with pytest.raises(DataError, match=rf"has no training image with a view among frontal, lateral \({count} images are missing and left"):
         opened(chexpert, missing="skip").rows("train")
 
 
