@@ -258,3 +258,19 @@ def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
         store.image(position)
     assert sum(image.nbytes for image, _ in store._known.values()) <= 3000
     assert len(store._known) >= 4
+
+
+def test_numbers_of_fewer_bits_are_scaled_by_them_from_files_and_from_shards(tmp_path: Path) -> None:
+    pixels = np.full((20, 30), 4095, np.uint16)
+    names = ["twelve.png", "ten.png", "sixteen.png"]
+    files = [tmp_path / name for name in names]
+    for file, most in zip(files, (4095, 1023, 65535), strict=True):
+        cv2.imwrite(str(file), np.full_like(pixels, most))
+    said = Gallery(card="toy", names=names, files=files, bits=[12, 10, 16])
+    plain = Gallery(card="toy", names=names, files=files)
+    assert said.key(20) != plain.key(20)
+    for limit in (0, 10):
+        store = open_store(said, 20, tmp_path / "cache", prepared_up_to=limit)
+        assert [int(store.image(position).min()) for position in range(3)] == [255, 255, 255]
+        store = open_store(plain, 20, tmp_path / "cache", prepared_up_to=limit)
+        assert [int(store.image(position).min()) for position in range(3)] == [16, 4, 255]
