@@ -191,8 +191,9 @@ def _cards() -> list[str]:
 def _layouts() -> list[str]:
     """Return what the readers say of how data lies on disk, as it stands at their head: nothing is imported for it."""
     lines = ["What the folder that a cluster config names has to look like. The readers `csv` and `folder` are for your own data."]
+    readers = {name: load_card(name).reader for name in list_cards()}
     for file in sorted(READERS.glob("[a-z]*.py")):
-        cards = [name for name in list_cards() if load_card(name).reader == file.stem]
+        cards = [name for name, reader in readers.items() if reader == file.stem]
         said = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
         lines += ["", f"### Reader `{file.stem}`", "", "```text", *said.splitlines(), "```"]
         lines += ["", f"Cards: {_listed(cards)}."] if cards else []
