@@ -32,7 +32,9 @@ def bits_between(one: np.ndarray, other: np.ndarray) -> int:
 
 
 def encoded(image: np.ndarray, suffix: str, *options: int) -> np.ndarray:
-    return cv2.imdecode(cv2.imencode(suffix, image, list(options))[1], cv2.IMREAD_GRAYSCALE)
+    decoded = cv2.imdecode(cv2.imencode(suffix, image, list(options))[1], cv2.IMREAD_GRAYSCALE)
+    assert decoded is not None
+    return decoded
 
 
 def windowed(image: np.ndarray) -> np.ndarray:
