@@ -34,7 +34,7 @@ def write(folder: Path, content: str | bytes, name: str = "a.csv") -> Path:
         PLAIN.encode("utf-16"),
         PLAIN.replace(",", ";"),
         PLAIN.replace(",", "\t"),
-        gzip.compress(PLAIN.encode()),
+        gzip.compress(PLAIN.encode(), mtime=0),
         PLAIN.replace("0001,7", ' "0001" , 7 ').replace(' "0001" ', '"0001"'),
         PLAIN.replace(",1,", ",1.0,").replace(",0,", ",False,"),
         PLAIN.replace("patient", " patient "),
@@ -88,7 +88,7 @@ def test_parquet_of_any_types_is_the_same_table(tmp_path: Path) -> None:
         (PLAIN.encode().replace(b"8,edema", b"8,\xe9dema"), r"a\.csv, line 3: is not in UTF-8 \(byte 0xe9\); save it as CSV in UTF-8"),
         (b"PK\x03\x04rest", "is a spreadsheet or a zip file; save it as CSV in UTF-8"),
         (b"PAR1torn", "is no whole parquet file"),
-        (gzip.compress(PLAIN.encode())[:-9], "is a torn gzip file"),
+        (gzip.compress(PLAIN.encode(), mtime=0)[:-9], "is a torn gzip file"),
         (
             PLAIN.replace("score\n", "score,split\n").replace("0.5\n", "0.5,test\n").replace("5\n", "5,train\n"),
             "'split' is 'train'; write test",
