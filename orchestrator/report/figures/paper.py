@@ -122,6 +122,10 @@ class _Pen:
         from matplotlib.colors import to_rgba
         from matplotlib.path import Path as Outline
 
+        vertices, codes = read_path(path)
+        if not vertices:
+            # Dots of which there is none.
+            return
         context = self.renderer.new_gc()
         opacity = float(style.get("opacity", 1))
         stroke, fill = style.get("stroke", "none"), style.get("fill", "none")
@@ -135,7 +139,6 @@ class _Pen:
         filled = None if fill == "none" else to_rgba(fill, opacity * float(style.get("fill-opacity", 1)))
         if filled is not None and filled[3] < 1 and stroke == "none":
             context.set_alpha(filled[3])
-        vertices, codes = read_path(path)
         self.renderer.draw_path(context, Outline(vertices, codes), self.place, filled)
         context.restore()
 

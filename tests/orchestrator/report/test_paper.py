@@ -53,6 +53,13 @@ def sketch(*words: str) -> Figure:
     return Figure(key="sketch", alt="A sketch.", caption="A sketch.", wide=sheet.svg(), narrow=sheet.svg())
 
 
+def test_what_has_no_point_is_not_drawn() -> None:
+    sheet = Sheet(width=40, height=40)
+    sheet.dots([], INK)
+    drawn = pdfs([Figure(key="none", alt="Nothing.", caption="Nothing.", wide=sheet.svg(), narrow=sheet.svg())])
+    assert drawn["none"].startswith(b"%PDF")
+
+
 def test_every_figure_of_a_report_is_a_pdf_with_no_clock_in_it(report: Report, tmp_path: Path) -> None:
     write(report, tmp_path)
     found = {path.stem: path.read_bytes() for path in (tmp_path / "figures").glob("*.pdf")}
