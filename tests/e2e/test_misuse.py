@@ -265,12 +265,15 @@ def test_ctrl_c_ends_a_submission_in_order_and_the_same_command_goes_on(lab: Lab
     assert {job: lab.results()[job] for job in kept} == kept
 
 
-def test_ctrl_c_anywhere_else_is_a_sentence_too(bare: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_anywhere_else_is_a_sentence_too(bare: Lab, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     def interrupted(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
 
     monkeypatch.setattr(Workspace, "plan", interrupted)
+    # A shell that starts tests in the background has them ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     assert_said(bare.type("submit", bare.sweep), 1, "stopped by Ctrl-C; what was done is kept, and the same command goes on")
 
 
