@@ -42,8 +42,9 @@ def curves(planned: Sequence[Planned], test_set: TestSet, board: Board) -> Itera
             truth = board.frame.truth[known, column]
             if not 0 < int(truth.sum()) < len(truth):
                 continue
+            counted = [rates.counts(truth, frame.score[known, column]) for frame in frames]
             for kind, make in (("roc", rates.roc), ("pr", rates.precision_recall)):
-                made = [curve for frame in frames if (curve := make(truth, frame.score[known, column])) is not None]
+                made = [curve for found in counted if (curve := make(found)) is not None]
                 mean = tuple(float(value) for value in np.mean(made, axis=0))
                 yield Curve(test_set=test_set.key, arm=one.arm, size=one.size, label=label, kind=kind, n_runs=len(made), y=mean)
 
@@ -59,10 +60,10 @@ class _Case:
         self.several = len(np.unique(cluster)) > 1
 
     def described(self, planned: Planned, label: str, test_set: TestSet, is_probability: bool, *, missing: bool) -> Calibration:
-        parts = [calibration.brier(one, self.truth) for one in self.probabilities]
-        brier = float(np.mean([part.value for part in parts]))
         wide = [calibration.equal_width(one, self.truth) for one in self.probabilities]
         heavy = [calibration.equal_mass(one, self.truth) for one in self.probabilities]
+        parts = [calibration.brier(one, self.truth, bins) for one, bins in zip(self.probabilities, heavy, strict=True)]
+        brier = float(np.mean([part.value for part in parts]))
         ends = {"width": self._ece_ends(wide), "mass": self._ece_ends(heavy)}
         low, high = self._brier_ends(brier)
         less = [value for one in heavy if (value := calibration.debiased(one)) is not None]

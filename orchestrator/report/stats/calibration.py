@@ -82,9 +82,8 @@ def debiased(found: Bins) -> float | None:
     return math.sqrt(max(float((count * squared).sum() / count.sum()), 0.0))
 
 
-def brier(probability: np.ndarray, truth: np.ndarray, bins: int = BINS) -> Brier:
-    """Return the Brier score in parts over bins of equal mass; `probability` and `truth` are (cases,)."""
-    found = equal_mass(probability, truth, bins)
+def brier(probability: np.ndarray, truth: np.ndarray, found: Bins) -> Brier:
+    """Return the Brier score in parts over some bins, such as those of equal mass; `probability` and `truth` are (cases,)."""
     share, base = found.count / found.count.sum(), float(truth.mean())
     value = float(((probability - truth) ** 2).mean())
     reliability = float((share * (found.probability - found.frequency) ** 2).sum())

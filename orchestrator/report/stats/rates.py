@@ -9,20 +9,26 @@ POINTS = 51
 GRID = np.linspace(0.0, 1.0, POINTS)
 
 
-def _counts(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and false positives at each distinct score, from the highest down, starting with none."""
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order]) != 0), len(order) - 1)
-    hits, misses = (np.cumsum(truth[order] == value)[last] for value in (1, 0))
-    return np.append(0, hits), np.append(0, misses)
+#: True and false positives at each distinct score, from the highest down, starting with none.
+Counts = tuple[np.ndarray, np.ndarray]
 
 
-def roc(truth: np.ndarray, score: np.ndarray) -> np.ndarray | None:
+def counts(truth: np.ndarray, score: np.ndarray) -> Counts:
+    """Count cases by score, which both curves are made from: `truth` is 0/1 and `score` has the same shape (cases,)."""
+    # The order among equal scores means nothing: they are counted together.
+    order = np.argsort(score)[::-1]
+    descending = score[order]
+    last = np.append(np.flatnonzero(descending[1:] != descending[:-1]), len(order) - 1)
+    hits = np.cumsum(truth[order] == 1)[last]
+    return np.append(0, hits), np.append(0, last + 1 - hits)
+
+
+def roc(found: Counts) -> np.ndarray | None:
     """Return the true positive rate at each false positive rate of `GRID`, (POINTS,); None unless both classes are there.
 
     Ties are a straight line, as in the area; at a vertical step the upper end counts.
     """
-    hits, misses = _counts(truth, score)
+    hits, misses = found
     if not hits[-1] or not misses[-1]:
         return None
     false_rate, true_rate = misses / misses[-1], hits / hits[-1]
@@ -38,12 +44,12 @@ def roc(truth: np.ndarray, score: np.ndarray) -> np.ndarray | None:
     return np.where(exact, true_rate[upper][right], between)
 
 
-def precision_recall(truth: np.ndarray, score: np.ndarray) -> np.ndarray | None:
+def precision_recall(found: Counts) -> np.ndarray | None:
     """Return the precision at the highest threshold that reaches each recall of `GRID`, (POINTS,); None without positives.
 
     Nothing is interpolated; at a recall of zero it is the precision of the highest score.
     """
-    hits, misses = _counts(truth, score)
+    hits, misses = found
     if not hits[-1]:
         return None
     reached = np.searchsorted(hits[1:], np.maximum(np.ceil(GRID * hits[-1] - 1e-9), 1e-9), side="left") + 1

@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from orchestrator.report.stats.calibration import BINS, brier, debiased, ece, equal_mass, equal_width
 from orchestrator.report.stats.operating import parts_at, proportion, thresholds_of
-from orchestrator.report.stats.rates import GRID, precision_recall, roc
+from orchestrator.report.stats.rates import GRID, counts, precision_recall, roc
 
 
 def cases(seed: int = 0, size: int = 300, digits: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ def test_reliability_is_that_of_sklearn() -> None:
 @settings(max_examples=100, deadline=None)
 def test_the_parts_of_a_brier_score_add_up_and_bins_hold_every_case(pairs: list[tuple[bool, int]]) -> None:
     truth, probability = np.array([one for one, _ in pairs], np.int8), np.array([two / 100 for _, two in pairs])
-    found = brier(probability, truth)
+    found = brier(probability, truth, equal_mass(probability, truth))
     assert found.value == pytest.approx(((probability - truth) ** 2).mean(), abs=1e-12)
     assert found.reliability - found.resolution + found.uncertainty + found.within == pytest.approx(found.value, abs=1e-12)
     for bins in (equal_width(probability, truth), equal_mass(probability, truth)):
@@ -123,7 +123,7 @@ def test_the_parts_of_a_brier_score_add_up_and_bins_hold_every_case(pairs: list[
 
 def test_bins_of_one_probability_each_leave_nothing_within() -> None:
     truth, probability = np.array([0, 1, 1, 0, 1, 1]), np.array([0.2, 0.2, 0.8, 0.8, 0.8, 0.8])
-    found = brier(probability, truth)
+    found = brier(probability, truth, equal_mass(probability, truth))
     assert found.within == pytest.approx(0.0, abs=1e-15)
     assert found.value == pytest.approx(brier_score_loss(truth, probability))
 
@@ -142,7 +142,7 @@ def test_chance_is_taken_off_a_calibrated_model() -> None:
 @pytest.mark.parametrize("digits", [1, 6])
 def test_curves_pass_through_the_points_of_sklearn(digits: int) -> None:
     truth, score = cases(digits=digits)
-    found = roc(truth, score)
+    found = roc(counts(truth, score))
     assert found is not None
     false_rate, true_rate, _ = roc_curve(truth, score, drop_intermediate=False)
     for x, y in zip(GRID, found, strict=True):
@@ -151,7 +151,7 @@ def test_curves_pass_through_the_points_of_sklearn(digits: int) -> None:
         assert y == pytest.approx(expected, abs=1e-12)
     assert (np.diff(found) >= -1e-12).all()
     assert found[-1] == 1.0
-    curve = precision_recall(truth, score)
+    curve = precision_recall(counts(truth, score))
     assert curve is not None
     precision, recall, _ = precision_recall_curve(truth, score)
     for x, y in zip(GRID, curve, strict=True):
@@ -161,9 +161,9 @@ def test_curves_pass_through_the_points_of_sklearn(digits: int) -> None:
 
 def test_a_curve_needs_its_classes() -> None:
     score = np.array([0.1, 0.4])
-    assert roc(np.array([1, 1]), score) is None
-    assert roc(np.array([0, 0]), score) is None
-    assert precision_recall(np.array([0, 0]), score) is None
-    flat = roc(np.array([0, 1]), np.array([0.5, 0.5]))
+    assert roc(counts(np.array([1, 1]), score)) is None
+    assert roc(counts(np.array([0, 0]), score)) is None
+    assert precision_recall(counts(np.array([0, 0]), score)) is None
+    flat = roc(counts(np.array([0, 1]), np.array([0.5, 0.5])))
     assert flat is not None
     np.testing.assert_allclose(flat, GRID)
