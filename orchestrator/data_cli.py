@@ -11,6 +11,8 @@ from orchestrator.arguments import AsJson, Cluster, Sample, open_workspace, prin
 from orchestrator.console import Decoding
 from orchestrator.exit_codes import EXIT_DONE, EXIT_PERSON
 
+#: So many images that cannot be decoded are named.
+_FAULTS_SHOWN = 20
 data_app = typer.Typer(help="Data sets: what is known, what is on this machine, whether it is what its card says.", no_args_is_help=True)
 weights_app = typer.Typer(help="Weights files: what is in one, and one as another format.", no_args_is_help=True)
 
@@ -35,8 +37,9 @@ def data_list(cluster: Cluster = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
         return
+    width = max((len(row["card"]) for row in rows), default=0)
     for row in rows:
-        typer.echo(f"{row['card']:<24} {row['where']:<40} {row['title']}")
+        typer.echo(f"{row['card']:<{width}} {row['where']:<40} {row['title']}")
 
 
 @data_app.command("verify")
@@ -154,10 +157,11 @@ def data_prepare(
         for item, prepared in prepare_items(items, workspace, workers=workers or len(os.sched_getaffinity(0)), done=decoding.add):
             decoding.say(f"{item.title}: {prepared.images:,} images, {prepared.bytes / 1e6:,.1f} MB in {prepared.folder}")
             faults += prepared.faults
-    for fault in faults:
+    for fault in faults[:_FAULTS_SHOWN]:
         typer.echo(f"error    {fault}", err=True)
     if faults:
-        typer.echo(f"{len(faults):,} images cannot be decoded: whoever reads one of them stops there", err=True)
+        more = f" ({len(faults) - _FAULTS_SHOWN:,} more than are shown)" if len(faults) > _FAULTS_SHOWN else ""
+        typer.echo(f"{len(faults):,} images cannot be decoded{more}: whoever reads one of them stops there", err=True)
     raise typer.Exit(EXIT_PERSON if faults else EXIT_DONE)
 
 

@@ -88,7 +88,7 @@ def prepare_items(
     for item in items:
         room_for(item.gallery, item.px, cache)
     for item in items:
-        yield item, prepare(item.gallery, item.px, cache, workers=workers, done=lambda images, item=item: done(item, images))
+        yield item, prepare(item.gallery, item.px, cache, workers=workers, again=True, done=lambda images, item=item: done(item, images))
 
 
 def wanted_card(name: str, px: int, workspace: Workspace) -> Wanted:

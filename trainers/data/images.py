@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,12 +190,15 @@ class Prepared:
     faults: tuple[str, ...]
 
 
-def prepare(gallery: Gallery, px: int, cache: Path, *, workers: int = 1, done: Callable[[int], None] = lambda images: None) -> Prepared:
+def prepare(
+    gallery: Gallery, px: int, cache: Path, *, workers: int = 1, again: bool = False, done: Callable[[int], None] = lambda images: None
+) -> Prepared:
     """Decode every image that is not decoded yet; `done` is told how many are, shard by shard.
 
-    A run that was killed goes on where it was, several commands at once share the work, and workers are processes. Raises DiskFull.
+    A run that was killed goes on where it was, several commands at once share the work, and workers are processes. `again` tries anew what
+    could not be decoded before. Raises DiskFull.
     """
-    tasks = gallery.tasks(px, cache)
+    tasks = [replace(task, again=again) for task in gallery.tasks(px, cache)]
     folder = cache / "images" / gallery.key(px)
     try:
         written = [_told(one, done) for one in _write_all(tasks, workers)]
@@ -230,6 +233,9 @@ def room_for(gallery: Gallery, px: int, cache: Path) -> int:
 def _write_all(tasks: Sequence[Task], workers: int) -> Iterator[Written]:
     """Yield what became of every task; those that another process holds come last."""
     found = {task.file: open_shard(task.file, len(task.images)) for task in tasks}
+    found = {
+        task.file: None if one is not None and task.again and one.faults else one for task, one in zip(tasks, found.values(), strict=True)
+    }
     yield from (shard.written for shard in found.values() if shard is not None)
     left = [task for task in tasks if found[task.file] is None]
     taken: list[Task] = []

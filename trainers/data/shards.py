@@ -42,6 +42,8 @@ class Task:
     px: int
     #: Resized as PIL and torchvision do.
     exact: bool = False
+    #: Write a shard anew that has images which could not be decoded.
+    again: bool = False
     #: How many bits the numbers of each 16-bit image have; None is all 16.
     bits: Sequence[int] | None = None
 
@@ -124,7 +126,8 @@ def write_shard(task: Task, wait: bool = False) -> Written:
             if not claimed:
                 return Written(mine=False)
             found = open_shard(task.file, len(task.images))
-            return found.written if found is not None else _write(task)
+            there = found is not None and not (task.again and found.faults)
+            return found.written if found is not None and there else _write(task)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -147,12 +147,18 @@ def test_a_shard_whose_writer_died_is_taken_over(gallery: Gallery, tmp_path: Pat
 
 def test_what_cannot_be_decoded_is_told_and_stops_only_who_asks_for_it(gallery: Gallery, tmp_path: Path) -> None:
     gallery.files[7].write_bytes(b"")
-    gallery.files[30].unlink()
+    whole = gallery.files[30].read_bytes()
+    gallery.files[30].write_bytes(b"\0" * len(whole))
     found = prepare(gallery, PX, tmp_path / "cache", workers=2)
     assert found.images == COUNT and len(found.faults) == 2
-    assert "007.png is empty (0 bytes)" in found.faults[0] and "030.png is missing" in found.faults[1]
+    assert "007.png is empty (0 bytes)" in found.faults[0] and "030.png" in found.faults[1]
     # The second run decodes nothing, and tells it again.
     assert prepare(gallery, PX, tmp_path / "cache").faults == found.faults
+    gallery.files[30].write_bytes(whole)
+    before = {path: path.stat().st_mtime_ns for path in found.folder.iterdir()}
+    assert prepare(gallery, PX, tmp_path / "cache", again=True).faults == found.faults[:1]
+    # What had no fault is left as it is.
+    assert sum(path.stat().st_mtime_ns != before[path] for path in found.folder.iterdir()) == 2
     store = PreparedStore(gallery, PX, tmp_path / "cache")
     assert store.image(8).shape[0] == PX
     with pytest.raises(DataError, match=r"007\.png is empty"):
