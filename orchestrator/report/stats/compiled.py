@@ -3,8 +3,9 @@
 It is imported only where numba is installed and there is enough to do (`bootstrap.engine_for`). Every sum is one of whole numbers, and
 every quotient is taken as in `bootstrap`, so the two give the same bits.
 
-Counts come in tiles (units, LANES) of bytes: what one unit weighs in 64 replicates is one line of the cache and one vector register. A
-case adds its unit's line to a register of byte sums, which is emptied into 32 bits before a byte could overflow.
+Counts come in tiles (units, LANES) of bytes: what one unit weighs in 64 replicates is one line of the cache and one vector register, or in
+128 where two tiles share it (`bootstrap.in_pairs`). A case adds its unit's line to a register of byte sums, which is emptied into 32 bits
+before a byte could overflow.
 """
 # Numba is an extra of this project, so a type checker may not find it.
 # pyright: reportMissingImports=false
@@ -81,6 +82,33 @@ def _add_rows(_context: Any, tile: Any, rows: Any, start: Any, stop: Any, lanes:
     return types.void(tile, rows, types.int64, types.int64, lanes), codegen
 
 
+@_intrinsic
+def _add_pairs(_context: Any, pairs: Any, rows: Any, start: Any, stop: Any, lanes: Any) -> Any:
+    """Add `pairs[rows[start:stop]]` to `lanes`, modulo 256: the lower halves of bytes to its first half, the upper ones to its second."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        line = ir.VectorType(ir.IntType(8), LANES)
+        long = ir.IntType(64)
+
+        def data(index: int) -> Any:
+            return cgutils.create_struct_proxy(signature.args[index])(context, builder, value=arguments[index]).data
+
+        table, sums = (builder.bitcast(data(index), line.as_pointer()) for index in (0, 4))
+        places = [sums, builder.gep(sums, [long(1)])]
+        totals = [cgutils.alloca_once_value(builder, builder.load(place, align=1)) for place in places]
+        low, half = (ir.Constant(line, [value] * LANES) for value in (15, 4))
+        with cgutils.for_range_slice(builder, arguments[2], arguments[3], long(1)) as (index, _):
+            unit = builder.zext(builder.load(builder.gep(data(1), [index])), long)
+            row = builder.load(builder.gep(table, [unit]), align=1)
+            for total, part in zip(totals, (builder.and_(row, low), builder.lshr(row, half)), strict=True):
+                builder.store(builder.add(builder.load(total), part), total)
+        for total, place in zip(totals, places, strict=True):
+            builder.store(builder.load(total), place, align=1)
+        return context.get_dummy_value()
+
+    return types.void(pairs, rows, types.int64, types.int64, lanes), codegen
+
+
 @numba.njit(error_model="numpy", inline="always")
 def _pass(tile: Any, rows: Any, start: int, stop: int, left: int, room: int, lanes: Any, total: Any) -> int:
     """Add `tile[rows[start:stop]]` to `lanes`, emptied into `total` after every `room` rows; return how many rows still fit."""
@@ -97,7 +125,7 @@ def _pass(tile: Any, rows: Any, start: int, stop: int, left: int, room: int, lan
 
 @numba.njit(error_model="numpy", inline="always")
 def _empty(lanes: Any, total: Any) -> None:
-    for lane in range(LANES):
+    for lane in range(lanes.shape[0]):
         total[lane] += np.int32(lanes[lane])
         lanes[lane] = 0
 
@@ -110,43 +138,70 @@ def _gather(tile: Any, rows: Any, start: int, stop: int, room: int, lanes: Any, 
     _empty(lanes, total)
 
 
+@numba.njit(error_model="numpy", inline="always")
+def _pass_pairs(pairs: Any, rows: Any, start: int, stop: int, left: int, room: int, lanes: Any, total: Any) -> int:
+    """As `_pass`, for two tiles in one."""
+    while start < stop:
+        if left == 0:
+            _empty(lanes, total)
+            left = room
+        end = min(stop, start + left)
+        _add_pairs(pairs, rows, start, end, lanes)
+        left -= end - start
+        start = end
+    return left
+
+
+@numba.njit(error_model="numpy", inline="always")
+def _gather_pairs(pairs: Any, rows: Any, start: int, stop: int, room: int, lanes: Any, total: Any) -> None:
+    """As `_gather`, for two tiles in one."""
+    total[:] = 0
+    _pass_pairs(pairs, rows, start, stop, room, room, lanes, total)
+    _empty(lanes, total)
+
+
 @compiled(types.void, _TILES, _ROWS, _PLACES, _PLACES, _PLACES, _ROWS, types.int64, _LONGS, _LONGS, _LONGS)
 def area_sums(
-    tiles: Any, anchors: Any, starts: Any, below: Any, up_to: Any, rungs: Any, room: int, twice: Any, rare: Any, other: Any
+    packed: Any, anchors: Any, starts: Any, below: Any, up_to: Any, rungs: Any, room: int, twice: Any, rare: Any, other: Any
 ) -> None:
     """Write, for every replicate, twice the numerator of the area and the two class totals.
 
-    `anchors` are the units of the rarer class and `rungs` those of the other, ascending by score; `starts` is where each distinct score of
-    an anchor begins, and `below`, `up_to` how many rungs are below it and up to it. `room` rows of counts fit into a byte.
+    `packed` holds two tiles in one, counts below 16 in half a byte each, since what takes the time is fetching lines. `anchors` are the
+    units of the rarer class and `rungs` those of the other, ascending by score; `starts` is where each distinct score of an anchor begins,
+    and `below`, `up_to` how many rungs are below it and up to it. `room` rows of counts fit into a byte.
     """
-    lanes, spare = np.zeros(LANES, np.uint8), np.zeros(LANES, np.uint8)
-    weight, tied, passed, drawn = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32), np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
-    summed = np.zeros(LANES, np.int64)
-    for index in range(tiles.shape[0]):
-        tile = tiles[index]
+    both = 2 * LANES
+    lanes, spare = np.zeros(both, np.uint8), np.zeros(both, np.uint8)
+    weight, tied, passed, drawn = np.zeros(both, np.int32), np.zeros(both, np.int32), np.zeros(both, np.int32), np.zeros(both, np.int32)
+    summed = np.zeros(both, np.int64)
+    for index in range(packed.shape[0]):
+        pairs = packed[index]
         passed[:], drawn[:], summed[:] = 0, 0, 0
         rung, left = 0, room
         for step in range(below.shape[0]):
-            left = _pass(tile, rungs, rung, below[step], left, room, lanes, passed)
+            left = _pass_pairs(pairs, rungs, rung, below[step], left, room, lanes, passed)
             rung = up_to[step]
             first, last = starts[step], starts[step + 1]
             if last == first + 1 and rung == below[step]:
                 unit = anchors[first]
                 for lane in range(LANES):
-                    one = np.int32(tile[unit, lane])
+                    line = pairs[unit, lane]
+                    one, two = np.int32(line & np.uint8(15)), np.int32(line >> np.uint8(4))
                     summed[lane] += np.int64(one) * np.int64(2 * (passed[lane] + np.int32(lanes[lane])))
+                    summed[LANES + lane] += np.int64(two) * np.int64(2 * (passed[LANES + lane] + np.int32(lanes[LANES + lane])))
                     drawn[lane] += one
+                    drawn[LANES + lane] += two
             else:
-                _gather(tile, anchors, first, last, room, spare, weight)
-                _gather(tile, rungs, below[step], rung, room, spare, tied)
-                for lane in range(LANES):
+                _gather_pairs(pairs, anchors, first, last, room, spare, weight)
+                _gather_pairs(pairs, rungs, below[step], rung, room, spare, tied)
+                for lane in range(both):
                     summed[lane] += np.int64(weight[lane]) * np.int64(2 * (passed[lane] + np.int32(lanes[lane])) + tied[lane])
                     drawn[lane] += weight[lane]
                     passed[lane] += tied[lane]
-        _pass(tile, rungs, rung, rungs.shape[0], left, room, lanes, passed)
+        _pass_pairs(pairs, rungs, rung, rungs.shape[0], left, room, lanes, passed)
         _empty(lanes, passed)
-        for lane in range(LANES):
-            place = index * LANES + lane
+        for lane in range(both):
+            place = index * both + lane
             twice[place], rare[place], other[place] = summed[lane], drawn[lane], passed[lane]
 
 

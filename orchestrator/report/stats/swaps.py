@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from orchestrator.report.stats.bootstrap import LANES, Counts, Engine, auroc_replicates, engine_for
+from orchestrator.report.stats.bootstrap import LANES, Counts, Engine, auroc_replicates, engine_for, in_pairs
 from orchestrator.report.stats.estimate import Status
 from orchestrator.report.stats.hypotheses import HypothesisTest
 from orchestrator.report.stats.randomization import EXACT_UP_TO, two_sided
@@ -122,7 +122,7 @@ def _exchanges(moved: np.ndarray, clusters: int, total: int, seed: int | None, e
             swapped = _listed(len(moved), index) if seed is None else (words(seed, index, len(moved)) >> np.uint64(63)).astype(np.uint8).T
             tile[moved, : len(index)] = 1 - swapped
             tile[clusters + moved, : len(index)] = swapped
-        yield Counts(tiles=tiles, units=2 * clusters, replicates=last - start, seed=0, engine=engine)
+        yield Counts(tiles=tiles, units=2 * clusters, replicates=last - start, seed=0, engine=engine, packed=in_pairs(tiles, 1, engine))
 
 
 def _listed(units: int, index: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from orchestrator.report.stats import bootstrap
-from orchestrator.report.stats.bootstrap import Engine, auroc_replicates, mean_over_draws, precision_replicates, resample
+from orchestrator.report.stats.bootstrap import LANES, Engine, auroc_replicates, in_pairs, mean_over_draws, precision_replicates, resample
 from orchestrator.report.stats.ranking import auroc
 from orchestrator.report.stats.streams import below, multiplicities, permutations, words
 
@@ -170,3 +170,17 @@ def test_redrawing_draws_widens_their_spread_to_what_it_should_be() -> None:
     drawn = mean_over_draws(np.repeat(values[:, None], 4000, axis=1), counts, redraw=True)
     assert drawn.std() == pytest.approx(values.std(ddof=1) / np.sqrt(5), rel=0.05)
     assert np.ptp(mean_over_draws(np.repeat(values[:, None], 4000, axis=1), counts, redraw=False)) == 0
+
+
+@pytest.mark.parametrize("replicates", [1, 64, 65, 128, 200])
+def test_counts_in_pairs_are_the_counts(replicates: int) -> None:
+    counts = resample(50, replicates, engine="numba")
+    assert counts.packed is not None
+    halves = np.stack([counts.packed & 15, counts.packed >> 4], axis=1).reshape(-1, 50, LANES)
+    assert (halves[: len(counts.tiles)] == counts.tiles).all() and not halves[len(counts.tiles) :].any()
+
+
+def test_counts_that_do_not_fit_into_half_a_byte_are_numpys() -> None:
+    tiles = np.zeros((1, 4, LANES), np.uint8)
+    assert in_pairs(tiles, 15, "numba") is not None
+    assert in_pairs(tiles, 16, "numba") is None and in_pairs(tiles, 1, "numpy") is None
