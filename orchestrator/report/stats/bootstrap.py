@@ -45,6 +45,11 @@ class Counts:
     #: uint8 (tiles / 2, units, LANES): two tiles in one, half a byte a count, for the compiled kernels; None for numpy's.
     packed: np.ndarray | None = None
 
+    def only(self, units: np.ndarray) -> Counts:
+        """Return the counts of some units, by their places (n,), in that order."""
+        tiles, packed = (None if held is None else np.ascontiguousarray(held[:, units]) for held in (self.tiles, self.packed))
+        return replace(self, tiles=tiles, packed=packed, units=len(units))
+
     def matrix(self) -> np.ndarray:
         """Return all counts, (units, replicates)."""
         return np.concatenate(list(self.tiles), axis=1)[:, : self.replicates]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -55,5 +54,4 @@ def _shared(boards: Sequence[Board], places: Sequence[np.ndarray]) -> list[Count
     union = np.unique(np.concatenate(places))
     first = boards[0].counts
     drawn = resample(len(union), first.replicates, first.seed, engine=first.engine)
-    tiles = [np.ascontiguousarray(drawn.tiles[:, np.searchsorted(union, place)]) for place in places]
-    return [replace(drawn, tiles=one, units=one.shape[1]) for one in tiles]
+    return [drawn.only(np.searchsorted(union, place)) for place in places]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,15 @@ def test_counts_that_do_not_fit_into_half_a_byte_are_numpys() -> None:
     tiles = np.zeros((1, 4, LANES), np.uint8)
     assert in_pairs(tiles, 15, "numba") is not None
     assert in_pairs(tiles, 16, "numba") is None and in_pairs(tiles, 1, "numpy") is None
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_some_units_keep_their_counts_in_both_forms(engine: Engine) -> None:
+    rng = np.random.default_rng(0)
+    counts, units = resample(60, 200, engine=engine), rng.permutation(60)[:40]
+    some = counts.only(units)
+    np.testing.assert_array_equal(some.matrix(), counts.matrix()[units])
+    truth, score = rng.integers(0, 2, 40), rng.random(40)
+    truth[:2] = 0, 1
+    plain = replace(some, engine="numpy", packed=None)
+    np.testing.assert_array_equal(auroc_replicates(truth, score, np.arange(40), some), auroc_replicates(truth, score, np.arange(40), plain))
