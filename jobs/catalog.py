@@ -22,6 +22,8 @@ from typing import Any
 from trainers.errors import Error
 
 ENTRY_POINT_GROUP = "cxr_orchestrator.trainers"
+#: The tasks of cards that say of an image which labels it has.
+CLASSIFYING = ("multilabel", "multiclass")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,8 @@ class Declaration:
 
     Module attributes of `config.py`: `NAME`, `VERSION`, `Config` are required.
     `STARTS`: config keys that name a start (`init`); they belong to the parent's job when there is a parent.
-    `ROLES`: the roles a parent may take (default `init`). `LABELS`: whether it learns from labels (default True).
+    `ROLES`: the roles a parent may take (default `init`). `LABELS`: whether it learns from labels (default True), and `TASKS` of what kind:
+    the `task` of the cards it can be trained and scored on (default multilabel and multiclass).
     `SAMPLE`: config overrides of `--sample`. `MONITORS`: `val/...` metrics it reports besides those of its labels.
     `DEPARTURES`: key -> (paper's or release's value, why), for the docs. `FLOOR`: True for a no-network floor.
     """
@@ -42,6 +45,7 @@ class Declaration:
     starts: tuple[str, ...] = ()
     roles: tuple[str, ...] = ("init",)
     labels: bool = True
+    tasks: tuple[str, ...] = CLASSIFYING
     sample: Mapping[str, Any] = field(default_factory=dict)
     monitors: tuple[str, ...] = ()
     departures: Mapping[str, Any] = field(default_factory=dict)
@@ -64,6 +68,7 @@ def declaration_of(package: str) -> Declaration:
         starts=tuple(getattr(module, "STARTS", ())),
         roles=tuple(getattr(module, "ROLES", ("init",))),
         labels=getattr(module, "LABELS", True),
+        tasks=tuple(getattr(module, "TASKS", CLASSIFYING)),
         sample=getattr(module, "SAMPLE", {}),
         monitors=tuple(getattr(module, "MONITORS", ())),
         departures=getattr(module, "DEPARTURES", {}),

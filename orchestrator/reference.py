@@ -148,7 +148,10 @@ def _default(defaults: Mapping[str, Any], key: str) -> str:
 
 def _traits(declaration: Declaration) -> Iterator[str]:
     """Say what a trainer is besides its keys, one line of a list each."""
-    yield "- learns from labels" if declaration.labels else "- learns without labels, so a later phase is evaluated"
+    if declaration.labels:
+        yield f"- learns from labels, of cards whose task is {_listed(declaration.tasks)}"
+    else:
+        yield "- learns without labels, so a later phase is evaluated"
     if declaration.floor:
         yield "- a floor: the row that `report: {floor: true}` adds"
     if declaration.starts:

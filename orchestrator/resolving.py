@@ -116,6 +116,10 @@ class DiskResolver:
         """Return the label names of a card."""
         return self.card(card).label_names
 
+    def task(self, card: str) -> str:
+        """Return what kind of labels a card has: `multilabel`, `multiclass`, `segmentation`, `unlabelled`."""
+        return self.card(card).task
+
     def overlap(self, trained: str, card: str, split: str) -> str:
         """Say why training on a card has seen images of a split of another one, as far as cards say it."""
         from trainers.data.overlap import overlap

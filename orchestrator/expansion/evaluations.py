@@ -12,7 +12,7 @@ from orchestrator.expansion.places import fault
 from orchestrator.expansion.points import Scene
 from orchestrator.expansion.replicates import FRACTION
 from orchestrator.expansion.specs import Content, Face, SpecWriter
-from orchestrator.expansion.trains import data_content
+from orchestrator.expansion.trains import data_content, of_another_task
 from orchestrator.model import SAME_DATA, Phase, Target
 
 #: Label of an evaluate job that names the data set it was scored on.
@@ -74,6 +74,8 @@ class Evaluator:
         card = next(iter(cards)) if target.data == SAME_DATA else target.data
         if not self.scene.resolver.labels(card):
             raise fault(self.scene.sweep, f"{path}.data", f"data '{card}' has no labels to score against: name a card with labels")
+        if (task := self.scene.resolver.task(card)) not in self.writer.declaration.tasks:
+            raise fault(self.scene.sweep, f"{path}.data", of_another_task(card, task, self.writer.declaration))
         return card
 
     def _evaluate(self, winner: Winner, target: Target, card: str, shown: str) -> JobSpec:

@@ -60,6 +60,10 @@ class Resolver(Protocol):
         """Return the label names of a card, in order."""
         ...
 
+    def task(self, card: str) -> str:
+        """Return what kind of labels a card has: `multilabel`, `multiclass`, `segmentation`, `unlabelled`."""
+        ...
+
     def overlap(self, trained: str, card: str, split: str) -> str:
         """Say why training on a card has seen images of a split of another one; empty when it has not."""
         ...
@@ -107,6 +111,10 @@ class Remembering:
     def labels(self, card: str) -> tuple[str, ...]:
         """Return the label names of a card."""
         return self._resolver.labels(card)
+
+    def task(self, card: str) -> str:
+        """Return what kind of labels a card has."""
+        return self._resolver.task(card)
 
     def overlap(self, trained: str, card: str, split: str) -> str:
         """Say why training on a card has seen images of a split of another one."""

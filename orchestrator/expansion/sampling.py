@@ -281,6 +281,9 @@ class _Counting:
     def labels(self, card: str) -> tuple[str, ...]:
         return ("any",)
 
+    def task(self, card: str) -> str:
+        return "multilabel"
+
     def overlap(self, trained: str, card: str, split: str) -> str:
         return ""
 

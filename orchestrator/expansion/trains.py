@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from jobs.catalog import Declaration
 from jobs.spec import Input, JobSpec, Json, Stage
 from orchestrator.expansion.forms import form_of
 from orchestrator.expansion.labels import labels_text
@@ -113,16 +114,19 @@ class TrainWriter:
         key = (point.cards, None if draw is None else tuple(draw.items()))
         found = self._data.get(key)
         if found is None:
-            self._refuse_without_labels(point.cards)
+            self._refuse_other_labels(point.cards)
             found = self._data[key] = data_content([self.scene.resolver.data(card) for card in point.cards], draw, self.phase.missing)
         return found
 
-    def _refuse_without_labels(self, cards: tuple[str, ...]) -> None:
-        trainer = self.writer.declaration
-        blank = next((card for card in cards if trainer.labels and not self.scene.resolver.labels(card)), None)
-        if blank is not None:
-            message = f"data '{blank}' has no labels, and trainer '{trainer.name}' learns from labels: name a card with labels"
-            raise fault(self.scene.sweep, f"phases.{self.phase.name}.data", message)
+    def _refuse_other_labels(self, cards: tuple[str, ...]) -> None:
+        trainer, resolver = self.writer.declaration, self.scene.resolver
+        path = f"phases.{self.phase.name}.data"
+        for card in cards if trainer.labels else ():
+            if not resolver.labels(card):
+                message = f"data '{card}' has no labels, and trainer '{trainer.name}' learns from labels: name a card with labels"
+                raise fault(self.scene.sweep, path, message)
+            if resolver.task(card) not in trainer.tasks:
+                raise fault(self.scene.sweep, path, of_another_task(card, resolver.task(card), trainer))
 
     def _weights_of(self, point: Point, base: Mapping[str, Json]) -> Start:
         """Return what a point starts from outside the plan: its own start, or the file of `after: {weights: ...}`."""
@@ -184,3 +188,8 @@ def inputs_of(point: Point) -> tuple[Input, ...]:
         return ()
     ordered = sorted(point.parents, key=lambda pair: pair[0])
     return tuple(Input(role=role, job=parent.job, take=parent.take, run=parent.run) for role, parent in ordered)
+
+
+def of_another_task(card: str, task: str, trainer: Declaration) -> str:
+    """Return what is wrong with a card whose labels are of a kind that a trainer neither learns nor predicts."""
+    return f"data '{card}' is for {task}, and trainer '{trainer.name}' is for {' and '.join(trainer.tasks)}: name a card for that"

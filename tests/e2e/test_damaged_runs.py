@@ -78,7 +78,7 @@ def test_a_damaged_description_of_a_done_job_is_written_again(ran: Lab, content:
 
 @pytest.mark.parametrize(
     "find",
-    [lambda run: run.machine, lambda run: run.cache / "digests.json", lambda run: next((run.cache / "images").glob("*/index.npz"))],
+    [lambda run: run.machine, lambda run: run.cache / "digests.json", lambda run: next((run.cache / "images").glob("*/000000"))],
     ids=["machine", "digests", "decoded images"],
 )
 def test_what_can_be_made_again_is(ran: Lab, find: Callable[..., Path]) -> None:

@@ -46,6 +46,7 @@ class FakeResolver:
     pairs: int = 56
     missing: frozenset[str] = frozenset()
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tasks: dict[str, str] = field(default_factory=dict)
     traits: dict[str, str] = field(default_factory=dict)
     overlaps: dict[tuple[str, str, str], str] = field(default_factory=dict)
     unions: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
@@ -74,6 +75,9 @@ class FakeResolver:
 
     def labels(self, card: str) -> tuple[str, ...]:
         return self.label_names.get(card, ("effusion", "edema"))
+
+    def task(self, card: str) -> str:
+        return self.tasks.get(card, "multilabel")
 
     def overlap(self, trained: str, card: str, split: str) -> str:
         return self.overlaps.get((trained, card, split), "")
