@@ -13,7 +13,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -51,6 +51,19 @@ class Declaration:
     departures: Mapping[str, Any] = field(default_factory=dict)
     floor: bool = False
     about: str = ""
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """Return the keys that came after the first results, with what those were made with: metadata `before` of a field of `Config`.
+
+        A job that has such a value does not name the key, so jobs from before keep their ids; what is not named has this value, whatever the
+        default is now.
+        """
+        return {item.name: item.metadata["before"] for item in fields(self.config) if "before" in item.metadata}
+
+    def configured(self, values: Mapping[str, Any]) -> Any:
+        """Return the `Config` of a job's values. Raises TypeError for an unknown key, ValueError for a value that the trainer refuses."""
+        return self.config(**{**self.before, **values})
 
     def load(self) -> ModuleType:
         """Import the method itself (this is where torch comes in)."""

@@ -114,7 +114,7 @@ def _train(node: Node) -> dict[str, Json]:
     monitor = config.pop("monitor", None)
     request = training.TrainRequest(
         method=declaration.load(),
-        config=declaration.config(**config),
+        config=declaration.configured(config),
         seed=node.spec.seed,
         threads=threads_of(node.spec.resources),
         gpus=node.gpus(),
@@ -246,7 +246,7 @@ def _evaluate(node: Node) -> dict[str, Json]:
 
     request = evaluation.EvaluateRequest(
         method=declaration.load(),
-        config=declaration.config(**config),
+        config=declaration.configured(config),
         threads=node.spec.resources.cpus,
         gpus=node.gpus(),
         data=_data_request(node, machine, is_open=is_open),

@@ -32,21 +32,29 @@ class Fragments:
 
 
 class ConfigTemplate:
-    """A resolved config most of whose values are the same for many jobs."""
+    """A resolved config most of whose values are the same for many jobs.
 
-    def __init__(self, base: Mapping[str, Json], fragments: Fragments) -> None:
+    A key of `before` is left out where it has that value: it came after jobs that do not name it.
+    """
+
+    def __init__(self, base: Mapping[str, Json], fragments: Fragments, before: Mapping[str, Json] | None = None) -> None:
         self._fragments = fragments
         self.base = dict(sorted(base.items()))
         self._heads = {key: f"{json.dumps(key, ensure_ascii=False)}:" for key in self.base}
         self._parts = [self._heads[key] + canonical_json(value) for key, value in self.base.items()]
         self._position = {key: index for index, key in enumerate(self.base)}
+        self._before = {key: value for key, value in (before or {}).items() if key in self.base}
 
     def fill(self, settings: Mapping[str, Json]) -> tuple[dict[str, Json], str]:
         """Return the config with these values, and its canonical JSON. Raises KeyError for a key that the config has not."""
         parts = self._parts.copy()
         for key, value in settings.items():
             parts[self._position[key]] = self._heads[key] + self._fragments.text(value)
-        return {**self.base, **settings}, "{" + ",".join(parts) + "}"
+        config = {**self.base, **settings}
+        for key in [key for key, value in self._before.items() if config[key] == value]:
+            del config[key]
+            parts[self._position[key]] = ""
+        return config, "{" + ",".join(filter(None, parts)) + "}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

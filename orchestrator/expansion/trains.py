@@ -106,7 +106,8 @@ class TrainWriter:
             pick = self.phase.pick
             if pick is not None and pick.metric is not None and pick.rule == "best":
                 base[MONITOR] = {"metric": pick.metric, "mode": pick.mode}
-            found = self._templates[branch.dropped] = ConfigTemplate(base, self.writer.fragments)
+            before = {key: declared.canonical(key, value) for key, value in self.writer.declaration.before.items()}
+            found = self._templates[branch.dropped] = ConfigTemplate(base, self.writer.fragments, before)
         return found
 
     def _data_of(self, point: Point) -> tuple[Content, bool]:
@@ -163,7 +164,7 @@ class TrainWriter:
             raise fault(self.scene.sweep, f"{path}.config", message)
         if hasattr(kind, "__post_init__"):
             try:
-                kind(**{key: value for key, value in config.items() if key != MONITOR})
+                self.writer.declaration.configured({key: value for key, value in config.items() if key != MONITOR})
             except (ValueError, TypeError) as error:
                 where = labels_text(point.labels)
                 raise fault(self.scene.sweep, f"{path}.config", f"{error}{f' (at {where})' if where else ''}") from error
