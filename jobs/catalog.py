@@ -56,8 +56,8 @@ class Declaration:
     def before(self) -> dict[str, Any]:
         """Return the keys that came after the first results, with what those were made with: metadata `before` of a field of `Config`.
 
-        A job that has such a value does not name the key, so jobs from before keep their ids; what is not named has this value, whatever the
-        default is now.
+        A job that has such a value does not name the key, so jobs from before keep their ids; what is not named has this value, whatever
+        the default is now.
         """
         return {item.name: item.metadata["before"] for item in fields(self.config) if "before" in item.metadata}
 
