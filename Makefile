@@ -58,6 +58,7 @@ bench: setup
 ## docs: the pages that are written from the code
 docs: setup
 	$(BIN)/python -m orchestrator.reference > docs/reference.md
+	$(BIN)/python -m orchestrator.reference presets > docs/presets.md
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json
 
 ## system: Debian packages that some tests need (root)

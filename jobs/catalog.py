@@ -7,13 +7,15 @@ Trainers are found, in this order, in the folders of `trainer_paths` (a cluster 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +26,8 @@ from trainers.errors import Error
 ENTRY_POINT_GROUP = "cxr_orchestrator.trainers"
 #: The tasks of cards that say of an image which labels it has.
 CLASSIFYING = ("multilabel", "multiclass")
+#: What a phase calls the set of config values that its trainer declares under a name.
+PRESET = "preset"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,7 @@ class Declaration:
     the `task` of the cards it can be trained and scored on (default multilabel and multiclass).
     `SAMPLE`: config overrides of `--sample`. `MONITORS`: `val/...` metrics it reports besides those of its labels.
     `DEPARTURES`: key -> (paper's or release's value, why), for the docs. `FLOOR`: True for a no-network floor.
+    `PRESETS`: name -> config key -> (value, why): what `preset: <name>` of a phase lays below its `config`.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Declaration:
     sample: Mapping[str, Any] = field(default_factory=dict)
     monitors: tuple[str, ...] = ()
     departures: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, tuple[Any, str]]] = field(default_factory=dict)
     floor: bool = False
     about: str = ""
 
@@ -71,8 +77,10 @@ class Declaration:
 
 
 def declaration_of(package: str) -> Declaration:
-    """Read the declaration of a trainer package. Raises AttributeError when a required name is missing."""
+    """Read the declaration of a trainer package. Raises AttributeError when a required name is missing, Error for a wrong preset."""
     module = importlib.import_module(f"{package}.config")
+    presets = getattr(module, "PRESETS", {})
+    _check_presets(presets, module.NAME, module.Config)
     return Declaration(
         name=module.NAME,
         version=module.VERSION,
@@ -85,9 +93,37 @@ def declaration_of(package: str) -> Declaration:
         sample=getattr(module, "SAMPLE", {}),
         monitors=tuple(getattr(module, "MONITORS", ())),
         departures=getattr(module, "DEPARTURES", {}),
+        presets=presets,
         floor=getattr(module, "FLOOR", False),
         about=(module.__doc__ or "").strip().split("\n")[0],
     )
+
+
+def _check_presets(presets: Mapping[str, Any], trainer: str, config: type) -> None:
+    """See that presets set what the config has, to values that it takes. Raises Error."""
+    known = [item.name for item in fields(config)]
+    if presets and PRESET in known:
+        raise Error(f"trainer '{trainer}': a config with a key '{PRESET}' can have no PRESETS: rename the key")
+    for name, settings in presets.items():
+        where = f"trainer '{trainer}': PRESETS['{name}']"
+        if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", name):
+            raise Error(f"{where}: a preset has a name of lower-case letters, digits, '_' and '-'")
+        for key, entry in settings.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                raise Error(f"{where}: the config has no key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], str) and entry[1]):
+                raise Error(f"{where}['{key}']: write (value, why)")
+        required = [item.name for item in fields(config) if _must_be_given(item) and item.name not in settings]
+        try:
+            if not required:
+                config(**{key: value for key, (value, _) in settings.items()})
+        except (TypeError, ValueError) as error:
+            raise Error(f"{where}: {error}") from error
+
+
+def _must_be_given(item: Field[Any]) -> bool:
+    return item.init and item.default is MISSING and item.default_factory is MISSING
 
 
 def find_trainers(trainer_paths: Sequence[Path] = ()) -> dict[str, Declaration]:

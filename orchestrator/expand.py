@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jobs.catalog import Declaration
+from jobs.catalog import PRESET, Declaration
 from jobs.spec import JobSpec
 from orchestrator.arms import Arm, arms, check_groups, partners, without_partner
 from orchestrator.errors import ReportError
@@ -93,7 +93,7 @@ class _Work:
     axes: dict[tuple[str, str], AxisInfo] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     known: dict[str, Known] = field(default_factory=dict)
-    trials: dict[str, str] = field(default_factory=dict)
+    taken: dict[str, JobSpec] = field(default_factory=dict)
     fragments: Fragments = field(default_factory=Fragments)
 
     def add(self, phase: Phase) -> None:
@@ -149,12 +149,17 @@ class _Work:
     def _extend(self, phase: Phase, jobs: Sequence[JobSpec]) -> None:
         """Take jobs over. Raises SweepError when two of them are the same job."""
         for job in jobs:
-            other = self.trials.setdefault(job.job_id, job.trial)
-            if other is not job.trial:
+            other = self.taken.setdefault(job.job_id, job)
+            if other is not job:
+                presets = [str(one.labels[PRESET]) for one in (other, job) if PRESET in one.labels]
+                hint = ""
+                if len(set(presets)) == 2:
+                    hint = f"; the presets {' and '.join(presets)} differ here in no key that config, the axes and `when` leave to them"
                 raise fault(
                     self.sweep,
                     f"phases.{phase.name}",
-                    f"two points resolve to the same {job.stage} job, {other} and {job.trial}: exclude one, or let their configs differ",
+                    f"two points resolve to the same {job.stage} job, {other.trial} and {job.trial}: exclude one, or let their configs "
+                    f"differ{hint}",
                 )
         self.jobs += jobs
 

@@ -36,6 +36,7 @@ SPECIAL: Mapping[str, str] = {
     "zip": "Axes that move together: the first values of all, then the second ones.",
     "after": "Phases to follow, set side by side; `none` is the arm without a parent.",
     "data": "Data set cards, set side by side.",
+    "preset": "Presets of the trainer, set side by side; below everything that `config`, other axes and `when` set.",
     "weights": "A weights file in place of a phase.",
 }
 #: And what the free keys are, by a key that stands beside them.

@@ -127,6 +127,8 @@ class Phase:
 
     name: str
     trainer: str
+    #: The trainer's preset that lies below `config`.
+    preset: str | None = None
     config: Mapping[str, Json] = field(default_factory=dict)
     #: One entry: the phase always follows it. Several: an axis `after` (compare) over them.
     after: tuple[Parents, ...] = (Parents(),)

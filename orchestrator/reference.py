@@ -1,6 +1,7 @@
 """The reference, written from the code: `python -m orchestrator.reference > docs/reference.md`.
 
-`python -m orchestrator.reference help > tests/golden/help.txt` writes the help text of every command, as the tests pin it.
+`python -m orchestrator.reference presets > docs/presets.md` writes what the presets of the trainers set;
+`python -m orchestrator.reference help > tests/golden/help.txt` the help text of every command, as the tests pin it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -130,15 +130,12 @@ def _trainers() -> list[str]:
         known = fields_of(declaration)
         rows = [(f"`{key}`", words_of(known.types[key]), _default(known.defaults, key), known.about.get(key, "")) for key in known.keys]
         lines += table(("key", "value", "default", "what it is for"), rows)
-        module = import_module(f"{declaration.package}.config")
-        for attribute, words, ours in (
-            ("DEPARTURES", "Where its defaults depart from the paper or its release:", "here"),
-            ("RECOMMENDED", "What is recommended instead of the paper's value:", "recommended"),
-        ):
-            found = getattr(module, attribute, {})
-            if found:
-                rows = [(f"`{key}`", shown_value(theirs), shown_value(our), why) for key, (theirs, our, why) in found.items()]
-                lines += ["", words, "", *table(("key", "paper or release", ours, "why"), rows)]
+        if declaration.departures:
+            rows = [(f"`{key}`", shown_value(theirs), shown_value(our), why) for key, (theirs, our, why) in declaration.departures.items()]
+            lines += ["", "Where its defaults depart from the paper or its release:", ""]
+            lines += table(("key", "paper or release", "here", "why"), rows)
+        if declaration.presets:
+            lines += ["", f"Presets: {_listed(declaration.presets)}, each told in [presets.md](presets.md)."]
     return lines
 
 
@@ -165,6 +162,39 @@ def _traits(declaration: Declaration) -> Iterator[str]:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+def presets_page() -> str:
+    """Return what every preset of every trainer sets, and why, as Markdown."""
+    lines = [
+        "# Presets",
+        "",
+        "Written from the code by `make docs`; a test holds it current.",
+        "",
+        "A preset is a set of config values that a trainer declares under a name. `preset: release` stands beside `trainer` in a phase;",
+        "`compare: {preset: [paper, release, recommended]}` sets presets side by side, in one phase or at the top of a sweep. A value is",
+        "the default, unless the preset sets it, then `config`, then an axis, then `when`. The name of a preset is a label and no part of",
+        "what a job is: the same values are the same job, however they came.",
+    ]
+    for name, declaration in own_trainers().items():
+        if declaration.presets:
+            lines += ["", f"## `{name}`", "", *_preset_tables(declaration)]
+    return "\n".join(lines) + "\n"
+
+
+def _preset_tables(declaration: Declaration) -> list[str]:
+    """Return a table of the values, a row a key and a column a preset, and for each preset a table of the reasons."""
+    presets, known = declaration.presets, fields_of(declaration)
+    keys = [key for key in known.keys if any(key in settings for settings in presets.values())]
+    rows: list[tuple[str, ...]] = []
+    for key in keys:
+        values = [shown_value(settings[key][0]) if key in settings else "the default" for settings in presets.values()]
+        rows.append((f"`{key}`", *values, _default(known.defaults, key)))
+    lines = table(("key", *presets, "default"), rows)
+    for name, settings in presets.items():
+        reasons = [(f"`{key}`", shown_value(settings[key][0]), settings[key][1]) for key in keys if key in settings]
+        lines += ["", f"### `{declaration.name}`, `preset: {name}`", "", *table(("key", "value", "why"), reasons)]
+    return lines
 
 
 # --- data sets --------------------------------------------------------------------------------------------------------------------------
@@ -238,8 +268,9 @@ def _on_disk(card: Card) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the reference, or with `help` the help texts, to standard output."""
-    sys.stdout.write(help_texts() if list(arguments) == ["help"] else page())
+    """Write the reference, or with `help` the help texts, or with `presets` the page of the presets, to standard output."""
+    pages = {"help": help_texts, "presets": presets_page}
+    sys.stdout.write(pages.get(" ".join(arguments), page)())
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from jobs.catalog import Declaration, find_trainers
+from jobs.catalog import PRESET, Declaration, find_trainers
 from jobs.spec import pretty_json
 from orchestrator.grammar.configs import fields_of
 from orchestrator.grammar.keys import SWEEP
@@ -27,19 +27,19 @@ def sweep_schema(catalog: Mapping[str, Declaration]) -> Schema:
     phase.pop("required")
     about = "; ".join(f"{name}: {declaration.about.rstrip('.')}" for name, declaration in sorted(catalog.items()))
     phase["properties"]["trainer"] = {"anyOf": [{"enum": sorted(catalog)}, {"type": "string"}], "description": about or "The method."}
-    phase["allOf"] = [_if_trainer(name) for name in sorted(catalog)]
+    phase["allOf"] = [_if_trainer(name, catalog[name].presets) for name in sorted(catalog)]
     configs = {f"{name}_{part}": made for name in sorted(catalog) for part, made in _of_trainer(catalog[name]).items()}
     return {"$schema": DIALECT, "title": "A sweep", **schema, "$defs": configs}
 
 
-def _if_trainer(name: str) -> Schema:
+def _if_trainer(name: str, presets: Iterable[str]) -> Schema:
     config = {"$ref": f"#/$defs/{name}_config"}
     axes = {"$ref": f"#/$defs/{name}_axes"}
     when = {"items": {"properties": {"set": config}}}
-    return {
-        "if": {"properties": {"trainer": {"const": name}}, "required": ["trainer"]},
-        "then": {"properties": {"config": config, "compare": axes, "tune": axes, "when": when}},
-    }
+    properties: Schema = {"config": config, "compare": axes, "tune": axes, "when": when}
+    if presets:
+        properties |= {PRESET: {"enum": list(presets)}}
+    return {"if": {"properties": {"trainer": {"const": name}}, "required": ["trainer"]}, "then": {"properties": properties}}
 
 
 def _of_trainer(declaration: Declaration) -> Schema:
@@ -51,6 +51,8 @@ def _of_trainer(declaration: Declaration) -> Schema:
     for key, said in values.items():
         if "description" in said:
             axes[key]["description"] = said.pop("description")
+    if declaration.presets:
+        axes[PRESET] = {"items": {"enum": list(declaration.presets)}}
     special: Schema = {"after": {}, "data": {}, "zip": {"properties": axes, "additionalProperties": False}}
     return {"config": config, "axes": {"type": "object", "properties": axes | special, "additionalProperties": False}}
 

@@ -20,8 +20,11 @@ from jobs.spec import Resources
 from orchestrator import __version__, key_tables, reference
 from orchestrator.cli import app
 from orchestrator.clusters import CLUSTER
+from orchestrator.documents import read_document
 from orchestrator.exit_codes import MEANINGS
+from orchestrator.expansion.presets import preset_values
 from orchestrator.grammar.configs import fields_of
+from orchestrator.grammar.faults import Faults
 from orchestrator.grammar.keys import DRAWS, PHASE, PICK, REPORT, RESOURCES, SAMPLE, SWEEP, TARGET
 from orchestrator.loading import load_sweep
 from orchestrator.model import Sample
@@ -58,6 +61,17 @@ def first_cells(body: str) -> set[str]:
 
 def test_the_reference_is_current() -> None:
     assert text_of(PAGE) == reference.page(), "type: make docs"
+
+
+def test_the_page_of_the_presets_is_current_and_tells_every_value() -> None:
+    page = text_of(ROOT / "docs" / "presets.md")
+    assert page == reference.presets_page(), "type: make docs"
+    for name, declaration in TRAINERS.items():
+        body = sections(page, 2).get(f"`{name}`", "")
+        for preset, settings in declaration.presets.items():
+            told = sections(body, 3)[f"`{name}`, `preset: {preset}`"]
+            assert first_cells(told) >= set(settings)
+            assert all(why in told for _, why in settings.values())
 
 
 def test_the_reference_names_no_place_of_a_machine() -> None:
@@ -191,6 +205,18 @@ def test_every_trainer_is_explained(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRAINERS)
+def test_presets_set_values_that_a_sweep_could_write(name: str, tmp_path: Path) -> None:
+    known = fields_of(TRAINERS[name])
+    for preset, settings in TRAINERS[name].presets.items():
+        file = tmp_path / f"{preset}.yaml"
+        file.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, (value, _) in settings.items()))
+        faults = Faults()
+        read = {key: known.read(key, item, faults) for key, item in read_document(file).entries.items()}
+        faults.raise_first()
+        assert read == preset_values(TRAINERS[name], preset)
+
+
+@pytest.mark.parametrize("name", TRAINERS)
 def test_departures_are_from_what_the_program_does(name: str) -> None:
     declaration = TRAINERS[name]
     defaults = fields_of(declaration).defaults
@@ -315,5 +341,6 @@ def test_the_makefile_writes_what_the_tests_hold() -> None:
     recipe = re.search(r"(?m)^docs:.*\n((?:\t.*\n)+)", text_of(ROOT / "Makefile"))
     assert recipe is not None
     commands = [line.strip().removeprefix("$(BIN)/python -m ") for line in recipe[1].splitlines()]
-    assert commands == ["orchestrator.reference > docs/reference.md", "orchestrator.schema > sweeps/schema.json"]
+    pages = ["orchestrator.reference > docs/reference.md", "orchestrator.reference presets > docs/presets.md"]
+    assert commands == [*pages, "orchestrator.schema > sweeps/schema.json"]
     assert json.loads(text_of(ROOT / "sweeps" / "schema.json"))["title"] == "A sweep"

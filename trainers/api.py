@@ -3,7 +3,7 @@
 A method lives in `trainers/<name>/` as two files:
 
 - `config.py`, torch-free: `NAME`, `VERSION`, `Config` (a frozen dataclass of plain values with defaults), and optionally
-  `STARTS`, `ROLES`, `DEPARTURES`, `SAMPLE`, `MONITORS` (see `jobs.catalog.Declaration`).
+  `STARTS`, `ROLES`, `DEPARTURES`, `PRESETS`, `SAMPLE`, `MONITORS` (see `jobs.catalog.Declaration`).
 - `train.py`: `build(setup: Setup) -> Trainer | Solver`, readable top to bottom.
 
 A `Trainer` is a gradient method that `trainers.loop.fit` drives; a `Solver` is one that is fitted at once (a closed form, a full-batch

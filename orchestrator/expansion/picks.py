@@ -136,7 +136,7 @@ class Picker:
         for one in members:
             by_place.setdefault(place_of(one.point), []).append(one)
         rows = [by_place[place] for place in sorted(by_place)]
-        overrides, parents = differing(rows), differing_parents(rows)
+        overrides, parents = differing(rows, self.trains.before), differing_parents(rows)
         return [
             Candidate(
                 place=place,
@@ -224,7 +224,8 @@ class Picker:
             config = self.trains.write(point).spec.config
             rest = {key: value for key, value in config.items() if key not in tuned_keys}
             kept = rest if kept is None else kept
-            if rest != kept or {key: config.get(key) for key in tuned_keys} != dict(candidate.overrides):
+            usual = self.trains.before
+            if rest != kept or {key: config.get(key, usual.get(key)) for key in tuned_keys} != dict(candidate.overrides):
                 raise fault(
                     self.scene.sweep,
                     self._path("on"),
@@ -255,15 +256,18 @@ def place_of(point: Point) -> tuple[int, ...]:
     return tuple(index for _, index in point.grid)
 
 
-def differing(rows: Sequence[Sequence[Trained]]) -> list[dict[str, Json]]:
-    """Return, for each candidate, the config keys that tell it from the others; all its runs agree on them."""
+def differing(rows: Sequence[Sequence[Trained]], before: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """Return, for each candidate, the config keys that tell it from the others; all its runs agree on them.
+
+    `before` says what keys that a config leaves out stand for.
+    """
     if len(rows) == 1:
         return [{}]
     common: list[dict[str, Json]] = []
     for row in rows:
-        config = dict(row[0].spec.config)
+        config = {**before, **row[0].spec.config}
         for one in row[1:]:
-            other = one.spec.config
+            other = {**before, **one.spec.config}
             config = {key: value for key, value in config.items() if key in other and other[key] == value}
         common.append(config)
     keys = [key for key in common[0] if all(key in config for config in common)]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
-from jobs.catalog import Declaration
+from jobs.catalog import PRESET, Declaration
 from jobs.spec import Json, Scalar
 from orchestrator.expansion.forms import Form, form_of
 from orchestrator.expansion.joins import Handed, joined
 from orchestrator.expansion.labels import carries, known_names, label_value, same
 from orchestrator.expansion.places import fault
+from orchestrator.expansion.presets import laid_below
 from orchestrator.expansion.references import Resolver
 from orchestrator.expansion.replicates import Replicate, has_folds, origins_of, pairing_of, replicates_of
 from orchestrator.model import NO_PARENT, Axis, AxisInfo, AxisKind, Draws, Parents, Phase, Sweep
@@ -76,6 +77,8 @@ class Shift:
 
     labels: Mapping[str, Scalar]
     settings: Mapping[str, Json]
+    #: What a preset lays below the settings of all axes.
+    below: Mapping[str, Json] = field(default_factory=dict)
     card: str | None = None
     open: tuple[str, ...] = ()
     grid: tuple[tuple[str, int], ...] = ()
@@ -176,18 +179,14 @@ class _Expansion:
         handed = {name: self.scene.known[name].handed for name in self._parent_names()}
         for labels, open_labels, grid, parents in joined(branch.parents.roles, handed):
             inherited, top = self._top_level(labels, branch)
+            inherited = replace(inherited, open=open_labels, grid=grid)
             for shifts in product(*top, (Shift(labels=branch.label, settings={}),), *factors):
-                yield from self._replicated(
-                    branch,
-                    dict(labels),
-                    (Shift(labels={}, settings=inherited, open=open_labels, grid=grid), *shifts),
-                    parents,
-                )
+                yield from self._replicated(branch, dict(labels), (inherited, *shifts), parents)
 
     def _replicated(
         self, branch: Branch, labels: dict[str, Scalar], shifts: Sequence[Shift], parents: tuple[tuple[str, Handed], ...]
     ) -> Iterator[Point]:
-        settings: dict[str, Json] = {}
+        settings = {key: value for shift in shifts for key, value in shift.below.items()}
         open_labels: tuple[str, ...] = ()
         card = self.phase.data
         for shift in shifts:
@@ -222,12 +221,13 @@ class _Expansion:
         index = tuple(value for name in carried if isinstance(value := labels[name], int) and name.rpartition(".")[2] != "count")
         return Replicate(labels=replicate.labels, index=index, draw=replicate.draw) if index else replicate
 
-    def _top_level(self, labels: Mapping[str, Scalar], branch: Branch) -> tuple[dict[str, Json], list[list[Shift]]]:
+    def _top_level(self, labels: Mapping[str, Scalar], branch: Branch) -> tuple[Shift, list[list[Shift]]]:
         """Return what inherited labels of the sweep's own axes set, and the shifts of those that are not inherited."""
         inherited: dict[str, Json] = {}
+        below: dict[str, Json] = {}
         factors: list[list[Shift]] = []
         for axis in self.scene.sweep.compare if self.phase.shared is None else self.phase.shared:
-            usable = [key for key in axis.keys if key in self.fields.types and key not in branch.dropped]
+            usable = [key for key in axis.keys if self._takes(key) and key not in branch.dropped]
             if not usable or any(key in self.phase.config for key in usable):
                 continue
             shifts = self._shifts(axis, branch, top=True)
@@ -236,8 +236,21 @@ class _Expansion:
                 factors.append(shifts)
                 continue
             fitting = [shift for shift in shifts if all(same(labels[key], value) for key, value in shift.labels.items())]
-            inherited.update(fitting[0].settings if fitting else {key: labels[key] for key in usable})
-        return inherited, factors
+            below.update(fitting[0].below if fitting else {})
+            inherited.update(fitting[0].settings if fitting else {key: labels[key] for key in usable if key in self.fields.types})
+        return Shift(labels={}, settings=inherited, below=below), factors
+
+    def _takes(self, key: str) -> bool:
+        """Tell whether an axis of this name sets anything in this phase."""
+        return key in self.fields.types or (key == PRESET and bool(self.scene.catalog[self.phase.trainer].presets))
+
+    def _below(self, values: Mapping[str, Json], branch: Branch) -> Mapping[str, Json]:
+        """Return what the preset of an axis value sets below everything else."""
+        name = values.get(PRESET)
+        if PRESET in self.fields.types or not isinstance(name, str) or not self._takes(PRESET):
+            return {}
+        set_by_it = laid_below(self.scene.catalog[self.phase.trainer], self.phase, name)
+        return {key: value for key, value in set_by_it.items() if key not in branch.dropped}
 
     def _shifts(self, axis: Axis, branch: Branch, *, top: bool = False) -> list[Shift]:
         """Return what each value of an axis does; none when all its keys belong to the parent's job."""
@@ -260,6 +273,7 @@ class _Expansion:
                 Shift(
                     labels=labels,
                     settings={key: value for key, value in canon.items() if key in self.fields.types and key not in branch.dropped},
+                    below=self._below(values, branch),
                     card=canon.get(DATA) if DATA not in self.fields.types else None,
                     open=tuple(labels) if is_open else (),
                     grid=((axis_name, index),) if is_open else (),

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from jobs.catalog import Declaration
+from jobs.catalog import PRESET, Declaration
 from jobs.spec import Json, Scalar
 from orchestrator.expand import expand
 from orchestrator.expansion.forms import form_of
@@ -73,13 +73,25 @@ def _sampled(cut: _Cut) -> Sweep:
 
 
 def _overrides(phase: Phase, cut: _Cut) -> dict[str, Json]:
-    """Return the config keys that a sample sets: the trainer's own, the sample's px, then what the sweep says."""
+    """Return the config keys that a sample sets: the trainer's own, the sample's px, then what the sweep says.
+
+    Where presets are looked at, what they set stays, but for what makes a run long.
+    """
     declaration = cut.catalog[phase.trainer]
     known = form_of(declaration.config).types
-    own: dict[str, Json] = {key: value for key, value in declaration.sample.items() if key in known}
+    kept = _set_by_presets(phase, cut) - _COSTLY - _BACKBONES
+    own: dict[str, Json] = {key: value for key, value in declaration.sample.items() if key in known and key not in kept}
     if cut.sweep.sample is not None and _PX in known:
         own[_PX] = cut.request.px
     return own | dict(cut.request.set.get(phase.name, {}))
+
+
+def _set_by_presets(phase: Phase, cut: _Cut) -> frozenset[str]:
+    """Return the keys that the presets of a phase set; none where neither the phase nor an axis names a preset."""
+    axes = (*phase.axes, *(cut.sweep.compare if phase.shared is None else phase.shared))
+    if phase.preset is None and not any(PRESET in axis.keys for axis in axes):
+        return frozenset()
+    return frozenset(key for settings in cut.catalog[phase.trainer].presets.values() for key in settings)
 
 
 def _top_overrides(cut: _Cut) -> dict[str, Json]:

@@ -11,6 +11,7 @@ from orchestrator.expansion.forms import form_of
 from orchestrator.expansion.labels import labels_text
 from orchestrator.expansion.places import fault
 from orchestrator.expansion.points import Branch, Point, Scene
+from orchestrator.expansion.presets import beside_own
 from orchestrator.expansion.references import DataRef
 from orchestrator.expansion.replicates import training_seed
 from orchestrator.expansion.specs import EMPTY, ConfigTemplate, Content, Face, SpecWriter
@@ -61,6 +62,12 @@ class TrainWriter:
     _seeds: dict[tuple[int, ...], int] = field(default_factory=dict)
     _checked: set[str] = field(default_factory=set)
 
+    @property
+    def before(self) -> dict[str, Json]:
+        """Return what keys that a config leaves out stand for: they came after the first results."""
+        declared = form_of(self.writer.declaration.config)
+        return {key: declared.canonical(key, value) for key, value in self.writer.declaration.before.items()}
+
     def write(self, point: Point) -> Trained:
         """Return the train job of a point. Raises SweepError for a config that its trainer refuses."""
         template = self._template(point.branch)
@@ -98,6 +105,7 @@ class TrainWriter:
         if found is None:
             declared = form_of(self.writer.declaration.config)
             given = {key: declared.canonical(key, value) for key, value in self.phase.config.items()}
+            given = {**beside_own(self.writer.declaration, self.phase), **given}
             base = {key: value for key, value in {**declared.defaults, **given}.items() if key not in branch.dropped}
             base |= {key: None for key in declared.required if key not in given and key not in branch.dropped}
             if self.phase.hand_on.startswith(_EPOCH) and "keep_best" in base and "keep_best" not in given:
@@ -106,8 +114,7 @@ class TrainWriter:
             pick = self.phase.pick
             if pick is not None and pick.metric is not None and pick.rule == "best":
                 base[MONITOR] = {"metric": pick.metric, "mode": pick.mode}
-            before = {key: declared.canonical(key, value) for key, value in self.writer.declaration.before.items()}
-            found = self._templates[branch.dropped] = ConfigTemplate(base, self.writer.fragments, before)
+            found = self._templates[branch.dropped] = ConfigTemplate(base, self.writer.fragments, self.before)
         return found
 
     def _data_of(self, point: Point) -> tuple[Content, bool]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from jobs.catalog import Declaration
+from jobs.catalog import PRESET, Declaration
 from jobs.spec import Json
 from orchestrator.documents import Node, describe
 from orchestrator.grammar.faults import Faults, suggest
@@ -33,6 +33,8 @@ class ConfigFields:
     types: Mapping[str, Any]
     defaults: Mapping[str, Any]
     about: Mapping[str, str]
+    #: The names of the trainer's presets.
+    presets: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -43,11 +45,17 @@ class ConfigFields:
         """Tell whether a key takes whole numbers and no others."""
         return _bare(self.types.get(key)) is int
 
+    def takes(self, key: str) -> bool:
+        """Tell whether an axis of this name sets anything: a key, or the trainer's presets."""
+        return key in self.types or (key == PRESET and bool(self.presets))
+
     def known(self, node: Node, key: str, faults: Faults) -> bool:
         """Tell whether a key is one of this config; record it with the nearest when it is not."""
         if key in self.types:
             return True
         hint = suggest(key, self.keys, what=f"{self.trainer} has")
+        if key == PRESET:
+            hint = "; a preset stands beside `trainer`, or is an axis under compare"
         faults.add(node, f"unknown key{hint}", at=node.key)
         return False
 
@@ -81,11 +89,11 @@ class ConfigFields:
 
 def fields_of(declaration: Declaration) -> ConfigFields:
     """Return the config fields of a trainer."""
-    return _fields_of(declaration.name, declaration.config)
+    return _fields_of(declaration.name, declaration.config, tuple(declaration.presets))
 
 
 @cache
-def _fields_of(name: str, config: type) -> ConfigFields:
+def _fields_of(name: str, config: type, presets: tuple[str, ...]) -> ConfigFields:
     hints = get_type_hints(config, include_extras=True)
     members = [item for item in dataclasses.fields(config) if item.init]
     return ConfigFields(
@@ -93,6 +101,7 @@ def _fields_of(name: str, config: type) -> ConfigFields:
         types={item.name: hints[item.name] for item in members},
         defaults={item.name: _plain(value) for item in members if (value := _default(item)) is not dataclasses.MISSING},
         about={item.name: str(item.metadata["doc"]) for item in members if "doc" in item.metadata},
+        presets=presets,
     )
 
 

@@ -184,24 +184,30 @@ SEARCH = Record(
         "mode": Key(about="Whether larger or smaller is better.", shape=Choice(options=("max", "min"))),
         "samples": Key(about="How many points an arm tries.", shape=COUNT, required=True),
         "grace": Key(about="Epochs that every trial gets.", shape=Whole(low=1)),
-        "space": Key(about="The keys that are searched, as axis values.", shape=MapOf(item=SPACE_AXIS), required=True),
+        "space": Key(
+            about="The keys that are searched, as axis values.",
+            shape=MapOf(item=SPACE_AXIS, refused={"preset": "'preset' is never searched, it is set side by side; write it under compare"}),
+            required=True,
+        ),
     }
 )
-COMPARE = MapOf(item=AXIS, special={"zip": ZIP, "after": ListOf(item=PARENT), "data": ListOf(item=CARD)})
+PRESETS = ListOf(item=NAME, words="a list of presets")
+COMPARE = MapOf(item=AXIS, special={"zip": ZIP, "after": ListOf(item=PARENT), "data": ListOf(item=CARD), "preset": PRESETS})
 TOP_COMPARE = MapOf(
     item=AXIS,
-    special={"zip": ZIP},
+    special={"zip": ZIP, "preset": PRESETS},
     refused={name: f"'{name}' is an axis of a phase; write it under phases.<name>.compare" for name in ("after", "data")},
 )
 TUNE = MapOf(
     item=AXIS,
     special={"zip": ZIP},
-    refused={name: f"'{name}' is never tuned, it is set side by side; write it under compare" for name in ("after", "data")},
+    refused={name: f"'{name}' is never tuned, it is set side by side; write it under compare" for name in ("after", "data", "preset")},
 )
 
 PHASE = Record(
     keys={
         "trainer": Key(about="The method.", shape=Text(pattern=r"[A-Za-z0-9_.-]+", words="the name of a trainer"), required=True),
+        "preset": Key(about="A set of config values that the trainer declares under a name; it lies below `config`.", shape=NAME),
         "config": Key(about="Keys of the trainer's config; what is left out takes the trainer's default.", shape=SETTINGS),
         "after": Key(about="The phase that this one follows, {role: phase} for several, or {weights: file}.", shape=PARENT),
         "data": Key(about="The data set card; the sweep's `data` by default.", shape=CARD),

@@ -81,10 +81,10 @@ def _join(labels: dict[str, Label], more: Mapping[str, Label]) -> None:
 
 def _own(phase: Phase, compare: Iterable[Axis], catalog: Mapping[str, Declaration]) -> dict[str, Label]:
     labels: dict[str, Label] = {}
-    keys = fields_of(catalog[phase.trainer]).keys
+    config = fields_of(catalog[phase.trainer])
     if phase.after_is_axis:
         labels["after"] = Label(kinds=frozenset({AxisKind.COMPARE}), values=tuple(parents.label for parents in phase.after))
-    shared = [(axis, [key for key in axis.keys if key in keys]) for axis in compare]
+    shared = [(axis, [key for key in axis.keys if config.takes(key)]) for axis in compare]
     searched = phase.search.space if phase.search else ()
     for axis, names in [*shared, *((axis, axis.keys) for axis in (*phase.axes, *searched))]:
         for key in names:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jobs.catalog import Declaration
+from jobs.catalog import PRESET, Declaration
 from jobs.spec import Json, Resources, Scalar
 from orchestrator.documents import Node
 from orchestrator.grammar.configs import ConfigFields, Missing, fields_of
 from orchestrator.grammar.faults import Faults, suggest
-from orchestrator.grammar.points import AxisReader, default_mode, read_search
+from orchestrator.grammar.points import AxisReader, check_preset, default_mode, read_search
 from orchestrator.grammar.quantities import memory_mb, time_minutes
 from orchestrator.model import DEFAULT_ROLE, NO_PARENT, SAME_DATA, Axis, AxisKind, Draws, Parents, Phase, Pick, Target, When
 from trainers.errors import Error
@@ -70,6 +70,7 @@ def read_phase(name: str, node: Node, context: Context) -> Phase | None:
     if declaration is None:
         return None
     config = fields_of(declaration)
+    preset = _read_preset(node, context, config)
     reader = context.axes([config])
     axes = (*reader.read(node.get("compare"), AxisKind.COMPARE), *reader.read(node.get("tune"), AxisKind.TUNE))
     search = read_search(node.get("search"), reader)
@@ -81,6 +82,7 @@ def read_phase(name: str, node: Node, context: Context) -> Phase | None:
     return Phase(
         name=name,
         trainer=declaration.name,
+        preset=preset,
         config=read_settings(node.get("config"), config, faults),
         after=after,
         after_is_axis=is_axis,
@@ -99,6 +101,17 @@ def read_phase(name: str, node: Node, context: Context) -> Phase | None:
         missing=_value(node, "missing", context.missing),
         **_read_data(node, axes, context),
     )
+
+
+def _read_preset(node: Node, context: Context, config: ConfigFields) -> str | None:
+    """Return the preset beside a phase's trainer; one that is not there, or that is an axis too, is recorded."""
+    own = node.get(PRESET)
+    if own is None:
+        return None
+    axis = dict(_own_keys(node)).get(PRESET) or (context.shared.get(PRESET) if config.presets else None)
+    if axis is not None:
+        context.faults.add(own, f"'{PRESET}' stands in {axis.path} too ({axis.key or axis.place}); keep one of the two", at=own.key)
+    return str(own.value) if check_preset(own, config, context.faults) else None
 
 
 def find_trainer(node: Node, catalog: Mapping[str, Declaration], faults: Faults) -> Declaration | None:
@@ -157,12 +170,12 @@ def _own_keys(node: Node) -> list[tuple[str, Node]]:
 def _axis_keys(node: Node, context: Context, config: ConfigFields) -> frozenset[str]:
     set_in_config = _value(node, "config", {})
     own = {key for key, _ in _own_keys(node) if key not in set_in_config}
-    return frozenset(own | {key for key in context.shared if key in config.types})
+    return frozenset(own | {key for key in context.shared if config.takes(key)})
 
 
 def _one_place_each(node: Node, context: Context, config: ConfigFields) -> None:
     """Record a key that stands in two of config and the axes."""
-    seen: dict[str, Node] = {key: item for key, item in context.shared.items() if key in config.types}
+    seen: dict[str, Node] = {key: item for key, item in context.shared.items() if config.takes(key)}
     for key, item in _own_keys(node):
         before = seen.setdefault(key, item)
         if before is not item:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.catalog import PRESET
 from jobs.spec import Json, canonical_json
 from orchestrator.axes import expand_values
 from orchestrator.documents import Node
@@ -66,6 +67,8 @@ class AxisReader:
 
     def _values(self, key: str, node: Node, *, repeats: bool = False) -> list[Json]:
         """Return the values of one key; empty when any is wrong."""
+        if key == PRESET and not any(key in config.types for config in self.configs):
+            return self._presets(node, repeats=repeats)
         owners = [config for config in self.configs if key in config.types]
         if not owners:
             known = dict.fromkeys(name for config in self.configs for name in config.keys)
@@ -89,11 +92,34 @@ class AxisReader:
             self._refuse_repeats(values, node)
         return values
 
+    def _presets(self, node: Node, *, repeats: bool) -> list[Json]:
+        """Return the names of presets, each known to every trainer that has any; empty when one is not."""
+        if not node.items:
+            self.faults.add(node, "expects a list of presets")
+            return []
+        owners = [config for config in self.configs if config.presets]
+        if not owners and self.configs:
+            trainers = " and ".join(dict.fromkeys(config.trainer for config in self.configs))
+            self.faults.add(node, f"{trainers} has no presets; leave the axis out", at=node.key)
+        known = [check_preset(item, config, self.faults) for item in node.items for config in owners]
+        if not repeats:
+            self._refuse_repeats([item.value for item in node.items], node)
+        return [item.scalar for item in node.items] if owners and all(known) else []
+
     def _refuse_repeats(self, values: Sequence[Any], node: Node) -> None:
         twice = _twice(values)
         if twice is not None:
             at = node.items[twice] if twice < len(node.items) else node
             self.faults.add(at, f"{canonical_json(values[twice])} is listed twice; leave one out")
+
+
+def check_preset(node: Node, config: ConfigFields, faults: Faults) -> bool:
+    """Tell whether a trainer has the preset that a value names; record it with the nearest when it has not."""
+    if node.scalar in config.presets:
+        return True
+    said = suggest(str(node.scalar), config.presets, what="there are") if config.presets else "; it has none"
+    faults.add(node, f"{config.trainer} has no preset '{node.scalar}'{said}")
+    return False
 
 
 def _twice(values: Sequence[Any]) -> int | None:

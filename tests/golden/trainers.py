@@ -47,6 +47,7 @@ class ClassificationConfig:
     lr: float = 3e-4
     weight_decay: float = 0.05
     labels: tuple[str, ...] = ()
+    uncertain: Literal["card", "ignore", "ones", "zeros"] = field(default="card", metadata={"before": "card"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,14 +117,32 @@ def _stand_in(name: str, config: type, **more: object) -> Declaration:
     return Declaration(name=name, version=1, config=config, package=f"tests.golden.{name}", **more)  # type: ignore[arg-type]
 
 
+#: Presets, of which `plain` names what stands by default.
+MOCO_PRESETS = {
+    "plain": {"lr": (1e-4, "as it is"), "momentum": (0.999, "as it is")},
+    "release": {"lr": (1e-4, "as released"), "collapse_guard": (False, "as released"), "milestones": ((12, 18, 24), "as released")},
+    "recommended": {"lr": (1e-3, "with more warm-up"), "batch_size": (256, "more negatives")},
+}
+CLASSIFICATION_PRESETS = {
+    "plain": {"lr": (3e-4, "as it is"), "uncertain": ("card", "as it is")},
+    "release": {"lr": (1e-4, "as released"), "uncertain": ("ignore", "as released"), "weight_decay": (0, "as released")},
+    "recommended": {"lr": (1e-3, "it may"), "epochs": (100, "it may")},
+}
 #: Every stand-in by name: the catalogue that golden sweeps are loaded and expanded with.
 CATALOG: dict[str, Declaration] = {
     declaration.name: declaration
     for declaration in (
         _stand_in("ag_cnn", AgCnnConfig, starts=("init",), roles=("global", "local")),
         _stand_in("ark", ArkConfig, starts=("init",)),
-        _stand_in("classification", ClassificationConfig, starts=("init",), sample={"px": 64, "epochs": 2}),
-        _stand_in("moco_cxr", MocoCxrConfig, starts=("init",), labels=False, sample={"px": 64, "epochs": 2, "queue_size": 32}),
+        _stand_in("classification", ClassificationConfig, starts=("init",), sample={"px": 64, "epochs": 2}, presets=CLASSIFICATION_PRESETS),
+        _stand_in(
+            "moco_cxr",
+            MocoCxrConfig,
+            starts=("init",),
+            labels=False,
+            sample={"px": 64, "epochs": 2, "queue_size": 32, "lr": 1e-2},
+            presets=MOCO_PRESETS,
+        ),
         _stand_in("segmentation", SegmentationConfig, starts=("init",)),
         _stand_in("simmim", SimMimConfig, starts=("init",), labels=False),
         _stand_in("thumbnail", ThumbnailConfig, floor=True),

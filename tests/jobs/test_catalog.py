@@ -1,4 +1,4 @@
-"""Which installed package a trainer comes from, and where that is recorded."""
+"""What declarations may say, which installed package a trainer comes from, and where that is recorded."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jobs.main import _write_environment
 from jobs.paths import RunPaths
 from orchestrator.explanation import _package
 from tests.orchestrator.standin import job
+from trainers.errors import Error
 
 CONFIG = '''"""Nothing."""
 from dataclasses import dataclass
@@ -69,3 +70,25 @@ def test_a_trainer_of_this_project_has_no_package(tmp_path: Path) -> None:
     attempt.folder.mkdir(parents=True)
     _write_environment(attempt, job("a"), None)
     assert "trainer_package" not in json.loads(attempt.env.read_text())
+
+
+@pytest.mark.parametrize(
+    ("presets", "said"),
+    [
+        ('{"paper": {"pxs": (64, "why")}}', "PRESETS['paper']: the config has no key 'pxs'; did you mean 'px'?"),
+        ('{"paper": {"px": 64}}', "PRESETS['paper']['px']: write (value, why)"),
+        ('{"paper": {"px": (64, "")}}', "PRESETS['paper']['px']: write (value, why)"),
+        ('{"As Paper": {"px": (64, "why")}}', "PRESETS['As Paper']: a preset has a name of lower-case letters"),
+        ('{"paper": {"px": (0, "why")}}', "PRESETS['paper']: px: 0 is too small"),
+    ],
+)
+def test_a_preset_that_its_trainer_could_not_take_is_refused_when_it_is_read(tmp_path: Path, presets: str, said: str) -> None:
+    folder = tmp_path / f"preset_trainer_{abs(hash(presets))}"
+    folder.mkdir()
+    guard = "\n\n    def __post_init__(self):\n        if self.px < 1:\n            raise ValueError(f'px: {self.px} is too small')\n"
+    text = CONFIG.replace("installed_elsewhere", folder.name) + guard
+    (folder / "config.py").write_text(f"{text}\nPRESETS = {presets}\n", encoding="utf-8")
+    with pytest.raises(Error) as caught:
+        find_trainers([tmp_path])
+    assert said in str(caught.value) and folder.name in str(caught.value)
+    sys.path.remove(str(tmp_path))
