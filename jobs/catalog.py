@@ -28,6 +28,8 @@ ENTRY_POINT_GROUP = "cxr_orchestrator.trainers"
 CLASSIFYING = ("multilabel", "multiclass")
 #: What a phase calls the set of config values that its trainer declares under a name.
 PRESET = "preset"
+#: The config key of a trainer without labels that has its features watched on validation labels.
+WATCH = "watch_every_epochs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,8 @@ class Declaration:
     `STARTS`: config keys that name a start (`init`); they belong to the parent's job when there is a parent.
     `ROLES`: the roles a parent may take (default `init`). `LABELS`: whether it learns from labels (default True), and `TASKS` of what kind:
     the `task` of the cards it can be trained and scored on (default multilabel and multiclass).
-    `SAMPLE`: config overrides of `--sample`. `MONITORS`: `val/...` metrics it reports besides those of its labels.
+    `SAMPLE`: config overrides of `--sample`. `MONITORS`: `val/...` metrics it reports besides those of its labels, as names, or as a
+    mapping from a name to the config key that turns it on; `<label>` in a name stands for any label.
     `DEPARTURES`: key -> (paper's or release's value, why), for the docs. `FLOOR`: True for a no-network floor.
     `PRESETS`: name -> config key -> (value, why): what `preset: <name>` of a phase lays below its `config`.
     """
@@ -52,7 +55,7 @@ class Declaration:
     labels: bool = True
     tasks: tuple[str, ...] = CLASSIFYING
     sample: Mapping[str, Any] = field(default_factory=dict)
-    monitors: tuple[str, ...] = ()
+    monitors: Mapping[str, str] = field(default_factory=dict)
     departures: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, tuple[Any, str]]] = field(default_factory=dict)
     floor: bool = False
@@ -66,6 +69,14 @@ class Declaration:
         the default is now.
         """
         return {item.name: item.metadata["before"] for item in fields(self.config) if "before" in item.metadata}
+
+    def monitored_by(self, metric: str) -> str | None:
+        """Return the config key that turns a metric of `MONITORS` on, empty where it is always written; None when it is none of them."""
+        for name, key in self.monitors.items():
+            head, label, _ = name.partition("<label>")
+            if metric == name or (label and metric.startswith(head) and len(metric) > len(head)):
+                return key
+        return None
 
     def configured(self, values: Mapping[str, Any]) -> Any:
         """Return the `Config` of a job's values. Raises TypeError for an unknown key, ValueError for a value that the trainer refuses."""
@@ -91,7 +102,7 @@ def declaration_of(package: str) -> Declaration:
         labels=getattr(module, "LABELS", True),
         tasks=tuple(getattr(module, "TASKS", CLASSIFYING)),
         sample=getattr(module, "SAMPLE", {}),
-        monitors=tuple(getattr(module, "MONITORS", ())),
+        monitors=_monitors(getattr(module, "MONITORS", ())),
         departures=getattr(module, "DEPARTURES", {}),
         presets=presets,
         floor=getattr(module, "FLOOR", False),
@@ -124,6 +135,10 @@ def _check_presets(presets: Mapping[str, Any], trainer: str, config: type) -> No
 
 def _must_be_given(item: Field[Any]) -> bool:
     return item.init and item.default is MISSING and item.default_factory is MISSING
+
+
+def _monitors(declared: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
+    return dict(declared) if isinstance(declared, Mapping) else dict.fromkeys(declared, "")
 
 
 def find_trainers(trainer_paths: Sequence[Path] = ()) -> dict[str, Declaration]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jobs.catalog import PRESET, Declaration
+from jobs.catalog import PRESET, WATCH, Declaration
 from jobs.spec import JobSpec
 from orchestrator.arms import Arm, arms, check_groups, partners, without_partner
 from orchestrator.errors import ReportError
@@ -115,6 +115,7 @@ class _Work:
             self._extend(phase, [one.spec for one in trained])
             handed = list(_handed_trains(phase, trained)) if self._is_followed(phase) else []
         else:
+            self.notes += _choosing_with_labels(phase, self.catalog[phase.trainer])
             picked = Picker(phase, phase.pick, expanded.axes, scene, writer, trains).run(expanded.points)
             self._extend(phase, picked.jobs)
             evaluator = Evaluator(phase, scene, writer)
@@ -162,6 +163,16 @@ class _Work:
                     f"differ{hint}",
                 )
         self.jobs += jobs
+
+
+def _choosing_with_labels(phase: Phase, trainer: Declaration) -> Iterator[str]:
+    """Say where labels choose what a trainer learnt without them."""
+    metric = None if phase.pick is None else phase.pick.metric
+    if metric is not None and not trainer.labels and trainer.monitored_by(metric) == WATCH:
+        yield (
+            f"{phase.name}: its pick reads '{metric}', which is measured on validation labels: '{trainer.name}' learns without labels, and "
+            "what is handed on is chosen with them, which is a supervised choice"
+        )
 
 
 def _handed_trains(phase: Phase, trained: Sequence[Trained]) -> Iterator[Handed]:

@@ -158,3 +158,18 @@ def gradients_times(optimizer: torch.optim.Optimizer, factor: Tensor) -> None:
     """Multiply every gradient of an optimizer's parameters by a factor."""
     grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     torch._foreach_mul_(grads, factor)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def rows_of_all(values: Tensor) -> Tensor:
+    """Return the rows of all processes, rank 0's first; shares of a batch may differ in length."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values
+    mine = torch.tensor([len(values)], device=values.device)
+    counts = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(counts, mine)
+    lengths = [int(count) for count in counts]
+    padded = values.new_zeros((max(lengths), *values.shape[1:]))
+    padded[: len(values)] = values
+    everyone = [torch.empty_like(padded) for _ in lengths]
+    distributed.all_gather(everyone, padded)
+    return torch.cat([rows[:length] for rows, length in zip(everyone, lengths, strict=True)])

@@ -93,6 +93,8 @@ def device_for(gpus: int, local_rank: int | None = None) -> torch.device:
 def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
     """Train one model and return the loop's outcome and the content of the result: config, labels, data used, final metrics.
 
+    Where a method has `facts()`, a mapping, the result holds that too.
+
     Of a group, the first process builds its method first, so that the others find prepared what it had to prepare, and not all of them
     decode the same images. A solver needs no others: the first process lets them go.
     """
@@ -133,6 +135,7 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
         "steps": outcome.step,
         "epochs": outcome.epoch,
         "data": [used(access) for access in opened],
+        **(method.facts() if hasattr(method, "facts") else {}),  # pyright: ignore[reportAttributeAccessIssue]
     }
     return outcome, result
 

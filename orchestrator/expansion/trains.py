@@ -15,6 +15,7 @@ from orchestrator.expansion.presets import beside_own
 from orchestrator.expansion.references import DataRef
 from orchestrator.expansion.replicates import training_seed
 from orchestrator.expansion.specs import EMPTY, ConfigTemplate, Content, Face, SpecWriter
+from orchestrator.grammar.faults import suggest
 from orchestrator.model import DEFAULT_ROLE, Phase
 from trainers.version import LOOP_VERSION
 
@@ -175,11 +176,26 @@ class TrainWriter:
             except (ValueError, TypeError) as error:
                 where = labels_text(point.labels)
                 raise fault(self.scene.sweep, f"{path}.config", f"{error}{f' (at {where})' if where else ''}") from error
+        self._refuse_unwritten(config)
         epochs = config.get("epochs")
         if self.phase.hand_on.startswith(_EPOCH) and isinstance(epochs, int) and int(self.phase.hand_on[len(_EPOCH) :]) > epochs:
             wanted = self.phase.hand_on[len(_EPOCH) :]
             message = f"hands on epoch {wanted}, and '{self.phase.name}' trains {epochs} epochs: name one of those"
             raise fault(self.scene.sweep, f"{path}.hand_on", message)
+
+    def _refuse_unwritten(self, config: Mapping[str, Json]) -> None:
+        """Refuse a pick by a metric that a trainer without labels does not write; what one with labels writes depends on the data."""
+        trainer, pick = self.writer.declaration, self.phase.pick
+        if trainer.labels or not trainer.monitors or pick is None or pick.metric is None:
+            return
+        path, key = f"phases.{self.phase.name}.pick.metric", trainer.monitored_by(pick.metric)
+        if key is None:
+            hint = suggest(pick.metric, tuple(trainer.monitors), what="there are")
+            message = f"trainer '{trainer.name}' predicts no labels and writes no '{pick.metric}'{hint}"
+            raise fault(self.scene.sweep, path, message)
+        if key and not config.get(key, trainer.before.get(key)):
+            message = f"trainer '{trainer.name}' writes '{pick.metric}' only with `{key}`: set it in config, `{key}: 1`"
+            raise fault(self.scene.sweep, path, message)
 
 
 def data_content(refs: list[DataRef], draw: Mapping[str, Json] | None, missing: str) -> tuple[Content, bool]:

@@ -13,6 +13,10 @@ NAME = "moco_cxr"
 VERSION = 1
 STARTS = ("init",)
 LABELS = False
+#: What it writes with `watch_every_epochs`, by the key that turns it on. All of it is measured on validation labels.
+MONITORS: Mapping[str, str] = dict.fromkeys(
+    ("val/knn/auroc_macro", "val/knn/auroc/<label>", "val/probe/auroc_macro", "val/probe/auroc/<label>"), "watch_every_epochs"
+)
 SAMPLE: Mapping[str, Any] = {
     "arch": "slim",
     "px": 64,
@@ -66,8 +70,25 @@ class Config:
     save_every_epochs: int = field(default=1, metadata={"doc": "how often a checkpoint is kept"})
     keep_best: int = field(default=1, metadata={"doc": "how many checkpoints a monitor keeps; pretraining has none, the last is kept"})
 
+    watch_every_epochs: int = field(
+        default=0,
+        metadata={
+            "doc": "how often, and at the end, neighbours (20) and a linear probe tell validation labels by the features; 0: never",
+            "before": 0,
+        },
+    )
+    watch_images: int = field(
+        default=500, metadata={"doc": "images to look at then, up to half of them of validation, the others of training", "before": 500}
+    )
+
     def __post_init__(self) -> None:
         positive(self, "temperature", "lr")
+        within(self, watch_every_epochs=(0, inf), watch_images=(40, inf))
+        if self.watch_every_epochs % self.save_every_epochs:
+            raise ValueError(
+                f"watch_every_epochs: {self.watch_every_epochs} is no multiple of save_every_epochs ({self.save_every_epochs}), so that "
+                f"what is watched could not be picked; set it to {self.save_every_epochs} or a multiple, or to 0"
+            )
         within(self, px=(8, inf), dim=(1, inf), epochs=(1, inf), batch_size=(2, inf), micro_batch=(0, inf), bn_images=(0, inf))
         within(self, momentum=(0, 1), momentum_end=(0, 1), drop_path=(0, 0.99), warmup=(0, 1), weight_decay=(0, inf), grad_clip=(0, inf))
         within(self, key_bn_groups=(1, inf), queue_size=(1, inf), save_every_epochs=(1, inf))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from trainers.api import Scores, Setup
@@ -28,7 +28,9 @@ from trainers.moco_cxr.config import Config
 from trainers.parts import backbones, ema, heads, losses, optimizers, schedules
 from trainers.parts.inputs import Normalizer
 from trainers.parts.queue import Queue
+from trainers.parts.watching import Watch, features_of
 from trainers.precision import autocast
+from trainers.processes import Processes, rows_of_all
 
 _LOG = logging.getLogger(__name__)
 _BACKBONE, _HEAD, _ORDER, _FILL, _SHUFFLE, _SCRAMBLE = range(1, 7)
@@ -51,8 +53,12 @@ class Encoder(nn.Module):
         self.head = head
         self._normalize = normalize
 
+    def features(self, views: Tensor) -> Tensor:
+        """Return what the backbone hands on, (B, d) float32."""
+        return self.backbone(self._normalize(views)).float()
+
     def forward(self, views: Tensor) -> Tensor:
-        features = self.backbone(self._normalize(views)).float()
+        features = self.features(views)
         with torch.autocast(views.device.type, enabled=False):
             return functional.normalize(self.head(features), dim=1)
 
@@ -78,6 +84,9 @@ class MomentumContrast:
         store = setup.data.images(config.px, exact=transforms.AUGMENTS[config.augment].exact)
         self.store: ImageStore = store if config.images == "real" else ScrambledStore(store, key(setup.seed, _SCRAMBLE))
         self._augment = transforms.AUGMENTS[config.augment]
+        #: Its images are real ones, whatever is learnt from: what follows sees real ones.
+        self._seen = store
+        self.watch = Watch.of(setup.data, config.watch_images) if config.watch_every_epochs else None
         self.steps_per_epoch = len(self._positions) // config.batch_size
         self._step = 0
         self._new_keys: list[Tensor] = []
@@ -143,24 +152,24 @@ class MomentumContrast:
         logits = losses.contrast(query, keys, self.queue.keys, self.config.temperature)  # B, 1 + K
         loss = losses.info_nce(logits)
         self._new_keys.append(keys)
-        hits = losses.top1(logits.detach())
+        hits, near = losses.within_top(logits.detach(), 1, 5)
         self._sums += torch.stack([loss.detach().double() * len(keys), hits.double(), torch.full_like(hits, len(keys)).double()])
-        return {"loss": loss, "queue_accuracy": hits / len(keys)}
+        return {"loss": loss, "queue_accuracy": hits / len(keys), "queue_top5": near / len(keys)}
 
     def after_step(self, step: int) -> None:
         """Let the step's keys, those of all processes in their order, replace the oldest."""
-        self.queue.push(_of_all_processes(torch.cat(self._new_keys)))
+        self.queue.push(rows_of_all(torch.cat(self._new_keys)))
         self._new_keys.clear()
         self._step = step + 1
 
     def after_epoch(self, epoch: int) -> dict[str, float]:
         """Look at what the epoch told apart. Raises Collapsed when the guard finds that nothing is told apart."""
-        loss, hits, count = _of_all_processes(self._sums[None]).sum(0).tolist()
+        loss, hits, count = rows_of_all(self._sums[None]).sum(0).tolist()
         self._sums.zero_()
         late = self._step >= _GUARD_AFTER * self.config.epochs * self.steps_per_epoch
         if self.config.collapse_guard and late and count:
             raise_if_collapsed(loss / count, hits / count, self.config.queue_size)
-        return {}
+        return self._watched(epoch + 1)
 
     def validate(self) -> Scores | None:
         """Return None: pretraining predicts no labels."""
@@ -181,6 +190,21 @@ class MomentumContrast:
         self._sums.copy_(state["sums"])
         self._step = int(state["step"])
         self._new_keys.clear()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the result says besides: which labels were opened to watch, where any were."""
+        return {} if self.watch is None else {"watched": self.watch.facts()}
+
+    def _watched(self, done: int) -> dict[str, float]:
+        """Return how well features tell labels after so many epochs, where it is time to look; the first process alone has the numbers."""
+        every = self.config.watch_every_epochs
+        if self.watch is None or (done % every and done != self.config.epochs):
+            return {}
+        train, val = (
+            features_of(self.module, self.module.features, backbones.width(self.module.backbone), self._seen, rows, self.config)
+            for rows in (self.watch.train, self.watch.val)
+        )
+        return self.watch.measure(train, val) if Processes().is_first else {}
 
     def _momentum(self) -> float:
         end = self.config.momentum if self.config.momentum_end is None else self.config.momentum_end
@@ -221,21 +245,6 @@ class MomentumContrast:
             for index in range(math.ceil(self.config.queue_size / size)):
                 here = np.take(order, range(index * size, (index + 1) * size), mode="wrap")
                 self.queue.push(self._encode_keys(self._views(here, 0, _FILL_VIEW).to(device), -1 - index, 0))
-
-
-def _of_all_processes(values: Tensor) -> Tensor:
-    """Return the rows of all processes, rank 0's first; shares of a batch may differ in length."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values
-    mine = torch.tensor([len(values)], device=values.device)
-    counts = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(counts, mine)
-    lengths = [int(count) for count in counts]
-    padded = values.new_zeros((max(lengths), *values.shape[1:]))
-    padded[: len(values)] = values
-    everyone = [torch.empty_like(padded) for _ in lengths]
-    distributed.all_gather(everyone, padded)
-    return torch.cat([rows[:length] for rows, length in zip(everyone, lengths, strict=True)])
 
 
 def _check(config: Config, images: int, card: str) -> None:

@@ -32,6 +32,7 @@ def info_nce(logits: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
-def top1(logits: Tensor) -> Tensor:
-    """Return how many rows have column 0 strictly above every other: ties, as in a collapsed encoder, do not count."""
-    return (logits[:, 0] > logits[:, 1:].amax(1)).sum()
+def within_top(logits: Tensor, *ranks: int) -> tuple[Tensor, ...]:
+    """Return for each rank how many rows have column 0 among their highest so many: ties, as in a collapsed encoder, count against it."""
+    before = (logits[:, 1:] >= logits[:, :1]).sum(1)
+    return tuple((before < rank).sum() for rank in ranks)

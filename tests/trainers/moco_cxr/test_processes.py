@@ -46,6 +46,7 @@ CASES = {
     "accumulated": replace(TINY, batch_size=32, micro_batch=8),
     "in bfloat16": replace(TINY, batch_size=32, precision="bf16"),
     "without shuffled keys": replace(TINY, batch_size=32, key_bn_groups=1),
+    "watched": replace(TINY, batch_size=32, watch_every_epochs=1, watch_images=60),
 }
 #: Of the largest entry: sums in another order, after the first step and after the last, up to which a ReLU may have flipped.
 FIRST, LAST = {"fp32": 2e-5, "bf16": 0.1}, {"fp32": 2e-3, "bf16": 0.1}
@@ -54,7 +55,7 @@ FIRST, LAST = {"fp32": 2e-5, "bf16": 0.1}, {"fp32": 2e-3, "bf16": 0.1}
 def run(folder: Path, config: Config, stop_after: int = 0) -> None:
     """Pretrain in a folder, alone or as a member of the group, and write what this process saw."""
     prepare(3, 1, CPU)
-    setup = Setup(config=config, seed=3, data=made_access(n=68, px=config.px, sizes=(64, 4)), device=CPU)
+    setup = Setup(config=config, seed=3, data=made_access(n=84, px=config.px, sizes=(64, 20)), device=CPU)
     method: Any = train.build(setup)
     host = FolderHost(folder / "checkpoints")
     if stop_after:
@@ -138,6 +139,8 @@ def test_two_processes_log_and_export_what_one_does(tmp_path: Path, case: str) -
     assert_close(first["gradients"], one["gradients"], first_step)
     for mine, theirs in zip(first["lines"], one["lines"], strict=True):
         assert mine == pytest.approx(theirs, rel=tolerance, abs=1e-6 if config.precision == "fp32" else 0.05)
+    watched = [line["val/knn/auroc_macro"] for line in first["lines"] if "val/knn/auroc_macro" in line]
+    assert len(watched) == (2 if config.watch_every_epochs else 0)
     assert_close(exported(tmp_path / "two"), exported(tmp_path / "one"), tolerance)
     assert_close(first["key_encoder"], one["key_encoder"], tolerance)
     assert_close({"queue": first["queue"]}, {"queue": one["queue"]}, tolerance)

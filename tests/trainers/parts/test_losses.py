@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from trainers.parts.losses import contrast, info_nce, masked_bce, top1
+from trainers.parts.losses import contrast, info_nce, masked_bce, within_top
 
 QUERY = torch.tensor([[1.0, 0, 0, 0], [0.6, 0.8, 0, 0]])
 KEY = torch.tensor([[0.8, 0.6, 0, 0], [0.6, 0.8, 0, 0]])
@@ -43,11 +43,11 @@ def test_collapsed_directions_give_the_log_of_the_number_of_choices_and_no_hit()
     same = functional.normalize(torch.ones(5, 16), dim=1)
     logits = contrast(same, same, same[:1].repeat(512, 1), 0.2)
     assert info_nce(logits).item() == pytest.approx(math.log(513), abs=1e-4)
-    assert top1(torch.zeros(5, 513)) == 0
+    assert within_top(torch.zeros(5, 513), 1, 5) == (0, 0)
 
 
-def test_top1_counts_the_queries_nearest_to_their_key() -> None:
-    assert top1(contrast(QUERY, KEY, QUEUE, 0.2)) == 1
+def test_hits_count_the_queries_whose_key_is_among_the_nearest() -> None:
+    assert within_top(contrast(QUERY, KEY, QUEUE, 0.2), 1, 5) == (1, 2)
 
 
 def test_keys_in_bfloat16_are_compared_in_float32() -> None:
