@@ -84,7 +84,8 @@ class CheckpointStore:
     def keep(self, name: str, metrics: Mapping[str, float], files: Mapping[str, Write], info: Mapping[str, Any]) -> None:
         """Keep a checkpoint with its files by suffix; `info` holds `step`, `epoch` and `retention` {metric, mode, best}.
 
-        The last is kept, and the `best` ones by the metric (NaN is never best, ties go to the earlier); a negative `best` keeps all.
+        The last is kept, and the `best` ones by the metric (NaN is never best, ties go to the earlier); a negative `best` keeps all, and
+        `last: False` the best alone, where any has a value.
         Keeping a name again replaces it. Raises DiskFull; other checkpoints stay.
         """
         if not _KEPT.fullmatch(name) or name.startswith("state-"):
@@ -190,7 +191,10 @@ class CheckpointStore:
 
 
 def retained(kept: Sequence[Mapping[str, Any]], retention: Mapping[str, Any]) -> set[str]:
-    """Return the names that stay of manifests in order of epoch: the last, and the `best` by `metric` (`mode` max or min)."""
+    """Return the names that stay of manifests in order of epoch: the last, and the `best` by `metric` (`mode` max or min).
+
+    With `last: False` the best alone, unless none has a value.
+    """
     best = int(retention.get("best", 1))
     if best < 0:
         return {entry["name"] for entry in kept}
@@ -200,8 +204,9 @@ def retained(kept: Sequence[Mapping[str, Any]], retention: Mapping[str, Any]) ->
         return stay
     sign = -1.0 if retention.get("mode", "max") == "max" else 1.0
     valued = [entry for entry in kept if entry["metrics"].get(metric) is not None]
-    ranked = sorted(valued, key=lambda entry: (sign * entry["metrics"][metric], entry["epoch"]))
-    return stay | {entry["name"] for entry in ranked[:best]}
+    ranked = sorted(valued, key=lambda entry: (sign * entry["metrics"][metric], entry["epoch"], entry["name"]))
+    chosen = {entry["name"] for entry in ranked[:best]}
+    return chosen if chosen and not retention.get("last", True) else stay | chosen
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -93,14 +93,23 @@ def _solve(
 
 
 def _retention(settings: Settings, monitor: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"metric": (monitor or {}).get("metric"), "mode": (monitor or {}).get("mode", "max"), "best": settings.keep_best}
+    rule = {"metric": (monitor or {}).get("metric"), "mode": (monitor or {}).get("mode", "max"), "best": settings.keep_best}
+    # On a grid of examples the last checkpoint is one among others.
+    return {**rule, "last": False} if settings.save_every_examples else rule
 
 
-def _keep(host: Host, method: Trainer | Solver, scores: Scores | None, metrics: Mapping[str, float], info: Mapping[str, Any]) -> None:
+def _keep(
+    host: Host,
+    method: Trainer | Solver,
+    scores: Scores | None,
+    metrics: Mapping[str, float],
+    info: Mapping[str, Any],
+    name: str | None = None,
+) -> None:
     files = {"safetensors": partial(write_weights, method.module)}
     if scores is not None:
         files["val.parquet"] = partial(write_scores, scores)
-    host.keep(f"epoch-{info['epoch']:04d}", metrics, files, info)
+    host.keep(name or f"epoch-{info['epoch']:04d}", metrics, files, info)
 
 
 class _Run:
@@ -134,6 +143,8 @@ class _Run:
         self.progress = Progress(micro_batch=settings.micro_batch)
         self.metrics: Mapping[str, float] = {}
         self.may_cut = self._may_cut()
+        #: Steps from one look at validation to the next, where these do not go by epoch.
+        self.grid = settings.save_every_examples // settings.batch_size if settings.save_every_examples else 0
         #: The largest forward pass so far, and whether one is going on.
         self.largest_pass, self.in_step = 0, False
         self.saved: tuple[int, int] | None = None
@@ -251,6 +262,8 @@ class _Run:
     def _steps(self, shares: Iterable[tuple[Any, int]], count: int) -> bool:
         taken, every = 0, self.settings.save_every_steps
         for share, total in itertools.islice(shares, count):
+            if self.grid and self.progress.step and self.progress.step % self.grid == 0:
+                self._keep_on_grid()
             self._step(share, total)
             taken += 1
             if self._stop_asked():
@@ -332,6 +345,27 @@ class _Run:
             values = {f"train/{name}": value for name, value in logged.items()}
             self.host.log(progress.step, progress.epoch, values | {"train/lr": self.optimizer.param_groups[0]["lr"]})
 
+    def _keep_on_grid(self) -> None:
+        """Save, validate, log and keep before the next step (MoCo-CXR's `iters_per_eval`, which counts images)."""
+        self._save()
+        step, settings = self.progress.step, self.settings
+        self.trainer.module.eval()
+        scores = self.trainer.validate()
+        self.trainer.module.train()
+        metrics = dict(self.measure(scores)) if scores is not None and self.measure is not None else {}
+        if self.processes.is_first:
+            epoch = -(-step // self.trainer.steps_per_epoch)
+            self.host.log(step, epoch, metrics)
+            _keep(self.host, self.trainer, scores, metrics, self._about(epoch), f"examples-{step * settings.batch_size:010d}")
+
+    def _about(self, epoch: int) -> dict[str, Any]:
+        about = {"step": self.progress.step, "epoch": epoch, "made_with": self.made_with, "micro_batch": self.progress.micro_batch}
+        return about | {"retention": self.retention}
+
+    def _grid_comes_round(self) -> bool:
+        """Tell whether the run is long enough for a checkpoint on the grid; a shorter one keeps its last, or it would keep none."""
+        return 0 < self.grid < self.settings.epochs * self.trainer.steps_per_epoch
+
     def _close_epoch(self) -> None:
         """Save, validate, log and keep: in this order, so that a kill in a long validation repeats only the validation."""
         progress, settings = self.progress, self.settings
@@ -339,6 +373,7 @@ class _Run:
         due = done % settings.save_every_epochs == 0 or done == settings.epochs
         if due:
             self._save()
+        due = (due and not self.grid) or (done == settings.epochs and not self._grid_comes_round())
         metrics = {f"epoch/{name}": value / progress.counted for name, value in progress.sums.items()}
         metrics |= self.trainer.after_epoch(progress.epoch)
         scores = None
@@ -353,5 +388,4 @@ class _Run:
             return
         self.host.log(progress.step, done, metrics)
         if due:
-            info = {"step": progress.step, "epoch": done, "made_with": self.made_with, "micro_batch": progress.micro_batch}
-            _keep(self.host, self.trainer, scores, metrics, info | {"retention": self.retention})
+            _keep(self.host, self.trainer, scores, metrics, self._about(done))

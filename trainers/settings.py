@@ -22,6 +22,9 @@ class Settings:
     grad_clip: float = 0.0
     #: How often a resume file is saved, validation is predicted and a checkpoint kept; the last epoch always is.
     save_every_epochs: int = 1
+    #: Validation is predicted and a checkpoint kept before a step by which so many images more were seen, `batch_size` a step, instead of
+    #: by epoch: the state after the last step is never looked at. 0 is off.
+    save_every_examples: int = 0
     #: Resume files between these; 0 is none.
     save_every_steps: int = 0
     log_every_steps: int = 10
@@ -39,6 +42,12 @@ class Settings:
                 raise Error(f"config.{name}: {getattr(self, name)} is too small, set it to {low} or more")
         if self.precision not in PRECISIONS:
             raise Error(f"config.precision: '{self.precision}' is not known, set one of {', '.join(PRECISIONS)}")
+        if self.save_every_examples < 0 or (
+            self.save_every_examples and (not self.batch_size or self.save_every_examples % self.batch_size)
+        ):
+            raise Error(
+                f"config.save_every_examples: {self.save_every_examples} is no multiple of batch_size ({self.batch_size}), set one that is"
+            )
         if self.bn_images and self.micro_batch % self.bn_images:
             raise Error(f"config.micro_batch: {self.micro_batch} is no multiple of bn_images ({self.bn_images}), set one that is")
 

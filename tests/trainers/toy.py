@@ -40,6 +40,7 @@ class Config:
     dropout: float = 0.2
     grad_clip: float = 0.0
     save_every_epochs: int = 1
+    save_every_examples: int = 0
     save_every_steps: int = 2
     log_every_steps: int = 1
     keep_best: int = 1

@@ -23,7 +23,10 @@ class Config:
     channels: Literal[1, 3] = field(default=1, metadata={"doc": "input channels; 3 repeats the grey image"})
     px: int = field(default=320, metadata={"doc": "side of the input in pixels"})
     init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
-    freeze: Literal["backbone", "nothing"] = field(default="nothing", metadata={"doc": "`backbone` keeps weights and BatchNorm fixed"})
+    freeze: Literal["backbone", "gradients", "nothing"] = field(
+        default="nothing",
+        metadata={"doc": "`backbone` keeps weights and BatchNorm fixed; `gradients` weights alone, and BatchNorm goes on adapting"},
+    )
     solver: Literal["lbfgs", "sgd"] = field(
         default="lbfgs", metadata={"doc": "with a frozen backbone: logistic regression on features, or gradient steps; else ignored"}
     )
@@ -32,6 +35,9 @@ class Config:
     )
     penalty: float = field(default=1.0, metadata={"doc": "lbfgs: the L2 penalty without a validation split"})
     labels: tuple[str, ...] = field(default=(), metadata={"doc": "labels to learn; none means all of the card"})
+    uncertain: Literal["card", "ignore", "ones", "zeros"] = field(
+        default="card", metadata={"doc": "what training makes of uncertain labels, in place of what the card says", "before": "card"}
+    )
     augment: Literal["none", "crop", "cxr_paper", "cxr_paper_exact", "cxr_plus"] = field(
         default="cxr_plus", metadata={"doc": "how a training view is drawn; exact: as torchvision does, to the pixel"}
     )
@@ -47,11 +53,21 @@ class Config:
     layer_decay: float = field(default=1.0, metadata={"doc": "what the rate is multiplied by a layer down from the head"})
     weight_decay: float = field(default=0.05, metadata={"doc": "L2 (adam, sgd) or decoupled (adamw)"})
     decay_norms: bool = field(default=False, metadata={"doc": "whether normalisation layers and biases decay too"})
-    schedule: Literal["cosine", "constant"] = field(default="cosine", metadata={"doc": "of the learning rate, by step"})
+    schedule: Literal["milestones", "cosine", "constant"] = field(default="cosine", metadata={"doc": "of the learning rate, by step"})
+    milestones: tuple[int, ...] = field(
+        default=(), metadata={"doc": "epochs (from 0) at which the rate falls to a tenth, with schedule milestones", "before": ()}
+    )
     warmup: float = field(default=0.05, metadata={"doc": "share of all steps that rise linearly"})
     grad_clip: float = field(default=0.0, metadata={"doc": "largest gradient norm; 0 is off"})
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"doc": "of the network; losses and predictions are fp32"})
     save_every_epochs: int = field(default=1, metadata={"doc": "how often validation is predicted and a checkpoint kept"})
+    save_every_examples: int = field(
+        default=0,
+        metadata={
+            "doc": "the same by images seen, before the step that follows: the state after the last step is never looked at; 0 is off",
+            "before": 0,
+        },
+    )
     keep_best: int = field(default=1, metadata={"doc": "how many checkpoints are kept, by the pick's metric"})
 
     def __post_init__(self) -> None:
@@ -59,6 +75,11 @@ class Config:
         within(
             self, px=(8, inf), epochs=(1, inf), batch_size=(1, inf), micro_batch=(0, inf), bn_images=(0, inf), save_every_epochs=(1, inf)
         )
+        within(self, save_every_examples=(0, inf))
+        if self.save_every_examples % self.batch_size:
+            raise ValueError(f"save_every_examples: {self.save_every_examples} is no multiple of batch_size ({self.batch_size}); set one")
+        if self.schedule == "milestones" and not self.milestones:
+            raise ValueError("milestones: the schedule of that name needs the epochs at which the rate falls, such as [30, 40]")
         within(self, drop_path=(0, 0.99), warmup=(0, 1), weight_decay=(0, inf), grad_clip=(0, inf), layer_decay=(0, 1))
         if not self.penalties or min(self.penalties) <= 0:
             raise ValueError(f"penalties: {list(self.penalties)} must name at least one, all above 0")
@@ -69,9 +90,9 @@ DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
     "channels": (3, 1, "a grey image three times"),
     "arch": ("densenet121 or resnet18", "resnet18", "the smaller of the two"),
     "freeze": (
-        "last: no gradient, BatchNorm still adapting",
+        "gradients",
         "nothing",
-        "and `backbone` keeps BatchNorm in eval mode: frozen must be frozen",
+        "in its linear protocol; `backbone` keeps BatchNorm in eval mode: frozen must be frozen",
     ),
     "solver": ("sgd", "lbfgs", "one solution whatever the seed and the order; features once instead of every epoch"),
     "normalization": ("imagenet", "cxr", "a frozen backbone must see the statistics that it was pretrained with"),
@@ -82,7 +103,7 @@ DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
     "schedule": ("constant", "cosine", "the released schedulers are never stepped"),
     "warmup": (0.0, 0.05, "Adam's first steps are large"),
     "batch_size": (16, 32, "steadier BatchNorm"),
-    "save_every_epochs": ("every 8,192 examples, up to ten kept", 1, "the released grid may miss the last"),
+    "save_every_epochs": ("`save_every_examples: 8192`, up to ten kept", 1, "the released grid may miss the last"),
     "init": ("imagenet even for 'scratch' ResNets", "random", "from scratch must be from scratch"),
 }
 #: Name -> key -> (value, why): MoCo-CXR's evaluation. `freeze` is that of its linear protocol; end to end is `freeze: nothing`.
@@ -93,6 +114,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
         "solver": ("sgd", "trained by gradient steps"),
         "augment": ("crop", "resized to the short side, and a square of it"),
         "normalization": ("cxr", "that of the pretraining"),
+        "uncertain": ("ignore", "masked out of the loss"),
         "optimizer": ("adam", "with L2 in the gradient"),
         "lr": (1e-4, "one for every arm"),
         "weight_decay": (0.0, "none"),
@@ -100,23 +122,28 @@ PRESETS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
         "warmup": (0.0, "none is named"),
         "batch_size": (16, "as released"),
         "save_every_epochs": (1, "every epoch is a candidate"),
+        "save_every_examples": (0, "by epoch"),
         "keep_best": (1, "the best on validation"),
         "grad_clip": (0.0, "none"),
         "precision": ("fp32", "no mixed precision"),
     },
     "release": {
         "channels": (3, "a grey image three times, as ImageNet's stem expects"),
-        "freeze": ("backbone", "see `freeze: gradients`"),
+        "freeze": (
+            "gradients",
+            "gradients are off and BatchNorm is in train mode: its statistics drift, and 'linear' is not frozen",
+        ),
         "solver": ("sgd", "trained by gradient steps"),
         "augment": ("crop", "every other augmentation has probability 0"),
-        "normalization": ("imagenet", "not that of the pretraining: frozen features see another scale (A11.1)"),
+        "normalization": ("imagenet", "not that of the pretraining: frozen features see another scale"),
         "optimizer": ("adam", "its default"),
         "lr": (1e-4, "its default"),
         "weight_decay": (0.0, "its default"),
         "schedule": ("constant", "its schedulers are never stepped"),
         "warmup": (0.0, "none"),
         "batch_size": (16, "its default"),
-        "save_every_epochs": (1, "see `save_every_examples`"),
+        "uncertain": ("ignore", "masked in its tables; its folders of images take them as positive: `ones`"),
+        "save_every_examples": (8192, "looked at before the step, so that the last state is missed"),
         "keep_best": (10, "`--max_ckpts`; the mean of their probabilities is tested (`pick: {checkpoints: all}`)"),
         "grad_clip": (0.0, "none"),
         "precision": ("fp32", "no mixed precision"),
@@ -127,6 +154,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
         "solver": ("lbfgs", "one solution whatever the seed and the order; features once instead of every epoch"),
         "augment": ("cxr_plus", "with few labels an un-augmented network learns them by heart"),
         "normalization": ("cxr", "a frozen backbone must see the statistics that it was pretrained with"),
+        "uncertain": ("card", "a policy is declared a card, where its source is named"),
         "optimizer": ("adamw", "decoupled decay"),
         "lr": (3e-4, "with a cosine and a warm-up; tune it in every arm"),
         "layer_decay": (0.75, "lower layers were pretrained and move less"),
@@ -135,6 +163,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
         "warmup": (0.05, "Adam's first steps are large"),
         "batch_size": (32, "steadier BatchNorm"),
         "save_every_epochs": (1, "the last one is never missed"),
+        "save_every_examples": (0, "by epoch"),
         "keep_best": (1, "the best on validation"),
         "grad_clip": (0.0, "not needed at this rate"),
         "precision": ("fp32", "bf16 where the hardware has it"),

@@ -41,17 +41,17 @@ def build(setup: Setup) -> FineTuning | LinearProbe:
 class Classifier(nn.Module):
     """Views (B, 1, px, px) uint8 to logits (B, L) float32."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Linear, normalize: Normalizer, *, frozen: bool) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Linear, normalize: Normalizer, *, freeze: str) -> None:
         super().__init__()
-        self.backbone = backbone.requires_grad_(not frozen)
+        self._frozen, self._still = freeze != "nothing", freeze == "backbone"
+        self.backbone = backbone.requires_grad_(not self._frozen)
         self.head = head
         self._normalize = normalize
-        self._frozen = frozen
 
     def train(self, mode: bool = True) -> Classifier:
         """Switch to training, where a frozen backbone stays in eval mode: without that its running statistics would drift."""
         super().train(mode)
-        if self._frozen:
+        if self._still:
             self.backbone.eval()
         return self
 
@@ -82,9 +82,9 @@ class _Classification:
             if self.report is not None:
                 _LOG.info("%s", self.report.sentence())
         head = heads.linear(backbones.width(backbone), len(self.labels), seed=key(setup.seed, _HEAD))
-        self.module = Classifier(backbone, head, Normalizer(config.normalization, config.channels), frozen=config.freeze == "backbone")
+        self.module = Classifier(backbone, head, Normalizer(config.normalization, config.channels), freeze=config.freeze)
         place(self.module, setup.device)
-        self._before = fingerprint(backbone) if config.freeze == "backbone" and not setup.predict_only else None
+        self._before = None if setup.predict_only else self._what_is_frozen()
 
     def validate(self) -> Scores | None:
         """Predict the validation split, whole and in eval mode."""
@@ -110,8 +110,14 @@ class _Classification:
         self.module.train(training)
         return found
 
+    def _what_is_frozen(self) -> str | None:
+        """Return the digest of what training must leave alone: the whole backbone, or its parameters without its statistics."""
+        if self.config.freeze == "gradients":
+            return fingerprint(nn.ParameterList(self.module.backbone.parameters()))
+        return fingerprint(self.module.backbone) if self.config.freeze == "backbone" else None
+
     def _check_frozen(self) -> None:
-        if self._before is not None and fingerprint(self.module.backbone) != self._before:
+        if self._before is not None and self._what_is_frozen() != self._before:
             raise RuntimeError("the frozen backbone changed during training")
 
 
@@ -172,6 +178,8 @@ class FineTuning(_Classification):
         rising = round(self.config.warmup * total)
         if self.config.schedule == "cosine":
             return schedules.cosine(step, total, warmup_steps=rising)
+        if self.config.schedule == "milestones":
+            return schedules.milestones(step // self.steps_per_epoch, self.config.milestones)
         return schedules.warmup(step, rising)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:

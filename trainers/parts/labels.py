@@ -12,6 +12,10 @@ from trainers.data.access import Rows
 from trainers.data.policies import targets, truths
 from trainers.errors import Error
 
+#: Value of a config's `uncertain` that leaves uncertain labels to the card.
+CARD = "card"
+_UNCERTAIN = "uncertain"
+
 
 def outputs_of(setup: Setup) -> tuple[str, ...]:
     """Return the labels to output, in order: the setup's, else the config's, else the card's.
@@ -30,8 +34,15 @@ def outputs_of(setup: Setup) -> tuple[str, ...]:
 
 
 def learnt(rows: Rows, setup: Setup, names: tuple[str, ...]) -> NDArray[np.float32]:
-    """Return what training learns, (n, len(names)): 1, 0, or NaN for what the card's policies leave out."""
-    return targets(rows.select(names), setup.data.policies)
+    """Return what training learns, (n, len(names)): 1, 0, or NaN for what the card's policies leave out.
+
+    A config's `uncertain` other than `card` stands for what the card says of uncertain labels, those with a policy of their own too.
+    """
+    uncertain = getattr(setup.config, "uncertain", CARD)
+    policies = setup.data.policies
+    if uncertain != CARD:
+        policies = {key: value for key, value in policies.items() if not key.startswith(f"{_UNCERTAIN}/")} | {_UNCERTAIN: uncertain}
+    return targets(rows.select(names), policies)
 
 
 def measured(rows: Rows, setup: Setup, names: tuple[str, ...]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from trainers.classification import train
 from trainers.classification.config import Config
 from trainers.data.access import Access
 from trainers.errors import Error, WeightsError
-from trainers.parts import backbones
+from trainers.parts import backbones, labels
 from trainers.parts.metrics import measure
 from trainers.weights import fingerprint, load_matching, read
 
@@ -97,6 +97,85 @@ def test_a_backbone_that_moves_although_frozen_is_our_fault_and_stops_the_run(tm
     monkeypatch.setattr(train.Classifier, "train", lambda self, mode=True: torch.nn.Module.train(self, mode))
     with pytest.raises(RuntimeError, match="frozen backbone changed"):
         run(train, _setup(replace(PROBE, solver="sgd", epochs=1)), tmp_path)
+
+
+def test_with_gradients_off_alone_parameters_stay_and_statistics_drift(tmp_path: Path) -> None:
+    config = replace(TINY, freeze="gradients", epochs=2)
+    before = train.build(_setup(config)).module.backbone
+    host, _, method = run(train, _setup(config), tmp_path)
+    assert isinstance(method, train.FineTuning)
+    backbone = method.module.backbone
+    for (name, old), (_, new) in zip(before.named_parameters(), backbone.named_parameters(), strict=True):
+        assert torch.equal(old, new), name
+    moved = [name for name, old in before.named_buffers() if not torch.equal(old, backbone.get_buffer(name))]
+    assert moved == [name for name, _ in before.named_buffers()]
+    assert host.values("epoch/loss")[-1] < host.values("epoch/loss")[0]
+    # What is predicted follows the statistics: the same head on the backbone as it was gives other scores.
+    rows = _data().rows("val")
+    after = method.predict(rows).logits.copy()
+    backbone.load_state_dict(before.state_dict())
+    assert not np.allclose(after, method.predict(rows).logits)
+
+
+def test_a_parameter_that_moves_although_its_gradient_is_off_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nudge(self: train.FineTuning, step: int) -> None:
+        next(self.module.backbone.parameters()).data.add_(1e-3)
+
+    monkeypatch.setattr(train.FineTuning, "after_step", nudge)
+    with pytest.raises(RuntimeError, match="frozen backbone changed"):
+        run(train, _setup(replace(TINY, freeze="gradients", epochs=1)), tmp_path)
+
+
+@pytest.mark.parametrize(("uncertain", "expected"), [("card", np.nan), ("ignore", np.nan), ("ones", 1.0), ("zeros", 0.0)])
+def test_uncertain_labels_are_what_the_config_says_and_scores_leave_them_out(uncertain: Any, expected: float) -> None:
+    trainer = train.build(_setup(replace(TINY, uncertain=uncertain), data=_data(flaws=True)))
+    assert isinstance(trainer, train.FineTuning)
+    rows = trainer.setup.data.rows("train")
+    plain = train.build(_setup(TINY, data=_data(flaws=True)))
+    assert isinstance(plain, train.FineTuning)
+    unsure = rows.labels == -1
+    assert unsure.any()
+    np.testing.assert_array_equal(trainer._targets[unsure], np.full(int(unsure.sum()), expected, np.float32))
+    np.testing.assert_array_equal(trainer._targets[~unsure], plain._targets[~unsure])
+    measured = labels.measured(rows, trainer.setup, trainer.labels)
+    assert np.isnan(measured[unsure]).all()
+
+
+def test_the_config_comes_before_a_cards_policy_for_one_label() -> None:
+    data = _data(flaws=True)
+    setup = _setup(replace(TINY, uncertain="zeros"), data=data)
+    data.policies |= {"uncertain": "ignore", "uncertain/noise": "ones"}
+    rows = data.rows("train")
+    learnt = labels.learnt(rows, setup, ("signal", "noise"))
+    assert (learnt[rows.labels == -1] == 0).all()
+    kept = labels.learnt(rows, replace(setup, config=TINY), ("signal", "noise"))
+    assert (kept[rows.labels == -1] == 1).all()
+
+
+def test_checkpoints_come_by_images_seen(tmp_path: Path) -> None:
+    config = replace(TINY, epochs=2, save_every_examples=64)
+    host, _, _ = run(train, _setup(config), tmp_path)
+    # 96 images are 6 steps of 16 an epoch: looked at after 64 and 128 of 192 images.
+    assert list(host.digests) == ["examples-0000000064", "examples-0000000128"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"save_every_examples": 24}, r"save_every_examples: 24 is no multiple of batch_size \(16\)"),
+        ({"schedule": "milestones"}, "milestones: the schedule of that name needs"),
+    ],
+)
+def test_what_cannot_be_is_said_when_planned(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(TINY, **changes)
+
+
+def test_the_rate_falls_to_a_tenth_at_each_milestone() -> None:
+    trainer = train.build(_setup(replace(TINY, schedule="milestones", milestones=(2, 5))))
+    assert isinstance(trainer, train.FineTuning)
+    factors = [trainer.learning_rate_factor(step) for step in range(48)]
+    assert factors == pytest.approx([1.0] * 12 + [0.1] * 18 + [0.01] * 18)
 
 
 def test_a_child_starts_from_its_parents_backbone_strictly(tmp_path: Path) -> None:
