@@ -53,6 +53,14 @@ class Config:
     momentum: float = field(default=0.999, metadata={"doc": "of the key encoder"})
     momentum_end: float | None = field(default=None, metadata={"doc": "momentum at the last step, by half a cosine; none: constant"})
     key_bn_groups: int = field(default=2, metadata={"doc": "shuffled sub-batches that the key encoder normalises alone; 1 is the leak"})
+    shuffle: Literal["within", "across", "apart"] = field(
+        default="within",
+        metadata={
+            "doc": "which images a key may be normalised with: of its query's BatchNorm group, of the whole batch (several GPUs, as "
+            "published), or of as many other groups as there are",
+            "before": "within",
+        },
+    )
     collapse_guard: bool = field(default=True, metadata={"doc": "end as COLLAPSED when nothing is learnt after 5 % of the steps"})
     epochs: int = field(default=20, metadata={"doc": "passes over the training images"})
     batch_size: int = field(default=16, metadata={"doc": "images a step, over all processes; the last partial batch is dropped"})
@@ -96,6 +104,15 @@ class Config:
             raise ValueError(
                 f"queue_size: {self.queue_size} cannot take a batch of {self.batch_size} keys; set it to {self.batch_size} or more"
             )
+        if self.shuffle != "within" and self.micro_batch:
+            raise ValueError(
+                f"shuffle: '{self.shuffle}' takes keys from the whole batch before the first loss, so that it cannot be cut: set "
+                "micro_batch to 0, and use a smaller batch_size or more GPUs"
+            )
+        if self.shuffle == "apart" and not self.bn_images:
+            raise ValueError(
+                "shuffle: 'apart' keeps keys apart from the BatchNorm groups of queries: say how large these are, bn_images: 8"
+            )
         together = self.bn_images or self.micro_batch or self.batch_size
         if self.key_bn_groups > 1 and together // self.key_bn_groups < 2:
             raise ValueError(
@@ -108,7 +125,12 @@ DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
     "channels": (3, 1, "a grey image three times; with the same normalisation a stem summed over channels starts as the same function"),
     "init": ("imagenet", "random", "weights need a file; a sweep names its start"),
     "queue_init": ("random", "real", "a queue of noise is told apart without learning anything and can end in collapse"),
-    "key_bn_groups": (1, 2, "on one device shuffled BatchNorm only reorders: statistics of the batch give the key away"),
+    "key_bn_groups": (
+        1,
+        2,
+        "on one device shuffled BatchNorm only reorders: statistics of the batch give the key away. Halves give away less, and "
+        "`shuffle: apart` nothing",
+    ),
     "collapse_guard": (False, True, "a collapsed encoder is a failed run, not a weak one"),
     "augment": (
         "flip, turn by nearest neighbour, crop",
@@ -179,7 +201,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
         "queue_init": ("real", "a queue of noise is told apart without learning anything and can end in collapse"),
         "momentum": (0.996, "0.99 below 10,000 steps"),
         "momentum_end": (1.0, "rising by half a cosine"),
-        "key_bn_groups": (8, "statistics of 32 keys do not give the query away"),
+        "key_bn_groups": (8, "statistics of 32 keys give away less of their query; `shuffle: apart`, with `bn_images`, ends it"),
         "collapse_guard": (True, "a collapsed encoder is a failed run, not a weak one"),
         "epochs": (20, "the paper's compute"),
         "batch_size": (256, "more negatives of the same age"),

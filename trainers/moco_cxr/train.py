@@ -64,7 +64,14 @@ class Encoder(nn.Module):
 
 
 class MomentumContrast:
-    """MoCo v2 with the augmentation and the settings of MoCo-CXR."""
+    """MoCo v2 with the augmentation and the settings of MoCo-CXR.
+
+    Published on G GPUs, a batch of B images is normalised in G groups of B / G, and keys are shuffled over all of it before they are cut
+    into such groups. Here that is `bn_images: B / G`, `key_bn_groups: 1`, `shuffle: across`, on any number of processes, one included. On
+    one GPU the published shuffle reorders a single group: that is `key_bn_groups: 1` alone, and the statistics of a batch give its keys
+    away. `shuffle: within` cuts the keys of each query group in `key_bn_groups`, which takes from the leak and does not end it;
+    `apart` ends it (tests/trainers/moco_cxr/test_shuffle.py measures all of them).
+    """
 
     def __init__(self, setup: Setup) -> None:
         config: Config = setup.config
@@ -88,6 +95,8 @@ class MomentumContrast:
         self._seen = store
         self.watch = Watch.of(setup.data, config.watch_images) if config.watch_every_epochs else None
         self.steps_per_epoch = len(self._positions) // config.batch_size
+        #: Keys that come from all over the batch must all be there before the first loss.
+        self.accumulates = config.shuffle == "within"
         self._step = 0
         self._new_keys: list[Tensor] = []
         #: Over the epoch so far: sum of losses, queries nearest to their key, queries.
@@ -131,9 +140,11 @@ class MomentumContrast:
         order, size = self._order(_ORDER, epoch), self.config.batch_size
         for step in range(start, self.steps_per_epoch):
             here = self._positions[order[step * size : (step + 1) * size]]
+            # Keys are drawn where they are encoded, so that no image is sent from process to process.
+            there = here[self._key_order(epoch * self.steps_per_epoch + step).numpy()]
             yield {
                 "query": Drawn(size, partial(self._views, here, epoch, _QUERY_VIEW)),
-                "key": Drawn(size, partial(self._views, here, epoch, _KEY_VIEW)),
+                "key": Drawn(size, partial(self._views, there, epoch, _KEY_VIEW)),
                 "index": torch.arange(size),
             }
 
@@ -148,7 +159,7 @@ class MomentumContrast:
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return InfoNCE of the queries (B, C) against their keys and the queue as it was before this step."""
         query = self.module(batch["query"])  # B, C
-        keys = self._encode_keys(batch["key"], self._step, int(batch["index"][0]))  # B, C
+        keys = self._keys_of(batch["key"], batch["index"])  # B, C
         logits = losses.contrast(query, keys, self.queue.keys, self.config.temperature)  # B, 1 + K
         loss = losses.info_nce(logits)
         self._new_keys.append(keys)
@@ -219,23 +230,59 @@ class MomentumContrast:
             transforms.batch(self.store, here, self.config.px, self._augment, seed=self.setup.seed, epoch=epoch, view=view)
         )
 
-    @torch.no_grad()
-    def _encode_keys(self, views: Tensor, step: int, first: int) -> Tensor:
-        """Encode keys in shuffled sub-batches, so that the statistics of a query's batch do not give away its key.
+    def _keys_of(self, views: Tensor, index: Tensor) -> Tensor:
+        """Return the keys (B, C) of the queries at `index` of the step's batch, `views` being what this process took of the key views."""
+        if self.config.shuffle == "within":
+            return self._encode_keys(views, self._step, int(index[0]))
+        order = self._key_order(self._step).to(views.device)
+        return rows_of_all(self._encode_groups(views))[order.argsort()][index]
 
-        On one device what shuffled BatchNorm does over several (He et al., section 3.3). `first` is the index within the step's batch:
-        each group of `bn_images` is shuffled within itself, so micro-batches and processes see the same sub-batches.
+    def _key_order(self, step: int) -> Tensor:
+        """Return in which order the images of a step's batch are encoded as keys, one BatchNorm group of keys after another.
+
+        `across`: at random over the batch, as published for several GPUs. `apart`: one image of every query group, then a second one of
+        each, and so on, so that a group of no more keys than there are query groups holds at most one image of each: the statistics that
+        a key is normalised by then tell nothing of its query's but what the image itself does.
         """
-        groups, block = self.config.key_bn_groups, self.config.bn_images or len(views)
-        if groups == 1:
-            return torch.cat([self.key_encoder(part) for part in views.split(block)])
+        size = self.config.batch_size
+        if self.config.shuffle == "within":
+            return torch.arange(size)
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(key(self.setup.seed, _SHUFFLE, step, 0)))
+        if self.config.shuffle == "across":
+            return order
+        group = order // self.config.bn_images
+        turn = functional.one_hot(group).cumsum(0).gather(1, group[:, None])[:, 0]
+        return order[turn.argsort(stable=True)]
+
+    def _encode_keys(self, views: Tensor, step: int, first: int) -> Tensor:
+        """Encode keys in shuffled sub-batches of their queries' groups, whose statistics are like the query's but not the same.
+
+        `first` is the index within the step's batch: each group of `bn_images` is shuffled within itself, so micro-batches and processes
+        see the same sub-batches.
+        """
+        if self.config.key_bn_groups == 1:
+            return self._encode_groups(views)
+        block = self.config.bn_images or len(views)
         keys: list[Tensor] = []
         for offset, part in enumerate(views.split(block)):
             generator = torch.Generator().manual_seed(key(self.setup.seed, _SHUFFLE, step, first + offset * block))
             order = torch.randperm(len(part), generator=generator).to(part.device)
-            shuffled = torch.cat([self.key_encoder(some) for some in part[order].tensor_split(groups)])
-            keys.append(shuffled[order.argsort()])
+            keys.append(self._encode_groups(part[order])[order.argsort()])
         return torch.cat(keys)
+
+    @torch.no_grad()
+    def _encode_groups(self, views: Tensor) -> Tensor:
+        """Encode keys in their order, in groups of `bn_images` / `key_bn_groups` that are normalised alone (He et al., section 3.3)."""
+        groups, block = self.config.key_bn_groups, self.config.bn_images or len(views)
+        parts = (some for part in views.split(block) for some in part.tensor_split(groups))
+        return torch.cat([self.key_encoder(some) for some in parts])
+
+    def _filling(self, views: Tensor, step: int) -> Tensor:
+        """Return the keys of a batch of which this process has all views, in the order of these."""
+        if self.config.shuffle == "within":
+            return self._encode_keys(views, step, 0)
+        order = self._key_order(step).to(views.device)
+        return self._encode_groups(views[order])[order.argsort()]
 
     def _fill_queue(self) -> None:
         """Fill the queue with keys of training images: a queue of noise is told apart without learning anything."""
@@ -244,7 +291,8 @@ class MomentumContrast:
         with autocast(self.config.precision, device):
             for index in range(math.ceil(self.config.queue_size / size)):
                 here = np.take(order, range(index * size, (index + 1) * size), mode="wrap")
-                self.queue.push(self._encode_keys(self._views(here, 0, _FILL_VIEW).to(device), -1 - index, 0))
+                views = self._views(here, 0, _FILL_VIEW).to(device)
+                self.queue.push(self._filling(views, -1 - index))
 
 
 def _check(config: Config, images: int, card: str) -> None:

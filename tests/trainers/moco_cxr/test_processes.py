@@ -46,6 +46,7 @@ CASES = {
     "accumulated": replace(TINY, batch_size=32, micro_batch=8),
     "in bfloat16": replace(TINY, batch_size=32, precision="bf16"),
     "without shuffled keys": replace(TINY, batch_size=32, key_bn_groups=1),
+    "shuffled as on four GPUs": replace(TINY, batch_size=32, key_bn_groups=1, shuffle="across"),
     "watched": replace(TINY, batch_size=32, watch_every_epochs=1, watch_images=60),
 }
 #: Of the largest entry: sums in another order, after the first step and after the last, up to which a ReLU may have flipped.
