@@ -50,6 +50,8 @@ class Draws:
     counted: bool = False
     repeats: tuple[int, ...] = (1,)
     nested_fractions: bool = False
+    #: exact: stratified, of the size that is asked for. random: each unit is in or out by itself.
+    sizes: str = "exact"
     folds: int = 5
     seed: int = 0
     #: Only the first so many folds of a scheme with folds (how `--sample` cuts them); None is all of them.

@@ -82,7 +82,7 @@ def _size(draws: Draws, size: float) -> Scalar:
 
 
 def _fraction(draws: Draws, size: float, index: int) -> dict[str, Json]:
-    return {
+    draw: dict[str, Json] = {
         "scheme": draws.scheme,
         "by": draws.by,
         draws.size_label: _size(draws, size),
@@ -90,6 +90,10 @@ def _fraction(draws: Draws, size: float, index: int) -> dict[str, Json]:
         "nested_fractions": draws.nested_fractions,
         "seed": draws.seed,
     }
+    # Only where it is asked for, so that other draws are what they were. One stream runs through all fractions and their draws.
+    if draws.sizes != "exact":
+        draw |= {"sizes": draws.sizes, "of": [[size, repeats] for size, repeats in zip(draws.fractions, repeats_of(draws), strict=True)]}
+    return draw
 
 
 def training_seed(sweep_seed: int, phase: str, index: tuple[int, ...]) -> int:

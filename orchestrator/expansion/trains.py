@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jobs.catalog import Declaration
-from jobs.spec import Input, JobSpec, Json, Stage
+from jobs.spec import Input, JobSpec, Json, Stage, canonical_json
 from orchestrator.expansion.forms import form_of
 from orchestrator.expansion.labels import labels_text
 from orchestrator.expansion.places import fault
@@ -120,7 +120,7 @@ class TrainWriter:
 
     def _data_of(self, point: Point) -> tuple[Content, bool]:
         draw = point.replicate.draw
-        key = (point.cards, None if draw is None else tuple(draw.items()))
+        key = (point.cards, None if draw is None else canonical_json(draw))
         found = self._data.get(key)
         if found is None:
             self._refuse_other_labels(point.cards)

@@ -128,6 +128,10 @@ DRAWS = Record(
         ),
         "by": Key(about="What is sampled into training.", shape=Choice(options=UNITS)),
         "nested_fractions": Key(about="Whether a smaller draw lies inside the larger one of the same number.", shape=Flag()),
+        "sizes": Key(
+            about="exact: stratified, as large as asked for; random: each unit is in or out by itself, as MoCo-CXR released it.",
+            shape=Choice(options=("exact", "random")),
+        ),
         "scheme": Key(about="Draws of a size, or folds.", shape=Choice(options=("fraction", "kfold", "leave_pair_out"))),
         "folds": Key(about="The number of folds of kfold.", shape=Whole(low=2, high=MOST)),
         "seed": Key(about="The seed of the draws.", shape=Whole(low=0)),

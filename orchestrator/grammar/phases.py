@@ -17,7 +17,7 @@ from orchestrator.model import DEFAULT_ROLE, NO_PARENT, SAME_DATA, Axis, AxisKin
 from trainers.errors import Error
 
 _KEYS_OF_SCHEME: Mapping[str, tuple[str, ...]] = {
-    "fraction": ("fraction", "count", "repeats", "nested_fractions"),
+    "fraction": ("fraction", "count", "repeats", "nested_fractions", "sizes"),
     "kfold": ("folds", "repeats"),
     "leave_pair_out": (),
 }
@@ -245,7 +245,7 @@ def _read_draws(node: Node | None, faults: Faults) -> Draws | None:
         return None
     scheme = _value(node, "scheme", "fraction")
     allowed = _KEYS_OF_SCHEME[scheme]
-    for key in ("fraction", "count", "repeats", "nested_fractions", "folds"):
+    for key in ("fraction", "count", "repeats", "nested_fractions", "sizes", "folds"):
         given = node.get(key)
         if given is not None and key not in allowed:
             faults.add(given, f"scheme {scheme} takes no '{key}'; leave it out", at=given.key)
@@ -254,6 +254,11 @@ def _read_draws(node: Node | None, faults: Faults) -> Draws | None:
         faults.add(count, "fraction and count are both given; keep one of the two", at=count.key)
     if scheme == "fraction" and not fraction and not count:
         faults.add(node, "the key 'fraction' is missing: shares such as [0.01, 0.1], or `count`", at=node.key)
+    if _value(node, "sizes", "exact") == "random":
+        for key, why in (("count", "are of fractions; leave count out"), ("nested_fractions", "make every draw its own; leave it out")):
+            given = node.get(key)
+            if given is not None and given.value is not False:
+                faults.add(given, f"random sizes {why}", at=given.key)
     sizes = fraction or count
     values = tuple(float(item.value) for item in sizes.items) if sizes else (1.0,)  # type: ignore[arg-type]
     for index, item in enumerate(sizes.items if sizes else ()):
@@ -269,6 +274,7 @@ def _read_draws(node: Node | None, faults: Faults) -> Draws | None:
         counted=count is not None,
         repeats=tuple(repeats) if isinstance(repeats, list) else (repeats,) * len(values),
         nested_fractions=_value(node, "nested_fractions", False),
+        sizes=_value(node, "sizes", "exact"),
         folds=_value(node, "folds", 5),
         seed=_value(node, "seed", 0),
     )

@@ -27,6 +27,8 @@ class Draw:
     images: int | None
     #: How much of the labelled pool it is, which two draws share of their units on average; None where nobody says.
     share: float | None = None
+    #: How many units it has, of those that were drawn.
+    units: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,7 @@ def _draw_of(facts: Sequence[Mapping[str, Any]]) -> Draw:
         patients=total("n_patients"),
         images=total("n_images", "n_labeled"),
         share=units / pool if units and pool else None,
+        units=units,
     )
 
 

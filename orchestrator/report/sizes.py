@@ -29,9 +29,14 @@ def sizes(planned: Sequence[Planned]) -> tuple[SizeInfo, ...]:
                 n_labeled_patients=float(np.mean(patients)) if patients else None,
                 overlap=float(np.mean(shares)) if shares else None,
                 n_val_patients=max(validated, default=None),
+                drawn_range=_range([draw.units for draw in draws if draw.units is not None]),
             )
         )
     return tuple(found)
+
+
+def _range(counts: Sequence[int]) -> tuple[int, int] | None:
+    return (min(counts), max(counts)) if len(set(counts)) > 1 else None
 
 
 def _size_title(key: str, patients: Sequence[int]) -> str:

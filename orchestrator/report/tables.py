@@ -20,7 +20,7 @@ from orchestrator.report.entries import (
     series_of,
 )
 from orchestrator.report.keys import Keys
-from orchestrator.report.values import ArmInfo, Difference, FoldArea, LedgerRow, Reference, Report, TestSet
+from orchestrator.report.values import ArmInfo, Difference, FoldArea, LedgerRow, Reference, Report, SizeInfo, TestSet
 from orchestrator.report.wording import (
     SINGULAR,
     apart,
@@ -50,10 +50,7 @@ def headline(report: Report, test_set: TestSet) -> Table:
         return cell_entry(cell, scale, series[arm], key=key, rank=ranks[arm, size], signs=signs.get((arm, size, None), ()))
 
     columns = [Column(title="Arm", kind="text")]
-    columns += [
-        Column(title=size.title, below=_size_below(size.n_labeled_patients, size.n_labeled, size.key), scale=scale)
-        for size in test_set.sizes
-    ]
+    columns += [Column(title=size.title, below=_size_below(size), scale=scale) for size in test_set.sizes]
     tuned = any(arm.candidates for arm in test_set.arms)
     columns += [Column(title="Tuned over", below="candidates a run")] if tuned else []
     rows = [
@@ -114,11 +111,13 @@ def _has_published(report: Report, test_set: TestSet) -> bool:
     return any(one.test_set == test_set.key for one in report.references)
 
 
-def _size_below(patients: float | None, images: float | None, key: str) -> str:
-    if patients is None:
+def _size_below(size: SizeInfo) -> str:
+    if size.n_labeled_patients is None:
         return ""
-    shown = [] if key.startswith("count=") else [f"{patients:,.0f} patients"]
-    return ", ".join([*shown, *([f"{images:,.0f} images"] if images is not None else [])])
+    shown = [] if size.key.startswith("count=") else [f"{size.n_labeled_patients:,.0f} patients"]
+    shown += [f"{size.n_labeled:,.0f} images"] if size.n_labeled is not None else []
+    spread = f" on average (draws of {size.drawn_range[0]:,} to {size.drawn_range[1]:,})" if size.drawn_range else ""
+    return ", ".join(shown) + spread
 
 
 def differences(report: Report, test_set: TestSet) -> Table | None:

@@ -259,6 +259,8 @@ class SizeInfo:
     overlap: float | None = None
     #: Most patients that a pick of these runs was validated on.
     n_val_patients: int | None = None
+    #: The fewest and the most units of a draw, where draws of one size differ in it (`draws.sizes: random`).
+    drawn_range: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,17 +3,23 @@
 A draw is a mapping of plain values, as it stands in a job:
 
     {scheme: fraction, by: patient|study|image, fraction: 0.01 | count: 64, index: 3, nested_fractions: true, seed: 0}
+    {scheme: fraction, sizes: random, by: image, fraction: 0.01, index: 3, of: [[0.001, 5], [0.01, 5]], seed: 0}
     {scheme: kfold, folds: 5, fold: 2, index: 0, seed: 0}
     {scheme: leave_pair_out, fold: 17}
 
 Units are ordered by a hash of their id, so a draw depends on neither the order of the rows nor the machine. Draws are stratified on the
 card's primary label: a unit is positive when any of its images is.
+
+`sizes: random` are the draws of MoCo-CXR's `reorganize_files.py` instead: each unit is in or out by a number of its own, whatever the
+others are, so that sizes are random and nothing is stratified. One stream of Python's random numbers goes through the units in the order
+of the label file and, at each, through every draw of every fraction (`of`: fraction and how many draws, in order).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +34,9 @@ if TYPE_CHECKING:
     from trainers.data.access import Rows
 
 SCHEMES = ("fraction", "kfold", "leave_pair_out")
+EXACT, RANDOM = "exact", "random"
+#: Random numbers that are held at once.
+_AT_ONCE = 1 << 20
 UNITS = ("patient", "study", "image")
 #: Keys a draw may have, with what stands for one that is absent.
 DEFAULTS: Mapping[str, Any] = {
@@ -37,6 +46,8 @@ DEFAULTS: Mapping[str, Any] = {
     "count": None,
     "index": 0,
     "nested_fractions": False,
+    "sizes": EXACT,
+    "of": None,
     "folds": None,
     "fold": 0,
     "seed": 0,
@@ -89,7 +100,9 @@ def select(rows: Rows, draw: Mapping[str, Any], primary: str, policies: Mapping[
     plan = _checked(draw)
     units = _units_of(rows, plan["by"], primary, policies or {})
     held_out = None
-    if plan["scheme"] == "fraction":
+    if plan["sizes"] == RANDOM:
+        kept = _independent(units, plan)
+    elif plan["scheme"] == "fraction":
         kept = _fraction(units, plan, primary)
     else:
         out = _kfold(units, plan, primary) if plan["scheme"] == "kfold" else _pair(units, plan["fold"], primary)
@@ -137,6 +150,10 @@ def _checked(draw: Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(f"draws.scheme: '{plan['scheme']}' is none of {', '.join(SCHEMES)}")
     if plan["by"] not in UNITS:
         raise DataError(f"draws.by: '{plan['by']}' is none of {', '.join(UNITS)}")
+    if plan["sizes"] not in (EXACT, RANDOM):
+        raise DataError(f"draws.sizes: '{plan['sizes']}' is none of {EXACT}, {RANDOM}")
+    if plan["sizes"] == RANDOM:
+        _check_random(plan)
     if plan["scheme"] == "fraction":
         _check_size(plan)
     elif plan["by"] != "patient":
@@ -144,6 +161,20 @@ def _checked(draw: Mapping[str, Any]) -> dict[str, Any]:
     if plan["scheme"] == "kfold" and (not isinstance(plan["folds"], int) or plan["folds"] < 2 or not 0 <= plan["fold"] < plan["folds"]):
         raise DataError(f"draws: fold {plan['fold']} of {plan['folds']}: folds is 2 or more, and fold counts from 0")
     return plan
+
+
+def _check_random(plan: Mapping[str, Any]) -> None:
+    if plan["scheme"] != "fraction" or plan["fraction"] is None:
+        raise DataError("draws.sizes: random sizes come of fractions: give `fraction`, or leave sizes out")
+    if plan["nested_fractions"]:
+        raise DataError("draws.nested_fractions: with random sizes every draw is on its own: leave it out")
+    if not any(fraction == plan["fraction"] and 0 <= plan["index"] < repeats for fraction, repeats in _columns(plan)):
+        raise DataError(f"draws.of: {plan['of']} has no draw {plan['index']} of the fraction {plan['fraction']}")
+
+
+def _columns(plan: Mapping[str, Any]) -> list[tuple[float, int]]:
+    """Return every fraction and how many draws it has, in the order of the stream."""
+    return [(float(fraction), int(repeats)) for fraction, repeats in plan["of"] or [[plan["fraction"], plan["index"] + 1]]]
 
 
 def _check_size(plan: Mapping[str, Any]) -> None:
@@ -218,6 +249,40 @@ def _fraction(units: _Units, plan: Mapping[str, Any], primary: str) -> np.ndarra
     kept[positives[:n_positive]] = True
     kept[others[: size - n_positive]] = True
     return kept
+
+
+def _independent(units: _Units, plan: Mapping[str, Any]) -> np.ndarray:
+    """Return the drawn units (u,) bool: each by a random number of its own below the fraction. Raises DataError when none is."""
+    import numpy as np
+
+    columns = _columns(plan)
+    width = sum(repeats for _, repeats in columns)
+    here = sum(repeats for _, repeats in columns[: [fraction for fraction, _ in columns].index(plan["fraction"])]) + plan["index"]
+    # Units in the order in which the rows name them first.
+    _, first = np.unique(units.of_row, return_index=True)
+    order = np.argsort(first, kind="stable")
+    stream = _twister(plan["seed"])
+    kept = np.zeros(len(units.ids), dtype=bool)
+    rows_at_once = max(1, _AT_ONCE // width)
+    for start in range(0, len(order), rows_at_once):
+        some = order[start : start + rows_at_once]
+        kept[some] = stream.random_sample((len(some), width))[:, here] < plan["fraction"]
+    if not kept.any():
+        raise DataError(
+            f"draws.fraction: no {plan['by']} of {len(kept)} came up in draw {plan['index']} of the fraction {plan['fraction']:g}, "
+            "whose sizes are random: raise the fraction, or leave `sizes: random` out"
+        )
+    return kept
+
+
+def _twister(seed: int) -> np.random.RandomState:
+    """Return the stream of Python's `random.seed(seed)`, many numbers at a time."""
+    import numpy as np
+
+    *state, at = random.Random(seed).getstate()[1]
+    stream = np.random.RandomState()
+    stream.set_state(("MT19937", np.array(state, dtype=np.uint32), at))
+    return stream
 
 
 def _kfold(units: _Units, plan: Mapping[str, Any], primary: str) -> np.ndarray:

@@ -11,6 +11,15 @@ from orchestrator.expansion.replicates import training_seed
 from tests.orchestrator.planning import CHAIN, FakeResolver, jobs_of, only, plan_of
 
 
+def test_random_sizes_name_the_whole_stream_and_exact_ones_leave_it_out(tmp_path: Path) -> None:
+    text = "sweep: s\ndata: d\nphases: {a: {trainer: classification, draws: {fraction: [0.1, 1], repeats: [2, 1]%s}}}\n"
+    random = plan_of(tmp_path, text % ", by: image, sizes: random").jobs
+    assert [job.data["draw"]["of"] for job in random] == [[[0.1, 2], [1.0, 1]]] * 3
+    assert {job.data["draw"]["sizes"] for job in random} == {"random"}
+    for plain in (text % "", text % ", sizes: exact"):
+        assert all("sizes" not in job.data["draw"] and "of" not in job.data["draw"] for job in plan_of(tmp_path, plain).jobs)
+
+
 def test_a_draw_and_its_seed_are_the_same_in_every_arm(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, CHAIN)
     by_draw: dict[tuple[object, object], set[str]] = {}

@@ -56,6 +56,8 @@ class Made:
     prevalence: tuple[float, ...] = PREVALENCE
     #: Patients of the labelled pool and of the validation split, as jobs record them; None where they do not.
     pool: int | None = None
+    #: Units that each further draw of a size has more.
+    uneven: int = 0
     validated: int | None = None
     jobs: list[JobSpec] = field(default_factory=list)
     axes: list[AxisInfo] = field(default_factory=list)
@@ -222,6 +224,7 @@ class Made:
         size = int(labels["count"] or 0) if "count" in labels else int(8000 * float(share or 0))
         opened: dict[str, Any] = {"card": "phantom", "splits": {"train": {"patients": size, "images": size * 2}}, "draw": None}
         if "draw" in labels:
+            size += self.uneven * int(labels["draw"] or 0)
             drawn = f"{size}" if labels.get("fraction") == 1.0 else f"{size}-{labels['draw']}"
             digest = hashlib.sha256(drawn.encode()).hexdigest()
             opened["draw"] = {"sha256": digest, "by": "patient", "n_patients": size, "n_images": size * 2}
