@@ -15,11 +15,12 @@ from jobs.paths import naming
 from jobs.spec import FailureKind
 from orchestrator import __version__, operating_cli, report_cli
 from orchestrator.arguments import AsJson, Cluster, MaybeSweep, Repeats, Sample, SweepFile, open_workspace, print_json
-from orchestrator.data_cli import data_app, weights_app
+from orchestrator.data_cli import data_app
 from orchestrator.errors import Error
 from orchestrator.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_OURS, EXIT_PERSON
 from orchestrator.model import MANY_JOBS, Plan
 from orchestrator.system_faults import in_words
+from orchestrator.weights_cli import weights_app
 
 
 class Commands(TyperGroup):

@@ -1,4 +1,4 @@
-"""The commands `orchestrate data ...` and `orchestrate weights ...`."""
+"""The commands `orchestrate data ...`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from orchestrator.exit_codes import EXIT_DONE, EXIT_PERSON
 #: So many images that cannot be decoded are named.
 _FAULTS_SHOWN = 20
 data_app = typer.Typer(help="Data sets: what is known, what is on this machine, whether it is what its card says.", no_args_is_help=True)
-weights_app = typer.Typer(help="Weights files: what is in one, and one as another format.", no_args_is_help=True)
 
 
 Against = Annotated[
@@ -163,29 +162,3 @@ def data_prepare(
         more = f" ({len(faults) - _FAULTS_SHOWN:,} more than are shown)" if len(faults) > _FAULTS_SHOWN else ""
         typer.echo(f"{len(faults):,} images cannot be decoded{more}: whoever reads one of them stops there", err=True)
     raise typer.Exit(EXIT_PERSON if faults else EXIT_DONE)
-
-
-@weights_app.command("inspect")
-def weights_inspect(file: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors, .pth, .pth.tar).")]) -> None:
-    """Say what a weights file holds, as JSON.
-
-    Example: orchestrate weights inspect r8w-00001.pth.tar
-    """
-    from orchestrator.datasets import weights_module
-
-    print_json(weights_module().inspect(file).as_json())
-
-
-@weights_app.command("convert")
-def weights_convert(
-    file: Annotated[Path, typer.Argument(help="A checkpoint.")],
-    to: Annotated[Path, typer.Argument(help="Where to write the plain backbone (.safetensors or .pth).")],
-    arch: Annotated[str, typer.Option(help="The backbone's timm name.")],
-) -> None:
-    """Write a checkpoint's backbone as a plain state dict, every key accounted for.
-
-    Example: orchestrate weights convert r8w-00001.pth.tar moco_r18.safetensors --arch resnet18
-    """
-    from orchestrator.datasets import weights_module
-
-    typer.echo(weights_module().convert(file, to, arch=arch).sentence())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
 
 from jobs.spec import Json, canonical_json
 from jobs.stages import data_root, made_folder, made_parts
@@ -60,8 +58,3 @@ def make_data(plan: Plan, workspace: Workspace, *, say: Callable[[str], None] = 
         write_made(folder, parameters_from(source["made"]["parameters"]), source["made"].get("layout", CHEXPERT))
         folders.append(folder)
     return folders
-
-
-def weights_module() -> ModuleType:
-    """Import the module that reads weights; by name, because it needs torch and planning must not."""
-    return importlib.import_module("trainers.weights")

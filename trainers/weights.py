@@ -1,42 +1,24 @@
-"""Weights loaded whole or refused: files in, key names translated, every key accounted for, converters out."""
+"""Weights loaded whole or refused: key names translated, every key accounted for."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import pickle
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from trainers.errors import WeightsError
+from trainers.released import names
+from trainers.released.files import State, open_weights
+from trainers.released.formats import HEADS, PLAIN, Parts, split
 
-State = dict[str, Tensor]
-
-#: Where a checkpoint file keeps its state dict.
-_STATE_ENTRIES = ("state_dict", "model", "model_state", "model_state_dict")
 _LISTED = 6
 #: Counters that files older than PyTorch 0.4.1 lack and that no forward pass reads.
 _UNUSED_BUFFERS = ("*.num_batches_tracked",)
-
-OURS = "cxr-orchestrator"
-MOCO = "moco"
-LITE0 = "efficientnet_pytorch"
-PLAIN = "plain"
-#: What a file may hold besides its backbone, by who wrote it; anything else is refused.
-_BESIDE: Mapping[str, tuple[str, ...]] = {
-    OURS: ("head.*",),
-    MOCO: ("encoder_k.*", "queue", "queue_ptr", "encoder_q.fc.*", "encoder_q.classifier.*"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +30,8 @@ class KeyReport:
     loaded: tuple[str, ...] = ()
     #: Keys of the file that are of no use to this module, by declaration (a momentum encoder, a queue, a head).
     dropped: tuple[str, ...] = ()
+    #: What dropped keys belong to, where the format says it -> how many.
+    owners: Mapping[str, int] = field(default_factory=dict)
     #: Keys of the module that the file lacks, by declaration; they keep the values they were built with.
     missing: tuple[str, ...] = ()
     #: Keys whose input channels were changed (`conv1.weight 3 -> 1`).
@@ -55,130 +39,15 @@ class KeyReport:
 
     def sentence(self) -> str:
         """Return the report as one line for a log."""
-        parts = [f"{len(self.loaded)} loaded", f"{len(self.dropped)} dropped", f"{len(self.missing)} left as built"]
+        owners = ", ".join(f"{count} {owner}" for owner, count in self.owners.items())
+        dropped = f"{len(self.dropped)} dropped" + (f" ({owners})" if owners else "")
+        parts = [f"{len(self.loaded)} loaded", dropped, f"{len(self.missing)} left as built"]
         return f"{self.source} ({self.kind}): " + ", ".join([*parts, *self.adapted])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What a weights file holds."""
-
-    path: str
-    file_bytes: int
-    sha256: str
-    kind: str
-    #: What the file says of itself, where it does.
-    arch: str = ""
-    epoch: int | None = None
-    tensors: int = 0
-    parameters: int = 0
-    #: First part of the key, without wrappers -> number of tensors.
-    groups: Mapping[str, int] = field(default_factory=dict)
-    #: Name and shape of the first convolution.
-    stem: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the summary as plain values."""
-        return asdict(self)
 
 
 def read(path: Path) -> State:
     """Read the state dict of a `.safetensors` file or a torch checkpoint. Raises WeightsError when there is none in it."""
-    return _open(path)[0]
-
-
-def _open(path: Path) -> tuple[State, dict[str, Any]]:
-    """Return the state dict of a file and the plain values beside it."""
-    try:
-        content = path.read_bytes() if path.suffix == ".safetensors" else None
-        loaded = load_safetensors(content) if content is not None else torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: there is no such weights file; correct the path") from None
-    except pickle.UnpicklingError:
-        if not _is_checkpoint(path):
-            raise _damaged(path) from None
-        raise WeightsError(f"{path}: holds Python objects, which are not loaded; save its state_dict alone and give that file") from None
-    except (RuntimeError, EOFError, OSError, SafetensorError, ValueError):
-        raise _damaged(path) from None
-    if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), ...)")
-    entries = (loaded.get(name) for name in _STATE_ENTRIES)
-    inner: Mapping[str, Any] = next((entry for entry in entries if isinstance(entry, Mapping)), loaded)
-    state = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
-    if not state:
-        raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), ...)")
-    return state, {name: value for name, value in loaded.items() if isinstance(value, (str, int, float))}
-
-
-def _is_checkpoint(path: Path) -> bool:
-    """Tell whether a file begins as torch's archives or pickles do: any other bytes make the unpickler say the same."""
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-
-
-def _damaged(path: Path) -> WeightsError:
-    return WeightsError(f"{path}: cannot be read as weights (damaged, or another format); fetch or write the file again")
-
-
-def kind_of(state: Mapping[str, Tensor]) -> str:
-    """Tell who wrote a state dict from its key names."""
-    names = [name.removeprefix("module.") for name in state]
-    if any(name.startswith("encoder_q.") for name in names):
-        return MOCO
-    if any(name.startswith("backbone.") for name in names):
-        return OURS
-    if "_conv_stem.weight" in names:
-        return LITE0
-    return PLAIN
-
-
-def backbone_state(state: Mapping[str, Tensor], targets: tuple[str, ...] = ()) -> tuple[State, tuple[str, ...]]:
-    """Return the backbone's part of a state dict under the backbone's own names, and the keys that were dropped.
-
-    A MoCo checkpoint gives its query encoder without the projection head; the momentum encoder and the queue are dropped (the
-    published MoCo-CXR files: `module.encoder_q.*`). `targets` are the module's keys, which the EfficientNet names are matched to.
-    """
-    kind = kind_of(state)
-    plain = {name.removeprefix("module."): value for name, value in state.items()}
-    if kind == LITE0:
-        return {_lite0_name(name, _block_order(targets)): value for name, value in plain.items()}, ()
-    prefix = {MOCO: "encoder_q.", OURS: "backbone."}.get(kind, "")
-    kept = {name.removeprefix(prefix): value for name, value in plain.items() if name.startswith(prefix)}
-    dropped = [name for name in plain if not name.startswith(prefix)]
-    if kind == MOCO:
-        heads = [name for name in kept if name.startswith(("fc.", "classifier."))]
-        dropped += [prefix + name for name in heads]
-        kept = {name: value for name, value in kept.items() if name not in heads}
-    return kept, tuple(dropped)
-
-
-def _block_order(targets: tuple[str, ...]) -> list[str]:
-    """Return timm's block names (`blocks.0.0`) in order, each with whether it expands."""
-    return list(dict.fromkeys(".".join(name.split(".")[:3]) for name in targets if name.startswith("blocks.")))
-
-
-_LITE0_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_LITE0_BLOCK = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-
-
-def _lite0_name(name: str, blocks: list[str]) -> str:
-    """Translate one key of the `efficientnet_pytorch` package into timm's; the first block is the one that does not expand."""
-    head, _, rest = name.partition(".")
-    if head != "_blocks":
-        return f"{_LITE0_OUTER.get(head, head)}.{rest}"
-    number, layer, leaf = rest.split(".", 2)
-    if int(number) >= len(blocks):
-        return name
-    names = _LITE0_FIRST if int(number) == 0 else _LITE0_BLOCK
-    return f"{blocks[int(number)]}.{names.get(layer, layer)}.{leaf}"
+    return open_weights(path).state
 
 
 def load_matching(
@@ -201,6 +70,7 @@ def load_matching(
     renamed = {name: (rename(name) if rename else name) for name in state}
     incoming = {new: state[old] for old, new in renamed.items() if new is not None}
     dropped = [old for old, new in renamed.items() if new is None]
+    # Kept as it is, because some networks ask it for the version that it carries (torchvision's MNASNet).
     own = module.state_dict()
     adapted: list[str] = []
     if adapt_stem is not None:
@@ -216,7 +86,8 @@ def load_matching(
         _undeclared(missing, allowed_missing), _undeclared(unexpected, allowed_unexpected), shapes, what=what, target=target
     )
     loaded = {name: value for name, value in incoming.items() if name in own}
-    module.load_state_dict({**own, **loaded}, strict=True)
+    own.update(loaded)
+    module.load_state_dict(own, strict=True)
     return KeyReport(
         source=what,
         loaded=tuple(loaded),
@@ -224,6 +95,14 @@ def load_matching(
         missing=tuple(missing),
         adapted=tuple(adapted),
     )
+
+
+class _DoesNotFit(WeightsError):
+    """Keys or shapes that are not declared, before anybody said what to do."""
+
+    def __init__(self, faults: str) -> None:
+        self.faults = faults
+        super().__init__(f"{faults}; give the architecture that it was saved from")
 
 
 def _undeclared(names: list[str], patterns: tuple[str, ...]) -> list[str]:
@@ -237,7 +116,7 @@ def _refuse_unless_declared(missing: list[str], unexpected: list[str], shapes: l
         if names
     ]
     if faults:
-        raise WeightsError(f"{what} does not fit {target}: keys {'; '.join(faults)}; give the architecture that it was saved from")
+        raise _DoesNotFit(f"{what} does not fit {target}: keys {'; '.join(faults)}")
 
 
 def _with_channels_of(own: Mapping[str, Tensor], incoming: State, name: str) -> tuple[State, list[str]]:
@@ -253,98 +132,63 @@ def _with_channels_of(own: Mapping[str, Tensor], incoming: State, name: str) -> 
 
 
 def load_backbone(backbone: nn.Module, path: Path, arch: str) -> KeyReport:
-    """Load a backbone from any file that `backbone_state` understands; only a classification head of the file may be unused.
+    """Load a backbone from a file of any format that `split` understands; only what its format declares besides may be unused.
 
-    Raises WeightsError in one sentence when the file is of another architecture.
+    Raises WeightsError in one sentence when the file is of another architecture, naming the one that it is of where it is known.
     """
-    state = read(path)
-    kind = kind_of(state)
-    kept, dropped = backbone_state(state, tuple(backbone.state_dict()))
-    _refuse_unless_declared([], _undeclared(list(dropped), _BESIDE.get(kind, ())), [], what=str(path), target=f"arch '{arch}'")
+    return load_parts(backbone, split(open_weights(path).state, heads=heads_of(backbone)), what=str(path), arch=arch)
+
+
+def heads_of(backbone: nn.Module) -> tuple[str, ...]:
+    """Return what files of an architecture may call its classifier."""
     described = dict(getattr(backbone, "pretrained_cfg", None) or {})
     heads = described.get("classifier") or ()
-    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    return tuple(dict.fromkeys([*((heads,) if isinstance(heads, str) else heads), *HEADS]))
+
+
+def load_parts(backbone: nn.Module, parts: Parts, *, what: str, arch: str) -> KeyReport:
+    """Load the backbone's part of a state dict, under timm's names. Raises WeightsError as `load_backbone` does."""
+    described = dict(getattr(backbone, "pretrained_cfg", None) or {})
     stem = described.get("first_conv")
-    report = load_matching(
-        backbone,
-        _as_timm_names(kept, backbone) if kind == PLAIN else kept,
-        allowed_missing=_UNUSED_BUFFERS,
-        allowed_unexpected=tuple(f"{head}.*" for head in heads),
-        adapt_stem=stem if isinstance(stem, str) else None,
-        what=str(path),
-        target=f"arch '{arch}'",
-    )
+    renamed = names.to_timm(parts.backbone, backbone.state_dict())
+    state = {renamed[name]: value for name, value in parts.backbone.items()}
+    if len(state) != len(parts.backbone):
+        raise WeightsError(f"{what}: two of its keys name one layer of arch '{arch}'; save the state_dict of one model alone")
+    try:
+        report = load_matching(
+            backbone,
+            names.filtered_by_timm(state, backbone) if parts.kind == PLAIN else state,
+            allowed_missing=_UNUSED_BUFFERS,
+            # A network with two heads (a distilled one) has the second left.
+            allowed_unexpected=tuple(f"{head}.*" for head in heads_of(backbone)) if parts.kind == PLAIN else (),
+            adapt_stem=stem if isinstance(stem, str) else None,
+            what=what,
+            target=f"arch '{arch}'",
+        )
+    except _DoesNotFit as misfit:
+        raise WeightsError(f"{misfit.faults}; {_instead(parts)}") from None
+    owners = {**({"head": len(parts.head)} if parts.head else {}), **{owner: len(keys) for owner, keys in parts.dropped.items()}}
+    elsewhere = [key for keys in parts.dropped.values() for key in keys]
     return KeyReport(
         source=report.source,
-        kind=kind,
+        kind=parts.kind,
         loaded=report.loaded,
-        dropped=(*dropped, *report.dropped),
+        dropped=(*parts.head_keys, *elsewhere, *report.dropped),
+        owners={**owners, **({"second head": len(report.dropped)} if report.dropped else {})},
         missing=report.missing,
         adapted=report.adapted,
     )
 
 
-def _as_timm_names(state: State, backbone: nn.Module) -> State:
-    """Let timm's own filter of the architecture translate files of its makers (Swin's and ViT's older names, position tables)."""
-    translate = getattr(sys.modules.get(type(backbone).__module__), "checkpoint_filter_fn", None)
-    if translate is None:
-        return state
-    try:
-        return dict(translate(dict(state), backbone))
-    # A filter trips over files of other architectures in its own ways; the strict load that follows names their keys.
-    except (KeyError, AttributeError, RuntimeError, IndexError, TypeError, ValueError):
-        return state
+def _instead(parts: Parts) -> str:
+    """Say what to type for a file that is of another architecture."""
+    # Here and not above: telling an architecture builds networks, which load their weights by this module.
+    from trainers.released.architectures import recognise
 
-
-def inspect(path: Path) -> Summary:
-    """Say what a weights file holds. Raises WeightsError when it holds none."""
-    state, beside = _open(path)
-    groups: dict[str, int] = {}
-    for name in state:
-        first = name.removeprefix("module.").split(".")[0]
-        groups[first] = groups.get(first, 0) + 1
-    stem = next((f"{name} {tuple(value.shape)}" for name, value in state.items() if value.dim() == 4), "")
-    epoch = beside.get("epoch")
-    return Summary(
-        path=str(path),
-        file_bytes=path.stat().st_size,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        kind=kind_of(state),
-        arch=str(beside.get("arch", "")),
-        epoch=epoch if isinstance(epoch, int) else None,
-        tensors=len(state),
-        parameters=sum(value.numel() for value in state.values() if value.is_floating_point()),
-        groups=dict(sorted(groups.items())),
-        stem=stem,
-    )
-
-
-def convert(path: Path, to: Path, *, arch: str, channels: int = 3) -> KeyReport:
-    """Write a file's backbone as a plain timm state dict (torchvision's names where the two agree), checked whole against `arch`.
-
-    `to` ends in `.safetensors`, `.pth` or `.pt`. Raises WeightsError when a key is missing, unexpected or of another shape.
-    """
-    from trainers.parts import backbones
-
-    if to.suffix not in (".safetensors", ".pth", ".pt"):
-        raise WeightsError(f"{to}: write to a name that ends in .safetensors or .pth")
-    backbone = backbones.build(arch, channels, None)
-    report = load_backbone(backbone, path, arch)
-    state = {name: value.contiguous() for name, value in backbone.state_dict().items()}
-    aside = to.with_name(f".{to.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            if to.suffix == ".safetensors":
-                file.write(save_safetensors(state))
-            else:
-                torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(to)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    return report
+    found = recognise(parts)
+    if not found:
+        return "give the architecture that it was saved from"
+    return f"its keys and shapes are those of {' or '.join(repr(arch) for arch in found)}: give that architecture"
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -8,9 +8,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.trainers.made_data import LABELS, made_access
+from tests.trainers.released import made_files
 from trainers import weights
+from trainers.api import Setup
+from trainers.classification import train as classification
+from trainers.classification.config import Config as ClassificationConfig
 from trainers.errors import WeightsError
+from trainers.moco_cxr import train as moco_cxr
+from trainers.moco_cxr.config import Config as MocoConfig
 from trainers.parts import backbones
+from trainers.released import names
 from trainers.weights import KeyReport, fingerprint, load_backbone, load_matching
 from trainers.weights_sources import resolve_init
 
@@ -39,6 +47,8 @@ def test_a_published_moco_checkpoint_gives_its_query_encoder(tmp_path: Path) -> 
     assert report.kind == "moco"
     assert set(report.loaded) == set(backbone.state_dict())
     assert {name.split(".")[0] for name in report.dropped} == {"encoder_q", "encoder_k", "queue", "queue_ptr"}
+    assert report.owners == {"head": 4, "key encoder": 124, "queue": 2}
+    assert "(4 head, 124 key encoder, 2 queue)" in report.sentence()
     assert [name for name in report.dropped if name.startswith("encoder_q")] == [
         f"encoder_q.fc.{layer}.{leaf}" for layer in (0, 2) for leaf in ("weight", "bias")
     ]
@@ -52,6 +62,39 @@ def test_a_densenets_projection_never_lands_in_the_task_head(tmp_path: Path, hid
     report = load_backbone(backbone, tmp_path / "moco.pth.tar", "densenet121")
     assert fingerprint(backbone) == fingerprint(made)
     assert any(name.startswith("encoder_q.classifier") for name in report.dropped)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("arch", ["mnasnet_050", "resnet18"])
+def test_released_files_given_as_a_start_are_loaded_whole_and_their_report_is_logged(
+    tmp_path: Path, arch: str, channels: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`init: <file>` and `weights: {published: <file>}` of both trainers, for a file under torchvision's names."""
+    theirs = names.TORCHVISION[arch]
+    query, _ = made_files.moco(tmp_path / "r8w-00001.pth.tar", theirs, old=True)
+    for method, config in (
+        (classification, ClassificationConfig(arch=arch, channels=channels, px=32, init=str(tmp_path / "r8w-00001.pth.tar"))),
+        (moco_cxr, MocoConfig(arch=arch, channels=channels, px=32, init="published", batch_size=8, queue_size=16)),
+    ):
+        caplog.clear()
+        known = {"published": tmp_path / "r8w-00001.pth.tar"}
+        with caplog.at_level("INFO"):
+            built = method.build(Setup(config=config, seed=1, data=made_access(), labels=LABELS, weights=known, device=torch.device("cpu")))
+        stem, image = built.module.backbone, torch.randn(2, channels, 64, 64)
+        wanted = made_files.features(theirs, query, image.repeat(1, 3 // channels, 1, 1))
+        with torch.no_grad():
+            assert torch.allclose(stem.eval()(image), wanted, atol=1e-4 * float(wanted.abs().max()))
+        assert built.report is not None and built.report.missing == ()
+        assert f"r8w-00001.pth.tar (moco): {len(stem.state_dict())} loaded" in caplog.text
+        assert ("input channels" in caplog.text) == (channels == 1)
+
+
+def test_a_fine_tuned_checkpoint_of_moco_cxr_is_a_start(tmp_path: Path) -> None:
+    tuned = made_files.finetuned(tmp_path / "best.pth.tar", "resnet18")
+    backbone = backbones.build("resnet18", 3, 64, seed=4)
+    report = load_backbone(backbone, tmp_path / "best.pth.tar", "resnet18")
+    assert made_files.equal(dict(backbone.state_dict()), made_files.backbone_state("resnet18", tuned))
+    assert report.owners == {"head": 2, "unused ImageNet head": 2}
 
 
 def test_a_head_that_collides_is_refused(tmp_path: Path) -> None:
@@ -103,7 +146,7 @@ def test_another_architecture_is_refused_in_one_sentence_and_nothing_is_loaded(t
     backbone = backbones.build("resnet18", 3, 64, seed=1)
     before = fingerprint(backbone)
     with pytest.raises(
-        WeightsError, match=r"does not fit arch 'resnet18': keys .*unexpected: .*layer1.2.*\); give the architecture"
+        WeightsError, match=r"does not fit arch 'resnet18': keys .*unexpected: .*layer1.2.*\).*those of 'resnet34': give that"
     ) as found:
         load_backbone(backbone, tmp_path / "moco.pth.tar", "resnet18")
     assert "\n" not in str(found.value)
@@ -152,58 +195,7 @@ def test_the_wheel_of_lite0_matches_every_key() -> None:
     assert report.kind == "efficientnet_pytorch"
     assert report.missing == ()
     assert set(report.loaded) == set(backbone.state_dict())
-    assert set(report.dropped) == {"classifier.weight", "classifier.bias"}
-    classifier = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    kept, _ = weights.backbone_state(weights.read(path), tuple(classifier.state_dict()))
-    assert load_matching(classifier, kept).missing == ()
-
-
-@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 torn"])
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes, suffix: str) -> None:
-    path = tmp_path / f"bad{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(WeightsError) as found:
-        weights.read(path)
-    assert str(found.value).startswith(str(path)) and "\n" not in str(found.value)
-
-
-def test_objects_and_empty_files_are_refused(tmp_path: Path) -> None:
-    torch.save({"args": Path("x"), "model": {"weight": torch.zeros(1)}}, tmp_path / "objects.pth")
-    with pytest.raises(WeightsError, match="holds Python objects"):
-        weights.read(tmp_path / "objects.pth")
-    torch.save({"epoch": 3}, tmp_path / "empty.pth")
-    with pytest.raises(WeightsError, match="holds no state dict"):
-        weights.read(tmp_path / "empty.pth")
-    with pytest.raises(WeightsError, match="there is no such weights file"):
-        weights.read(tmp_path / "none.pth")
-
-
-def test_inspect_says_what_a_file_holds(tmp_path: Path) -> None:
-    made = _moco_checkpoint(tmp_path / "moco.pth.tar")
-    found = weights.inspect(tmp_path / "moco.pth.tar").as_json()
-    assert (found["kind"], found["arch"], found["epoch"]) == ("moco", "resnet18", 20)
-    assert found["groups"]["queue"] == 1
-    assert found["groups"]["encoder_q"] == len(made.state_dict()) + 4
-    assert found["stem"] == "module.encoder_q.conv1.weight (64, 3, 7, 7)"
-    assert len(found["sha256"]) == 64
-
-
-@pytest.mark.parametrize("name", ["out.safetensors", "out.pth"])
-def test_convert_writes_a_plain_state_that_timm_loads_strictly(tmp_path: Path, name: str) -> None:
-    made = _moco_checkpoint(tmp_path / "moco.pth.tar")
-    report = weights.convert(tmp_path / "moco.pth.tar", tmp_path / name, arch="resnet18")
-    plain = timm.create_model("resnet18", num_classes=0)
-    plain.load_state_dict(weights.read(tmp_path / name), strict=True)
-    assert fingerprint(plain) == fingerprint(made)
-    assert "120 loaded" in report.sentence()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["moco.pth.tar", name])
-
-
-def test_convert_refuses_another_architecture_and_another_format(tmp_path: Path) -> None:
-    _moco_checkpoint(tmp_path / "moco.pth.tar")
-    with pytest.raises(WeightsError, match="does not fit arch 'resnet34'"):
-        weights.convert(tmp_path / "moco.pth.tar", tmp_path / "out.pth", arch="resnet34")
-    with pytest.raises(WeightsError, match=r"ends in \.safetensors or \.pth"):
-        weights.convert(tmp_path / "moco.pth.tar", tmp_path / "out.onnx", arch="resnet18")
-    assert [path.name for path in tmp_path.iterdir()] == ["moco.pth.tar"]
+    assert set(report.dropped) == {"_fc.weight", "_fc.bias"}
+    classifier, state = timm.create_model("tf_efficientnet_lite0", pretrained=False), weights.read(path)
+    renamed = names.to_timm(state, classifier.state_dict())
+    assert load_matching(classifier, state, rename=renamed.get).missing == ()
