@@ -12,6 +12,10 @@ from jobs.records import read_record
 from jobs.spec import JobSpec, Json, Stage, State
 from jobs.stopping import lost_search
 from trainers.errors import Error
+from trainers.slugs import auroc_of
+
+#: Value of a rule's `per`: each label has checkpoints of its own.
+PER_LABEL = "label"
 
 
 def pick(spec: JobSpec, run: RunPaths) -> dict[str, Json]:
@@ -44,12 +48,49 @@ def _judge(candidate: Mapping[str, Json], rule: Mapping[str, Json], run: RunPath
         paths = run.job(job)
         if not paths.result.exists():
             return {"status": _failure(paths), "value": None, "runs": {}}
-        kept = read_record(paths.result)["checkpoints"]
-        runs[key] = {"job": job, **_choose_checkpoints(kept, rule, job)}
+        trained = read_record(paths.result)
+        runs[key] = {"job": job, **_choose(trained, rule, job)}
     values = [item["value"] for item in runs.values()]
     if any(value is None for value in values):
         return {"status": "ok" if rule.get("metric") is None else "NO_VALUE", "value": None, "runs": runs}
     return {"status": "ok", "value": math.fsum(values) / len(values), "runs": runs}
+
+
+def _choose(trained: Mapping[str, Any], rule: Mapping[str, Json], job: str) -> dict[str, Json]:
+    """Return what is chosen of one run: its checkpoints, epoch and value, and for each label its own where the rule says so."""
+    kept = trained["checkpoints"]
+    chosen = _choose_checkpoints(kept, rule, job)
+    if rule.get("per") != PER_LABEL or not chosen["checkpoints"]:
+        return chosen
+    labels = {label: _choose_for(label, kept, rule, chosen["checkpoints"]) for label in trained["labels"]}
+    used = {name for one in labels.values() for name in one["checkpoints"]}
+    names = [entry["name"] for entry in sorted(kept, key=_age) if entry["name"] in used]
+    return {**chosen, "checkpoints": names, "labels": labels}
+
+
+def _choose_for(label: str, kept: Sequence[Mapping[str, Any]], rule: Mapping[str, Json], otherwise: Sequence[str]) -> dict[str, Json]:
+    """Return the checkpoints of one label, ranked by its own AUROC (MoCo-CXR `select_ensemble.py`), and how many had none.
+
+    Where none has, those that the pick's metric chooses stand in, and `by` names that metric.
+    """
+    metric = auroc_of(label)
+    valued = [entry for entry in kept if _finite(entry["metrics"].get(metric))]
+    ranked = sorted(valued, key=lambda entry: (-entry["metrics"][metric], _age(entry)))
+    without = len(kept) - len(ranked)
+    if not ranked:
+        return {"checkpoints": list(otherwise), "by": rule["metric"], "values": [], "without_value": without}
+    chosen = ranked[: _count(rule, ranked)]
+    values = [entry["metrics"][metric] for entry in chosen]
+    return {"checkpoints": [entry["name"] for entry in chosen], "by": metric, "values": values, "without_value": without}
+
+
+def _age(entry: Mapping[str, Any]) -> tuple[int, str]:
+    return entry["step"], entry["name"]
+
+
+def _count(rule: Mapping[str, Json], ranked: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many of some ranked checkpoints are taken."""
+    return max(int(rule.get("top", 1)), len(ranked) if rule.get("checkpoints") == "all" and rule.get("top", 1) == 1 else 1)
 
 
 def _choose_checkpoints(kept: Sequence[Mapping[str, Any]], rule: Mapping[str, Json], job: str) -> dict[str, Json]:
@@ -67,8 +108,7 @@ def _choose_checkpoints(kept: Sequence[Mapping[str, Any]], rule: Mapping[str, Js
         ranked = [entry for entry in ranked if entry["name"] == last["name"]]
     if not ranked:
         return {"checkpoints": [], "epoch": last["epoch"], "value": None}
-    count = max(int(rule.get("top", 1)), len(ranked) if rule.get("checkpoints") == "all" and rule.get("top", 1) == 1 else 1)
-    chosen = ranked[:count]
+    chosen = ranked[: _count(rule, ranked)]
     return {"checkpoints": [entry["name"] for entry in chosen], "epoch": chosen[0]["epoch"], "value": chosen[0]["metrics"][metric]}
 
 

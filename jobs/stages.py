@@ -203,6 +203,16 @@ def _resolved_config(node: Node, job: str) -> dict[str, Json]:
     return node.result_of(job)["config"]
 
 
+def _members_of(node: Node, item: Input) -> dict[str, list[str]]:
+    """Return the checkpoints of each label, where a pick chose for each its own; nothing else."""
+    result = node.result_of(item.job)
+    if result["stage"] != str(Stage.PICK):
+        return {}
+    runs = result["choice"]["runs"]
+    labels = runs[item.run if item.run is not None else next(iter(runs))].get("labels", {})
+    return {label: list(chosen["checkpoints"]) for label, chosen in labels.items()}
+
+
 def _checkpoints_of(node: Node, item: Input) -> tuple[str, list[str]]:
     """Return the train job and the checkpoint names that an input stands for."""
     result = node.result_of(item.job)
@@ -231,6 +241,9 @@ def _weight_files(node: Node, job: str, names: list[str]) -> tuple[Path, ...]:
 def _evaluate(node: Node) -> dict[str, Json]:
     machine = node.machine()
     job, names = _checkpoints_of(node, node.spec.inputs[0])
+    members = _members_of(node, node.spec.inputs[0])
+    #: Only where it was asked for, so that other results are what they were.
+    by_label: dict[str, Json] = {"checkpoints_by_label": members} if members else {}
     trained, train_result = node.spec_of(job), node.result_of(job)
     declaration = _declaration(node, machine, trained.trainer)
     config = {key: value for key, value in _resolved_config(node, job).items() if key != "monitor"}
@@ -241,7 +254,7 @@ def _evaluate(node: Node) -> dict[str, Json]:
         return split in SPLITS_OPEN_TO[Stage.EVALUATE] and (split not in SHUT_UNTIL_CHOICE or bool(chosen))
 
     def choose(choice: Mapping[str, Json]) -> None:
-        write_atomically(node.paths.choice, pretty_json({**choice, "train_job": job, "checkpoints": names}).encode())
+        write_atomically(node.paths.choice, pretty_json({**choice, "train_job": job, "checkpoints": names, **by_label}).encode())
         chosen.append(True)
 
     request = evaluation.EvaluateRequest(
@@ -251,6 +264,7 @@ def _evaluate(node: Node) -> dict[str, Json]:
         gpus=node.gpus(),
         data=_data_request(node, machine, is_open=is_open),
         files=_weight_files(node, job, names),
+        members={label: tuple(names.index(name) for name in own) for label, own in members.items()},
         labels=tuple(train_result["labels"]),
         split=Split(node.spec.config["split"]),
         units={key: node.spec.config.get(key) for key in ("score_per", "views", "cluster")},
@@ -259,7 +273,7 @@ def _evaluate(node: Node) -> dict[str, Json]:
     result = evaluation.evaluate(request, choose, node.paths.predictions)
     if node.spec.contamination:
         result = {**result, "contamination": list(node.spec.contamination)}
-    return {"job_id": node.spec.job_id, "stage": str(Stage.EVALUATE), "train_job": job, "checkpoints": names, **result}
+    return {"job_id": node.spec.job_id, "stage": str(Stage.EVALUATE), "train_job": job, "checkpoints": names, **by_label, **result}
 
 
 # --- data --------------------------------------------------------------------------------------------------------------------------------

@@ -118,6 +118,7 @@ class _Work:
             self.notes += _choosing_with_labels(phase, self.catalog[phase.trainer])
             picked = Picker(phase, phase.pick, expanded.axes, scene, writer, trains).run(expanded.points)
             self._extend(phase, picked.jobs)
+            self.notes += picked.notes
             evaluator = Evaluator(phase, scene, writer)
             self._extend(phase, evaluator.run(picked.winners))
             self.notes += evaluator.notes(picked.winners)

@@ -72,6 +72,8 @@ class Pick:
     rule: str = "best"  # best | last
     checkpoints: str = "best"  # best | all
     top: int = 1
+    #: run: one choice for all labels. label: each label has the checkpoints that its own AUROC ranks first.
+    per: str = "run"  # run | label
     scope: str = "draw"  # draw | cell | sweep
     on: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
 

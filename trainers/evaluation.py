@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +45,8 @@ class EvaluateRequest:
     split: str
     #: score_per, views, cluster; None takes the card's.
     units: Mapping[str, str | None]
+    #: Label -> which of the files are averaged for it; a label that is not here takes all of them.
+    members: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     #: Slug -> column on disk: what the predictions carry of each unit.
     traits: Mapping[str, str] = field(default_factory=dict)
 
@@ -84,7 +86,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         rows = access.find(split)
         if rows is None:
             return None
-        scores = _ensemble(method, request.files, rows)
+        scores = _ensemble(method, request.files, rows, request.members)
         if fault := nonfinite(scores):
             raise Error(f"split '{split}' of card '{card.name}': {fault}; train with a lower lr or with precision: fp32")
         return aggregate(scores, units["score_per"], units["views"])
@@ -121,10 +123,11 @@ def _check_traits(traits: Mapping[str, str], card: Card) -> None:
             )
 
 
-def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any) -> Scores:
+def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any, members: Mapping[str, tuple[int, ...]]) -> Scores:
     """Predict with each checkpoint; several are averaged as probabilities (MoCo-CXR test.py) and handed back as logits.
 
-    Summed as logarithms of a probability and of its complement, so that scores far from 0 are not all tied.
+    `members` says of a label which checkpoints count for it; all do where it says nothing. Summed as logarithms of a probability and of
+    its complement, so that scores far from 0 are not all tied.
     """
     scores: list[Scores] = []
     for file in files:
@@ -132,9 +135,23 @@ def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any) -> S
         scores.append(method.predict(rows))
     if len(scores) == 1:
         return scores[0]
-    logits = np.stack([one.logits.astype(np.float64) for one in scores])
-    positive, negative = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * logits), axis=0) for sign in (-1, 1))
-    return Scores(rows=rows, logits=(positive - negative).astype(np.float32), labels=scores[0].labels)
+    labels = scores[0].labels
+    if not members:
+        return Scores(rows=rows, logits=_mean_probability([one.logits for one in scores]), labels=labels)
+    columns: list[np.ndarray] = []
+    for column, label in enumerate(labels):
+        own = members.get(label, tuple(range(len(scores))))
+        columns.append(_mean_probability([scores[index].logits[:, column] for index in own]))
+    return Scores(rows=rows, logits=np.stack(columns, axis=1), labels=labels)
+
+
+def _mean_probability(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the logit of the mean probability of some logits of one shape, float32; of one alone, itself."""
+    if len(logits) == 1:
+        return logits[0]
+    stacked = np.stack([one.astype(np.float64) for one in logits])
+    positive, negative = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * stacked), axis=0) for sign in (-1, 1))
+    return (positive - negative).astype(np.float32)
 
 
 def thresholds(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> dict[str, dict[str, float]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jobs.spec import Input, JobSpec, Json, Resources, Scalar, Stage
 from orchestrator.expansion.labels import carries, known_names, labels_text
 from orchestrator.expansion.places import fault
 from orchestrator.expansion.points import Point, Scene
+from orchestrator.expansion.presets import RETENTION
 from orchestrator.expansion.replicates import SIZE_LABELS
 from orchestrator.expansion.specs import Content, Face, SpecWriter
 from orchestrator.expansion.trains import TUNED, Trained, TrainWriter, inputs_of
@@ -52,6 +53,7 @@ class Picked:
 
     jobs: Sequence[JobSpec]
     winners: Sequence[Winner]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,7 +96,21 @@ class Picker:
             pick = self._pick(self._own(one.point), candidates, [one])
             jobs.append(pick)
             winners += self._winners(pick, candidates)
-        return Picked(jobs=jobs, winners=winners)
+        return Picked(jobs=jobs, winners=winners, notes=tuple(self._notes([*grid, *tuned])))
+
+    def _notes(self, trained: Sequence[Trained]) -> Iterator[str]:
+        """Say where fewer checkpoints are kept than the pick could use."""
+        kept = [count for one in trained if isinstance(count := one.spec.config.get(RETENTION), int) and count >= 0]
+        least = min(kept, default=None)
+        if least is None or self.rule.rule != "best":
+            return
+        if self.rule.top > least + 1:
+            yield f"{self.phase.name}: pick.top is {self.rule.top}, and {RETENTION} keeps {least} besides the last: raise {RETENTION}"
+        elif self.rule.per == "label" and least <= self.rule.top:
+            yield (
+                f"{self.phase.name}: each label picks among the checkpoints that are kept, the {least} best by {self.rule.metric} and the "
+                f"last: raise {RETENTION} for a wider choice"
+            )
 
     def _path(self, key: str) -> str:
         return f"phases.{self.phase.name}.pick.{key}"
@@ -158,6 +174,9 @@ class Picker:
             "scope": rule.scope,
             "candidates": [candidate.content() for candidate in candidates],
         }
+        if rule.per != "run":
+            # Only where it is asked for, so that other picks are what they were.
+            config["per"] = rule.per
         if self.phase.search is not None and len(candidates) > 1:
             self._require_one_run_each(candidates)
             config[SEARCH] = rule_of(self.phase.search)

@@ -10,7 +10,8 @@ from orchestrator.expansion.forms import form_of
 from orchestrator.model import Phase
 
 _EPOCH = "epoch:"
-_RETENTION = "keep_best"
+#: Config key of how many checkpoints are kept by the pick's metric.
+RETENTION = "keep_best"
 
 
 def preset_values(declaration: Declaration, name: str) -> dict[str, Json]:
@@ -24,7 +25,7 @@ def laid_below(declaration: Declaration, phase: Phase, name: str) -> dict[str, J
     values = preset_values(declaration, name)
     if phase.hand_on.startswith(_EPOCH):
         # An epoch that is handed on by its number has to be kept, whatever a preset keeps.
-        values.pop(_RETENTION, None)
+        values.pop(RETENTION, None)
     return {key: value for key, value in values.items() if key not in phase.config}
 
 

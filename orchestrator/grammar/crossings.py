@@ -28,6 +28,7 @@ def check_sweep(tree: Node, sweep: Sweep, catalog: Mapping[str, Declaration], fa
     for name, node in nodes.items():
         phase = known[name]
         _check_data(node, phase, faults)
+        _check_parents(node, phase, known, faults)
         _check_pick(node, phase, known, labels.by_phase[name], faults)
         _check_search(node, phase, faults)
         _check_targets(node, phase, node.get("evaluate") or top, faults)
@@ -54,6 +55,15 @@ def _circle(start: str, known: Mapping[str, Phase]) -> tuple[str, ...] | None:
 def _after_node(node: Node) -> Node:
     compare = node.get("compare")
     return node.get("after") or (compare.get("after") if compare else None) or node
+
+
+def _check_parents(node: Node, phase: Phase, known: Mapping[str, Phase], faults: Faults) -> None:
+    for name in parents_of(phase):
+        pick = known[name].pick
+        if pick is not None and pick.per == "label":
+            said = f"starts from one checkpoint, and the pick of '{name}' has some for each label; leave `per: label` out there"
+            where = _after_node(node)
+            faults.add(where, said, at=where.key)
 
 
 def _has_data_axis(phase: Phase) -> bool:

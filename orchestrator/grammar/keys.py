@@ -149,6 +149,11 @@ PICK = Record(
         "rule": Key(about="The best checkpoint of a run, or its last.", shape=Choice(options=("best", "last"))),
         "checkpoints": Key(about="The best checkpoint, or all that were kept (an ensemble).", shape=Choice(options=("best", "all"))),
         "top": Key(about="How many of the best checkpoints.", shape=Whole(low=1)),
+        "per": Key(
+            about="run: checkpoints are chosen by the metric, for all labels. label: for each label by its own validation AUROC, of those "
+            "that were kept (`keep_best`).",
+            shape=Choice(options=("run", "label")),
+        ),
         "scope": Key(
             about="For whom one tune point is chosen: each draw, each cell of compare labels, or the sweep.",
             shape=Choice(options=("draw", "cell", "sweep")),

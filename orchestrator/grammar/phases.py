@@ -91,7 +91,7 @@ def read_phase(name: str, node: Node, context: Context) -> Phase | None:
         seeds=_whole(seeds, None),
         exclude=tuple(read_labels(item) for item in _items(node, "exclude")),
         when=tuple(_read_when(item, config, _axis_keys(node, context, config), faults) for item in _items(node, "when")),
-        pick=_read_pick(node.get("pick"), faults),
+        pick=_read_pick(node.get("pick"), declaration, faults),
         evaluate=read_targets(node.get("evaluate"), context, same=not node.get("sources")),
         hand_on=_read_hand_on(node, faults),
         search=search,
@@ -288,7 +288,7 @@ def _read_when(node: Node, config: ConfigFields, axis_keys: frozenset[str], faul
     return When(condition=read_labels(node.get("if")), settings=read_settings(settings, config, faults), override=override)
 
 
-def _read_pick(node: Node | None, faults: Faults) -> Pick | None:
+def _read_pick(node: Node | None, declaration: Declaration, faults: Faults) -> Pick | None:
     if node is None:
         return None
     metric, rule, scope, on, top = (node.get(key) for key in ("metric", "rule", "scope", "on", "top"))
@@ -303,6 +303,12 @@ def _read_pick(node: Node | None, faults: Faults) -> Pick | None:
         faults.add(node, "the key 'metric' is missing: name a validation metric, or write `rule: last`", at=node.key)
     if last and top is not None and top.value != 1:
         faults.add(top, "rule last takes one checkpoint; leave top out", at=top.key)
+    per = node.get("per")
+    if per is not None and per.value == "label":
+        if last:
+            faults.add(per, "rule last takes the last checkpoint for every label; leave per out", at=per.key)
+        if not declaration.labels:
+            faults.add(per, f"{declaration.name} learns without labels, so none has checkpoints of its own; leave per out", at=per.key)
     if on is not None and (scope is None or scope.value == "draw"):
         faults.add(on, "tuning on some replicates needs one winner for all of them; add `scope: cell` or `scope: sweep`", at=on.key)
     return Pick(
@@ -311,6 +317,7 @@ def _read_pick(node: Node | None, faults: Faults) -> Pick | None:
         rule=_value(node, "rule", "best"),
         checkpoints=_value(node, "checkpoints", "best"),
         top=_value(node, "top", 1),
+        per=_value(node, "per", "run"),
         scope=_value(node, "scope", "draw"),
         on=read_labels(on),
     )

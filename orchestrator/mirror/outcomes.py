@@ -21,10 +21,18 @@ class Outcome:
     #: None until a pick has looked at it.
     picked: bool | None = None
     checkpoints: tuple[str, ...] = ()
+    #: Label -> its checkpoints, where each label has its own.
+    by_label: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     epoch: float | None = None
     value: float | None = None
     metric: str = ""
     evaluations: list[tuple[JobSpec, Mapping[str, Any]]] = field(default_factory=list)
+
+    @property
+    def checkpoint(self) -> str:
+        """Return the names of the chosen checkpoints; by label where each label has its own."""
+        each = "; ".join(f"{label}: {','.join(names)}" for label, names in self.by_label.items())
+        return each or ",".join(self.checkpoints)
 
 
 def outcomes_of(plan: Plan, run: RunPaths) -> dict[str, Outcome]:
@@ -45,6 +53,7 @@ def outcomes_of(plan: Plan, run: RunPaths) -> dict[str, Outcome]:
             one = found.setdefault(chosen["job"], Outcome())
             one.picked, one.checkpoints, one.metric = True, tuple(chosen["checkpoints"]), str(spec.config.get("metric") or "")
             one.epoch, one.value = chosen["epoch"], chosen["value"]
+            one.by_label = {label: tuple(own["checkpoints"]) for label, own in sorted(chosen.get("labels", {}).items())}
     return found
 
 

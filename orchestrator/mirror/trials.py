@@ -190,7 +190,7 @@ def _tags(spec: JobSpec, study: _Study, last: AttemptPaths, status: JobStatus, o
         "failure": str(status.failure or ""),
         "failure_message": status.message if status.state is not State.STOPPED else "",
         "stopped_by": status.message if status.state is State.STOPPED else "",
-        "checkpoint": ",".join(outcome.checkpoints),
+        "checkpoint": outcome.checkpoint,
     }
     if outcome.picked is not None:
         tags["picked"] = str(outcome.picked).lower()

@@ -30,6 +30,7 @@ def ledger(every: Sequence[Planned], board: Board | None) -> list[LedgerRow]:
                     n_labeled_images=run.draw.images,
                     draw=run.draw.sha256,
                     checkpoint=run.picked.checkpoint,
+                    by_label=run.picked.by_label,
                     epoch=run.picked.epoch,
                     picked=run.picked.tuned,
                     picked_value=run.picked.value,

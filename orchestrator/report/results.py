@@ -16,6 +16,7 @@ from orchestrator.report.design import Design, Place, card_of, pretraining_of, t
 from orchestrator.report.masks import Masks
 from orchestrator.report.predictions import Predictions, read_predictions
 from orchestrator.report.stats.operating import RULES
+from trainers.slugs import auroc_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Picked:
 
     train_job: str | None = None
     checkpoint: str | None = None
+    #: The checkpoints of each label, where each has its own, and of those that had no AUROC which metric chose instead.
+    by_label: Mapping[str, str] = field(default_factory=dict)
     epoch: float | None = None
     #: Validation metric of the checkpoint.
     value: float | None = None
@@ -192,6 +195,7 @@ def _picked(spec: JobSpec, plan: Plan, run: RunPaths, by_id: Mapping[str, JobSpe
     return Picked(
         train_job=job,
         checkpoint=", ".join((chosen or {}).get("checkpoints", ())) or None,
+        by_label={label: _said(one, label) for label, one in sorted((chosen or {}).get("labels", {}).items())},
         epoch=(chosen or {}).get("epoch"),
         value=(chosen or {}).get("value"),
         metric=rule.get("metric"),
@@ -202,6 +206,12 @@ def _picked(spec: JobSpec, plan: Plan, run: RunPaths, by_id: Mapping[str, JobSpe
         at_edge=_at_edge(tuned, plan),
         scope=str(rule.get("scope", "draw")),
     )
+
+
+def _said(chosen: Mapping[str, Any], label: str) -> str:
+    """Say which checkpoints a label has, and by what where its own AUROC could not be had."""
+    names = ", ".join(chosen["checkpoints"])
+    return names if chosen["by"] == auroc_of(label) else f"{names} by {chosen['by']}"
 
 
 def _candidates(pick: str, by_id: Mapping[str, JobSpec]) -> int:

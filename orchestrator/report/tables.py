@@ -254,6 +254,12 @@ def _tried(row: LedgerRow) -> str:
     return f"one of {row.candidates}" + (f", {row.stopped} of them stopped early" if row.stopped else "")
 
 
+def _picked_text(row: LedgerRow, picked: str) -> str:
+    """Say the tuned values, or else the checkpoints: one for all labels, or those of each."""
+    each = "; ".join(f"{label}: {names}" for label, names in row.by_label.items())
+    return "; ".join(filter(None, (picked, each))) or row.checkpoint or "–"
+
+
 def _ledger_entries(row: LedgerRow, title: str, several: bool) -> tuple[Entry, ...]:
     picked = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.picked.items())
     size = row.size.partition("=")[2] or row.size
@@ -270,7 +276,7 @@ def _ledger_entries(row: LedgerRow, title: str, several: bool) -> tuple[Entry, .
         result,
         Entry(text=trained, sort=row.n_labeled_patients),
         Entry(text=(row.draw or "–")[:8], mono=True),
-        Entry(text=picked or row.checkpoint or "–", marks=("end of the grid",) if row.at_edge else (), title=_tried(row)),
+        Entry(text=_picked_text(row, picked), marks=("end of the grid",) if row.at_edge else (), title=_tried(row)),
         Entry(text="–" if row.epoch is None else f"{row.epoch:g}", sort=row.epoch),
         Entry(text=number(row.picked_value), sort=row.picked_value),
         Entry(text=row.job[:12], mono=True, title=row.trial),

@@ -313,7 +313,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """One planned evaluation, there or not."""
+    """One planned evaluation, there or not. `by_label` names the checkpoints of each label, where each has its own."""
 
     job: str
     train_job: str | None
@@ -328,6 +328,7 @@ class LedgerRow:
     n_labeled_images: int | None
     draw: str | None
     checkpoint: str | None
+    by_label: Mapping[str, str]
     epoch: float | None
     picked: Mapping[str, Json]
     picked_value: float | None

@@ -281,7 +281,7 @@ def _twister(seed: int) -> np.random.RandomState:
 
     *state, at = random.Random(seed).getstate()[1]
     stream = np.random.RandomState()
-    stream.set_state(("MT19937", np.array(state, dtype=np.uint32), at))
+    stream.set_state(("MT19937", np.array(state, dtype=np.uint32), at, 0, 0.0))
     return stream
 
 

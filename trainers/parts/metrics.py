@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from trainers.api import Scores
 from trainers.data.access import Rows
 from trainers.data.policies import truths
+from trainers.slugs import slug
 
 Floats = NDArray[np.floating]
 
@@ -91,11 +91,6 @@ def nonfinite(scores: Scores) -> str:
         return ""
     named = ", ".join(scores.labels[column] for column in np.flatnonzero(wrong.any(axis=0)))
     return f"{np.count_nonzero(wrong.any(axis=1))} of {len(wrong)} images have scores that are not finite ({named})"
-
-
-def slug(name: str) -> str:
-    """Return a name as it stands in a metric: lower case, everything but letters and digits an underscore."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def aggregate(scores: Scores, per: str, views: str, label: str = "any") -> Scores:

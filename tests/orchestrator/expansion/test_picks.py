@@ -186,3 +186,34 @@ def test_a_search_that_can_stop_nothing_says_so(tmp_path: Path) -> None:
     assert (
         "a: every trial gets 2 epochs (search.grace) and none has more than 2, so nothing is stopped" in searched(tmp_path, epochs=2).notes
     )
+
+
+def test_a_pick_for_each_label_is_another_job_and_an_ordinary_one_is_what_it_was(tmp_path: Path) -> None:
+    text = "sweep: s\ndata: d\nphases: {a: {trainer: classification, config: {%s}, pick: {metric: val/auroc_macro%s}}}\n"
+    plain = only(plan_of(tmp_path, text % ("lr: 1", "")), "a", Stage.PICK)
+    said = only(plan_of(tmp_path, text % ("lr: 1", ", per: run")), "a", Stage.PICK)
+    own = only(plan_of(tmp_path, text % ("lr: 1", ", per: label")), "a", Stage.PICK)
+    assert plain.job_id == said.job_id != own.job_id
+    assert "per" not in plain.config and own.config["per"] == "label"
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("per: label", "a: each label picks among the checkpoints that are kept, the 1 best by val/auroc_macro and the last"),
+        ("top: 5", "a: pick.top is 5, and keep_best keeps 1 besides the last: raise keep_best"),
+        ("top: 2", ""),
+    ],
+)
+def test_a_pick_that_could_use_more_checkpoints_than_are_kept_is_told(tmp_path: Path, rest: str, said: str) -> None:
+    from jobs.catalog import find_trainers
+    from orchestrator.expand import expand
+    from orchestrator.loading import load_sweep
+    from tests.orchestrator.planning import FakeResolver
+
+    file = tmp_path / "x.yaml"
+    file.write_text(f"sweep: s\ndata: d\nphases: {{a: {{trainer: classification, pick: {{metric: val/auroc_macro, {rest}}}}}}}\n")
+    catalog = find_trainers()
+    notes = expand(load_sweep(file, catalog=catalog), catalog, FakeResolver()).notes
+    assert [note for note in notes if note.startswith("a: ")] == [note for note in notes if said and note.startswith(said)]
+    assert bool(said) == any(note.startswith("a: ") for note in notes)
