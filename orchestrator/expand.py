@@ -18,6 +18,7 @@ from orchestrator.expansion.labels import labels_text
 from orchestrator.expansion.picks import Picker, Winner
 from orchestrator.expansion.places import fault
 from orchestrator.expansion.points import Known, PhasePoints, Scene, points_of
+from orchestrator.expansion.packing import packed_notes
 from orchestrator.expansion.pooling import joined_notes, refuse_pooled
 from orchestrator.expansion.references import Remembering, Resolver
 from orchestrator.expansion.specs import Fragments, SpecWriter
@@ -125,6 +126,7 @@ class _Work:
             handed = list(_handed_winners(picked.winners)) if self._is_followed(phase) else []
         self._close(phase, expanded)
         self.known[phase.name] = Known(handed=handed, axes=expanded.axes, origins=expanded.origins, shared=expanded.shared)
+        self.notes += packed_notes(phase.name, (job for job in self.jobs if job.phase == phase.name))
         if phase.search is not None:
             self.notes += search_notes(phase.name, phase.search, (job for job in self.jobs if job.phase == phase.name))
 

@@ -67,8 +67,9 @@ def _resume_files(run: RunPaths, planned: set[str]) -> list[Garbage]:
 
 def _cache(run: RunPaths) -> list[Garbage]:
     return [
-        Garbage(path=folder, size=_size(folder), why="decoded images, made again when needed")
-        for folder in (run.cache / "images").glob("*")
+        Garbage(path=folder, size=_size(folder), why=f"{what}, made again when needed")
+        for kind, what in (("images", "decoded images"), ("features", "features of frozen networks"))
+        for folder in (run.cache / kind).glob("*")
     ]
 
 

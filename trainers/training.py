@@ -159,4 +159,6 @@ def used(access: Access) -> dict[str, Any]:
     # Only where it was asked for, so that results from before are what they were.
     left_out = access.left_out()
     skipped = {} if left_out is None else {"left_out": dict(left_out)}
-    return {"card": access.card, "splits": splits, "draw": dict(facts) if facts is not None else None, **skipped}
+    # Features of packed jobs are those of whole splits, without their labels.
+    pooled = {"features": found} if (found := access.pooled()) else {}
+    return {"card": access.card, "splits": splits, "draw": dict(facts) if facts is not None else None, **skipped, **pooled}

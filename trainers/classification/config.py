@@ -30,6 +30,13 @@ class Config:
     solver: Literal["lbfgs", "sgd"] = field(
         default="lbfgs", metadata={"doc": "with a frozen backbone: logistic regression on features, or gradient steps; else ignored"}
     )
+    packed: bool = field(
+        default=False,
+        metadata={
+            "doc": "with a frozen backbone: features of whole splits, computed once for all jobs on them, and all labels solved together",
+            "before": False,
+        },
+    )
     penalties: tuple[float, ...] = field(
         default=(0.1, 1.0, 10.0, 100.0, 1000.0), metadata={"doc": "lbfgs: L2 penalties (1 / C) of which validation picks one a label"}
     )
@@ -81,6 +88,10 @@ class Config:
         if self.schedule == "milestones" and not self.milestones:
             raise ValueError("milestones: the schedule of that name needs the epochs at which the rate falls, such as [30, 40]")
         within(self, drop_path=(0, 0.99), warmup=(0, 1), weight_decay=(0, inf), grad_clip=(0, inf), layer_decay=(0, 1))
+        if self.packed and self.freeze != "backbone":
+            raise ValueError("packed: features are computed once, so the backbone has to stay as it is: set freeze: backbone")
+        if self.packed and self.solver == "sgd" and self.augment != "none":
+            raise ValueError("packed: features are computed once, so views cannot be drawn anew in every epoch: set augment: none")
         if not self.penalties or min(self.penalties) <= 0:
             raise ValueError(f"penalties: {list(self.penalties)} must name at least one, all above 0")
 

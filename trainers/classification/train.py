@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from trainers.api import Scores, Setup
 from trainers.classification.config import Config
-from trainers.data import transforms
+from trainers.data import features, transforms
 from trainers.data.access import ImageStore, Rows
 from trainers.data.streams import key
 from trainers.devices import Drawn, made, place
 from trainers.errors import Error
 from trainers.parts import backbones, heads, labels, logistic, losses, optimizers, schedules
 from trainers.parts.inputs import Normalizer
+from trainers.parts.logistic_together import fit_together
 from trainers.precision import autocast
 from trainers.weights import fingerprint
 
@@ -32,10 +33,12 @@ _LOG = logging.getLogger(__name__)
 _BACKBONE, _HEAD, _ORDER = 1, 2, 3
 
 
-def build(setup: Setup) -> FineTuning | LinearProbe:
+def build(setup: Setup) -> FineTuning | LinearProbe | PackedSteps:
     """Build the classifier that the config asks for. Raises Error or WeightsError when its start cannot be had."""
     config: Config = setup.config
-    return LinearProbe(setup) if config.freeze == "backbone" and config.solver == "lbfgs" else FineTuning(setup)
+    if config.freeze == "backbone" and config.solver == "lbfgs":
+        return LinearProbe(setup)
+    return PackedSteps(setup) if config.packed else FineTuning(setup)
 
 
 class Classifier(nn.Module):
@@ -93,18 +96,23 @@ class _Classification:
 
     def predict(self, rows: Rows) -> Scores:
         """Predict the centre square of each image in eval mode, in the order of the rows, dropping none."""
-        return Scores(rows=rows, logits=self._each(self.module, rows, len(self.labels)), labels=self.labels)
+        if self.config.packed:
+            return Scores(rows=rows, logits=self._heads(self._packed(rows)), labels=self.labels)
+        return Scores(rows=rows, logits=self._each(self.module, rows.position, len(self.labels)), labels=self.labels)
 
     @torch.no_grad()
-    def _each(self, function: Callable[[Tensor], Tensor], rows: Rows, columns: int) -> NDArray[np.float32]:
-        """Apply a function of views to every image, with the network in eval mode."""
-        found = np.empty((len(rows), columns), np.float32)
+    def _each(
+        self, function: Callable[[Tensor], Tensor], positions: NDArray[np.int64], columns: int, images: int = 0
+    ) -> NDArray[np.float32]:
+        """Apply a function of views to every image, `images` a pass (the batch size), with the network in eval mode."""
+        found = np.empty((len(positions), columns), np.float32)
         exact = transforms.AUGMENTS[self.config.augment].exact
         training, device = self.module.training, self.module.head.weight.device
+        width = images or self.config.batch_size
         self.module.eval()
         with autocast(self.config.precision, device):
-            for first in range(0, len(rows), self.config.batch_size):
-                here = rows.position[first : first + self.config.batch_size]
+            for first in range(0, len(positions), width):
+                here = positions[first : first + width]
                 views = torch.from_numpy(transforms.plain(self.store, here, self.config.px, as_published=exact))
                 found[first : first + len(here)] = function(views.to(device)).float().cpu().numpy()
         self.module.train(training)
@@ -115,6 +123,28 @@ class _Classification:
         if self.config.freeze == "gradients":
             return fingerprint(nn.ParameterList(self.module.backbone.parameters()))
         return fingerprint(self.module.backbone) if self.config.freeze == "backbone" else None
+
+    @torch.no_grad()
+    def _heads(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits (n, L) of features (n, d)."""
+        return self.module.head(torch.from_numpy(features).to(self.module.head.weight.device)).cpu().numpy()
+
+    def _packed(self, rows: Rows) -> NDArray[np.float32]:
+        """Return the features (n, d) of rows, from what all jobs on this network and these images share."""
+        config, device = self.config, self.module.head.weight.device
+        exact, width = transforms.AUGMENTS[config.augment].exact, self.module.head.in_features
+        # All that can show in a feature, be it in its last bits.
+        network = {
+            "backbone": fingerprint(self.module.backbone),
+            "arch": config.arch,
+            "normalization": config.normalization,
+            "precision": config.precision,
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        compute = partial(self._each, self.module.features, columns=width, images=features.PASS)
+        return features.features_of(self.setup.data, rows, config.px, exact=exact, network=network, compute=compute)
 
     def _check_frozen(self) -> None:
         if self._before is not None and self._what_is_frozen() != self._before:
@@ -127,7 +157,8 @@ class LinearProbe(_Classification):
     def solve(self) -> dict[str, float]:
         """Fit one penalised logistic regression a label; validation, where there is any, chooses its penalty."""
         train, val = self.setup.data.rows("train"), self.setup.data.find("val")
-        fits = logistic.fit(
+        fit = fit_together if self.config.packed else logistic.fit
+        fits = fit(
             self._features(train),
             labels.learnt(train, self.setup, self.labels),
             penalties=(self.config.penalty,) if val is None else self.config.penalties,
@@ -138,7 +169,7 @@ class LinearProbe(_Classification):
         return logistic.described(fits, self.labels)
 
     def _features(self, rows: Rows) -> NDArray[np.float32]:
-        return self._each(self.module.features, rows, self.module.head.in_features)
+        return self._packed(rows) if self.config.packed else self._each(self.module.features, rows.position, self.module.head.in_features)
 
 
 class FineTuning(_Classification):
@@ -188,11 +219,14 @@ class FineTuning(_Classification):
 
     def recipes(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor | Drawn]]:
         """Yield the same batches, their views not made yet."""
-        order = np.random.Generator(np.random.Philox(key=key(self.setup.seed, _ORDER, epoch))).permutation(len(self._positions))
-        for step in range(start, self.steps_per_epoch):
-            here = order[step * self._batch : (step + 1) * self._batch]
+        for here in self._parts(epoch, start):
             views = Drawn(len(here), partial(self._views, self._positions[here], epoch))
             yield {"views": views, "targets": torch.from_numpy(self._targets[here])}
+
+    def _parts(self, epoch: int, start: int) -> Iterator[NDArray[np.int64]]:
+        """Yield which training images each step takes."""
+        order = np.random.Generator(np.random.Philox(key=key(self.setup.seed, _ORDER, epoch))).permutation(len(self._positions))
+        yield from (order[step * self._batch : (step + 1) * self._batch] for step in range(start, self.steps_per_epoch))
 
     def _views(self, positions: NDArray[np.int64], epoch: int, part: slice) -> Tensor:
         views = transforms.batch(self.store, positions[part], self.config.px, self._augment, seed=self.setup.seed, epoch=epoch)
@@ -200,8 +234,10 @@ class FineTuning(_Classification):
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the cross-entropy over the labels that are known (`losses.masked_bce`), and how many they are."""
-        targets = batch["targets"]
-        return {"loss": losses.masked_bce(self.module(batch["views"]), targets), "weight": (~targets.isnan()).sum()}
+        return self._measured(self.module(batch["views"]), batch["targets"])
+
+    def _measured(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"loss": losses.masked_bce(logits, targets), "weight": (~targets.isnan()).sum()}
 
     def after_step(self, step: int) -> None:
         """Nothing follows a step."""
@@ -217,3 +253,26 @@ class FineTuning(_Classification):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore nothing."""
+
+
+class PackedSteps(FineTuning):
+    """Gradient steps on the head alone, over features that are computed once: the steps that the whole network would take.
+
+    The order of the images, the schedule and what is averaged are those of FineTuning, of a frozen backbone and centre views.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        if not setup.predict_only:
+            self._rows = torch.from_numpy(self._packed(setup.data.rows("train")))
+
+    def recipes(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor | Drawn]]:
+        """Yield batches of features (B, d) in the order of FineTuning."""
+        for here in self._parts(epoch, start):
+            yield {"features": self._rows[here], "targets": torch.from_numpy(self._targets[here])}
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the cross-entropy over the labels that are known, and how many they are."""
+        with torch.autocast(batch["features"].device.type, enabled=False):
+            logits = self.module.head(batch["features"])
+        return self._measured(logits, batch["targets"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainers.errors import SplitClosed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
 
@@ -93,6 +95,8 @@ class Access:
         policies: Mapping[str, str] | None = None,
         draw_facts: Callable[[], Mapping[str, Any] | None] = lambda: None,
         left_out: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        parts_of: Callable[[str], Sequence[Rows] | None] = lambda split: None,
+        features: Callable[[int, bool], Path] | None = None,
     ) -> None:
         self.card = card
         self.label_names = label_names
@@ -102,7 +106,11 @@ class Access:
         self._is_open = is_open
         self._draw_facts = draw_facts
         self._left_out = left_out
+        self._parts_of = parts_of
+        #: (px, exact) -> the folder for features of these images at that size; None where none are kept.
+        self.features = features
         self.opened: dict[str, Rows] = {}
+        self._pooled: dict[str, tuple[Rows, ...]] = {}
 
     def rows(self, split: str) -> Rows:
         """Return the rows of a split. Raises SplitClosed when the stage may not open it (yet), DataError when the card has none."""
@@ -125,6 +133,20 @@ class Access:
             self.opened[split] = rows
         return self.opened[split]
 
+    def parts(self, rows: Rows) -> tuple[Rows, ...]:
+        """Return what the split of some opened rows consists of, whatever was drawn of it: sets of rows that are open as a whole.
+
+        For what is computed once for all draws of a split, without a look at its labels. A split with draws is one part, its pool; with
+        folds it is the other folds (`held_out`: its own), or one part a patient. Raises ValueError for rows that this did not hand out.
+        """
+        split = next((name for name, opened in self.opened.items() if opened is rows), None)
+        if split is None:
+            raise ValueError("parts of rows that were not handed out here")
+        if split not in self._pooled:
+            found = self._parts_of(split)
+            self._pooled[split] = (rows,) if found is None else tuple(found)
+        return self._pooled[split]
+
     def images(self, px: int, *, exact: bool = False) -> ImageStore:
         """Return the store of this card's images with short side `px`; `exact` resizes them as PIL and torchvision do."""
         return _Guarded(self._store(px, exact=True) if exact else self._store(px), self)
@@ -137,11 +159,20 @@ class Access:
         """Return by split what a job left out because its image is not on disk; None for a job that would have been refused."""
         return self._left_out()
 
+    def pooled(self) -> dict[str, int]:
+        """Return by split how many images were handed out in its parts, those of other draws among them."""
+        return {split: sum(map(len, parts)) for split, parts in sorted(self._pooled.items())}
+
+    @property
+    def openings(self) -> int:
+        """Return how often something was handed out that had not been before."""
+        return len(self.opened) + len(self._pooled)
+
     def handed_out(self) -> np.ndarray:
-        """Return the positions of every row that was handed out so far."""
+        """Return the positions of every row that was handed out so far, in a split or in its parts."""
         import numpy as np
 
-        parts = [rows.position for rows in self.opened.values()]
+        parts = [rows.position for rows in (*self.opened.values(), *(part for parts in self._pooled.values() for part in parts))]
         return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
 
 
@@ -153,12 +184,12 @@ class _Guarded:
         self._store = store
         self._access = access
         self._allowed: set[int] = set()
-        self._splits = 0
+        self._openings = 0
 
     def _check(self, position: int) -> None:
-        if len(self._access.opened) != self._splits:
+        if self._access.openings != self._openings:
             self._allowed = set(self._access.handed_out().tolist())
-            self._splits = len(self._access.opened)
+            self._openings = self._access.openings
         if int(position) not in self._allowed:
             raise SplitClosed(f"image {position} of card '{self._access.card}' belongs to no split that this stage has opened")
 

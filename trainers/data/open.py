@@ -69,6 +69,8 @@ def open_data(
         policies=card.policies,
         draw_facts=lambda: opened.drawn.facts() if opened.was_drawn and opened.drawn else None,
         left_out=opened.left_out,
+        parts_of=opened.parts_of,
+        features=lambda px, exact: cache / "features" / pixels_key(place, opened.index, px, exact=exact),
     )
 
 
@@ -90,6 +92,14 @@ def store_of(place: Located, index: Rows, px: int, cache: Path, *, exact: bool =
         found |= {f"{name}/{image}": (len(stores), position) for position, image in enumerate(rows.images.tolist())}
         stores.append(open_store(gallery_of(member, rows, exact=exact), px, cache))
     return JoinedStore(px, stores, [found[image] for image in index.images.tolist()])
+
+
+def pixels_key(place: Located, index: Rows, px: int, *, exact: bool) -> str:
+    """Return what the pixels of a data set at a size are known by, whatever its labels and its place on disk."""
+    if place.root is not None:
+        return gallery_of(place, index, exact=exact).key(px)
+    keys = [f"{name} {gallery_of(member, member.index(), exact=exact).key(px)}" for name, member in place.members.items()]
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +186,19 @@ class _Opened:
             return self.drawn.held_out if self.drawn else None
         rows = self.pool(split) if split in self.card.split_names else None
         return rows if rows is not None and len(rows) else None
+
+    def parts_of(self, split: str) -> list[Rows] | None:
+        """Return what a split consists of, whatever the draw: its pool, or what folds are made of (`Access.parts`)."""
+        draw, rows = self.draw, self.rows_of(split)
+        if draw is None or rows is None or split not in (_TRAIN, _HELD_OUT):
+            return None
+        if draw.get("scheme", "fraction") == "fraction":
+            return [self.pool(split)]
+        if draw["scheme"] == "leave_pair_out":
+            return [rows.take(rows.patients == patient) for patient in dict.fromkeys(rows.patients.tolist())]
+        folds = range(draw["folds"]) if split == _TRAIN else [draw["fold"]]
+        others = [select(self.pool(_TRAIN), {**draw, "fold": fold}, self.card.primary, self.card.policies).held_out for fold in folds]
+        return [held for fold, held in zip(folds, others, strict=True) if held is not None and (split == _HELD_OUT or fold != draw["fold"])]
 
 
 def _refuse_other_card(card: Card, source: Mapping[str, Any]) -> None:

@@ -120,26 +120,33 @@ def write_shard(task: Task, wait: bool = False) -> Written:
 
     Of several processes one writes and the others are told so (`mine`), or `wait` for it. Raises DiskFull.
     """
-    try:
+    with full_disk_is_said(task.file.parent.parent, "decoded images"):
         task.file.parent.mkdir(parents=True, exist_ok=True)
-        with _claimed(task.file.with_name(f".{task.file.name}.lock"), wait) as claimed:
-            if not claimed:
+        with claimed(task.file.with_name(f".{task.file.name}.lock"), wait) as mine:
+            if not mine:
                 return Written(mine=False)
             found = open_shard(task.file, len(task.images))
             there = found is not None and not (task.again and found.faults)
             return found.written if found is not None and there else _write(task)
+
+
+@contextmanager
+def full_disk_is_said(folder: Path, what: str) -> Iterator[None]:
+    """Turn an error of a full disk into DiskFull, which says of `what` and where."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DiskFull(
-            f"no space left for decoded images under {task.file.parent.parent}: free some, or move run_root to a larger disk; "
+            f"no space left for {what} under {folder}: free some, or move run_root to a larger disk; "
             "the same command goes on with what is done"
         ) from error
 
 
 @contextmanager
-def _claimed(lock: Path, wait: bool) -> Iterator[bool]:
-    """Hold a lock while a shard is written. Where a file system knows none, two may write the same bytes, which does no harm."""
+def claimed(lock: Path, wait: bool) -> Iterator[bool]:
+    """Hold a lock while a file is written. Where a file system knows none, two may write the same bytes, which does no harm."""
     held = FileLock(lock, timeout=-1 if wait else 0)
     try:
         held.acquire()

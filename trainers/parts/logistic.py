@@ -80,15 +80,14 @@ def _fit_label(design: Floats, truth: Floats, standard: Standard, penalties: lis
     known = ~np.isnan(truth)
     x, y = design[known], truth[known].astype(np.float64)
     if not (y == 1).any() or not (y == 0).any():
-        rate = (y.sum() + 0.5) / (len(y) + 1.0)
-        return Fit(weight=np.zeros(design.shape[1]), bias=float(np.log(rate / (1 - rate))), penalty=penalties[0], estimable=False)
+        return base_rate(y, design.shape[1], penalties[0])
     best: tuple[float, Fit] | None = None
     start = np.zeros(x.shape[1] + 1)
     for penalty in penalties:
         start = solve(x, y, penalty, start)
         weight = start[:-1] / standard.spread
         found = Fit(weight=weight, bias=float(start[-1] - standard.mean @ weight), penalty=penalty)
-        value = 0.0 if validation is None else _merit(found, *validation)
+        value = 0.0 if validation is None else merit(validation[1], validation[0] @ found.weight + found.bias)
         if best is None or value > best[0]:
             best = (value, found)
     if best is None:
@@ -96,8 +95,14 @@ def _fit_label(design: Floats, truth: Floats, standard: Standard, penalties: lis
     return best[1]
 
 
-def _merit(found: Fit, features: Floats, truth: Floats) -> float:
-    logit = features @ found.weight + found.bias
+def base_rate(truth: Floats, width: int, penalty: float) -> Fit:
+    """Return the fit of a label that holds one class only, or none: its rate, with half an image added to either class."""
+    rate = (truth.sum(dtype=np.float64) + 0.5) / (len(truth) + 1.0)
+    return Fit(weight=np.zeros(width), bias=float(np.log(rate / (1 - rate))), penalty=penalty, estimable=False)
+
+
+def merit(truth: Floats, logit: Floats) -> float:
+    """Return what a penalty is chosen by on validation: the AUROC, minus the log loss where that cannot be had, 0 without either."""
     area = auroc(truth, logit)
     if area is not None:
         return area

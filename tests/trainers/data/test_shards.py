@@ -131,7 +131,7 @@ def test_a_shard_whose_writer_died_is_taken_over(gallery: Gallery, tmp_path: Pat
     started = context.Event()
 
     def hold() -> None:
-        with shards._claimed(task.file.with_name(f".{task.file.name}.lock"), wait=False):
+        with shards.claimed(task.file.with_name(f".{task.file.name}.lock"), wait=False):
             started.set()
             time.sleep(600)
 
