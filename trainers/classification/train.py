@@ -276,3 +276,7 @@ class PackedSteps(FineTuning):
         with torch.autocast(batch["features"].device.type, enabled=False):
             logits = self.module.head(batch["features"])
         return self._measured(logits, batch["targets"])
+
+    def after_epoch(self, epoch: int) -> dict[str, float]:
+        """Return nothing: the backbone took part in no step."""
+        return {}

@@ -40,12 +40,17 @@ def fit_together(
     ]
 
 
-def _rotated(design: Floats) -> tuple[Floats, Floats | None]:
-    """Return the design in as few columns as it has rows, and the (d, r) rotation back: a ridge penalty does not see a rotation."""
-    if design.shape[0] >= design.shape[1]:
-        return design, None
-    back, lower = np.linalg.qr(design.T)
-    return np.ascontiguousarray(lower.T), back
+def _rotated(design: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the design on its principal axes (n, r), the rotation back (d, r), and the square of what each axis holds, (r,).
+
+    A ridge penalty does not see a rotation, and along these axes the curvature is known before anything is solved.
+    """
+    n, d = design.shape
+    if n < d:
+        left, held, right = np.linalg.svd(design, full_matrices=False)
+        return left * held, right.T, held**2
+    squares, back = np.linalg.eigh(design.T @ design)
+    return design @ back, back, np.maximum(squares, 0.0)
 
 
 def _path(problem: _Problem, standard: Standard, penalties: list[float], validation: tuple[Floats, Floats] | None) -> list[Fit]:
@@ -69,13 +74,14 @@ class _Problem:
     """Several labels on one design."""
 
     design: Floats  # (n, r)
-    back: Floats | None  # (d, r)
+    back: Floats  # (d, r)
+    squares: Floats  # (r,)
     answers: Floats  # (n, L)
     known: np.ndarray  # (n, L) bool
 
     def unrotated(self, weights: Floats) -> Floats:
         """Return weights (d, L) on the features themselves."""
-        return weights if self.back is None else self.back @ weights
+        return self.back @ weights
 
     def solve(self, penalty: float, start: Floats) -> Floats:
         """Return weights and biases (r + 1, L) whose mean gradient has a norm of at most 1e-8 in every column.
@@ -114,6 +120,7 @@ class _Search:
     _answers: Floats = field(init=False)
     _known: Floats = field(init=False)
     _counts: Floats = field(init=False)
+    _inverse: Floats = field(init=False)
     _pairs: list[tuple[Floats, Floats, Floats]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -122,6 +129,12 @@ class _Search:
         self._counts = self._known.sum(0)
         self.logits = self.problem.design @ self.point[:-1] + self.point[-1]
         self.gradient = self._gradient()
+        rate = expit(self.logits)
+        curvature = np.maximum((rate * (1 - rate) * self._known).sum(0) / self._counts, 1e-6)
+        share = self._counts / len(self._known)
+        axes = self.penalty + np.outer(self.problem.squares, curvature * share)
+        #: The inverse of the Hessian's diagonal, were every image as curved as the mean of them.
+        self._inverse = self._counts / np.vstack([axes, curvature * self._counts])
 
     def norms(self) -> Floats:
         """Return the norm of each column's mean gradient."""
@@ -165,10 +178,7 @@ class _Search:
             share = np.where(there, (step * q).sum(0) / np.where(there, curvature, 1.0), 0.0)
             q -= share * change
             shares.append(share)
-        if useful:
-            _, change, curvature, there = useful[-1]
-            squares = (change**2).sum(0)
-            q *= np.where(there & (squares > 0), curvature / np.where(squares > 0, squares, 1.0), 1.0)
+        q *= self._inverse
         for (step, change, curvature, there), share in zip(useful, reversed(shares), strict=True):
             other = np.where(there, (change * q).sum(0) / np.where(there, curvature, 1.0), 0.0)
             q += (share - other) * step
