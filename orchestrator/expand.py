@@ -15,10 +15,10 @@ from orchestrator.expansion.evaluations import Evaluator
 from orchestrator.expansion.floors import with_floors
 from orchestrator.expansion.joins import Handed
 from orchestrator.expansion.labels import labels_text
+from orchestrator.expansion.packing import packed_notes
 from orchestrator.expansion.picks import Picker, Winner
 from orchestrator.expansion.places import fault
 from orchestrator.expansion.points import Known, PhasePoints, Scene, points_of
-from orchestrator.expansion.packing import packed_notes
 from orchestrator.expansion.pooling import joined_notes, refuse_pooled
 from orchestrator.expansion.references import Remembering, Resolver
 from orchestrator.expansion.specs import Fragments, SpecWriter
