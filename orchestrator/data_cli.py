@@ -88,7 +88,7 @@ def data_draws(
 
     Of a sweep all its draws; of a card those that --fraction and --repeats ask for.
 
-    Example: orchestrate data draws sweeps/moco_cxr.yaml --export csv draws
+    Example: orchestrate data draws sweeps/moco_cxr_paper.yaml --export csv draws
     """
     from orchestrator import drawing
 
