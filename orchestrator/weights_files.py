@@ -62,14 +62,14 @@ def _about_the_file(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _about_the_network(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     arch = " or ".join(found["arch"]) or "none that is known here"
-    yield "arch", f"{arch}, by its shapes" + (f"; the file says {found['stated_arch']}" if found["stated_arch"] else "")
+    yield "arch", f"{arch}, by its shapes" + (f"; stated: {found['stated_arch']}" if found["stated_arch"] else "")
     head = found["head"]
     if head is None:
         yield "head", "none"
     else:
         sizes = " -> ".join(str(size) for size in (head["layers"][0][0], *(outputs for _, outputs in head["layers"])))
         yield "head", f"{head['role'] or 'projection or classifier'}, {'mlp' if head['mlp'] else 'one layer'}: {sizes}"
-    yield "input", f"{found['channels']} channels"
+    yield "input", _channels(found["channels"]) if found["channels"] else "not known: its first convolution is none that is known here"
     stored = [f"epoch {found['epoch']}"] if found["epoch"] is not None else []
     stored += [f"lr {found['lr']:g}"] if found["lr"] is not None else []
     if stored:
@@ -88,8 +88,8 @@ def _about_the_name(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def lines_of_conversion(done: Mapping[str, Any]) -> list[str]:
     """Return a conversion for people."""
-    channels = f"{done['channels']} channel{'s' if done['channels'] > 1 else ''}"
-    lines = [f"{done['out']}: {done['arch']} as {done['to']}, {channels}, {done['file_bytes'] / 1e6:,.1f} MB, sha256 {done['sha256']}"]
+    size = f"{_channels(done['channels'])}, {done['file_bytes'] / 1e6:,.1f} MB"
+    lines = [f"{done['out']}: {done['arch']} as {done['to']}, {size}, sha256 {done['sha256']}"]
     lines.append(f"used       {len(done['used']):,} keys")
     lines += [f"dropped    {len(keys):,} {what}: {_some(keys)}" for what, keys in done["dropped"].items()]
     if done["left_behind"]:
@@ -99,6 +99,10 @@ def lines_of_conversion(done: Mapping[str, Any]) -> list[str]:
     lines += [f"changed    {text}" for text in done["adapted"]]
     lines.append(f"checked    a fresh network took every key; its features of random images differ by {done['difference']:.2g} at most")
     return lines + [f"note       {text}" for text in done["notes"]]
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'s' if count > 1 else ''}"
 
 
 def _some(keys: Sequence[str]) -> str:

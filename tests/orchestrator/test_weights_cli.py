@@ -50,7 +50,7 @@ def test_inspect_says_what_a_file_is(published: Path, capsys: pytest.CaptureFixt
     assert code == 0
     for line in (
         "format     a pretraining checkpoint of MoCo, by MoCo-CXR",
-        "arch       mnasnet_100, by its shapes; the file says mnasnet1_0",
+        "arch       mnasnet_100, by its shapes; stated: mnasnet1_0",
         "head       projection, mlp: 1280 -> 1280 -> 128",
         "input      3 channels",
         "training   epoch 20, lr 1e-06",
@@ -103,9 +103,9 @@ def test_a_mistake_is_one_sentence_and_code_2(published: Path, capsys: pytest.Ca
 def test_our_checkpoint_becomes_a_released_one_with_what_its_job_knows(ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = typed(capsys, "inspect", str(ours))
     assert code == 0
-    assert "arch       slim, by its shapes; the file says slim" in out
+    assert "arch       slim, by its shapes; stated: slim" in out
     assert "head       projection, one layer: 192 -> 128" in out
-    assert "training   epoch 2, lr 0.003" in out
+    assert "training   epoch 2, lr 0.003" in out and "input      1 channel\n" in out
     code, out, _ = typed(capsys, "convert", str(ours), "--to", "cxr", "--keep-head", "--channels", "3")
     assert code == 0 and "changed    conv1.weight 1 -> 3 input channels" in out
     assert "note       the weights of one channel are repeated" in out

@@ -48,7 +48,8 @@ _LITE0_BLOCK = {
 
 
 def timm_arch(name: str) -> str:
-    """Return timm's name of an architecture that torchvision or MoCo-CXR's classes name; other names unchanged."""
+    """Return timm's name of an architecture that torchvision or MoCo-CXR's classes name; a tag, which names weights, is left off."""
+    name = name.split(".")[0]
     lower = name.lower()
     by_torchvision = {theirs: ours for ours, theirs in TORCHVISION.items()}
     return {"mnasnet": "mnasnet_100", **by_torchvision}.get(lower, lower if lower in TORCHVISION else name)

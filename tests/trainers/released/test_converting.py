@@ -167,6 +167,33 @@ def test_a_fine_tuned_checkpoint_gives_the_network_with_the_heads_of_its_tasks(t
     assert equal(found, dict(wanted))
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_of_wrappers_are_no_part_of_a_name(tmp_path: Path, prefix: str) -> None:
+    """The linear probe's checkpoint is a plain network under DistributedDataParallel; torch.compile adds a prefix of its own."""
+    start = made_files.network("mnasnet0_5").state_dict()
+    torch.save(
+        {"state_dict": {f"{prefix}{name}": value for name, value in start.items()}, "best_acc1": torch.tensor(81.0)}, tmp_path / "w.pth"
+    )
+    done = converted(tmp_path / "w.pth", "torchvision", keep_head=True)
+    assert equal(weights.read(Path(done.out)), dict(start))
+    assert done.used[f"{prefix}layers.0.weight"] == "layers.0.weight"
+
+
+def test_torchvisions_dropout_in_front_of_a_head_is_no_layer(tmp_path: Path) -> None:
+    """Without ImageNet weights and without mlp MoCo-CXR keeps torchvision's own head, of 128 outputs, behind its Dropout."""
+    path = tmp_path / "w.pth.tar"
+    _, state = made_files.moco(path, "mnasnet0_5", mlp=False)
+    moved = {name.replace("classifier.", "classifier.1."): value for name, value in state.items()}
+    torch.save({"state_dict": moved, "arch": "mnasnet0_5"}, path)
+    done = converted(path, "moco_cxr", keep_head=True)
+    assert done.used["module.encoder_q.classifier.1.weight"] == "module.encoder_q.classifier.weight"
+    assert equal(weights.read(Path(done.out)), {name: value for name, value in state.items() if "encoder_q" in name})
+
+
+def test_a_tag_of_timm_names_weights_and_no_other_network(published: tuple[Path, nn.Module], tmp_path: Path) -> None:
+    assert converted(published[0], "torchvision", arch="resnet18.a1_in1k", out=tmp_path / "w.pth").arch == "resnet18"
+
+
 def test_the_key_encoder_can_be_had_and_is_another_network(published: tuple[Path, nn.Module], tmp_path: Path) -> None:
     path, query = published
     done = converted(path, "torchvision", part="key", out=tmp_path / "key.pth")

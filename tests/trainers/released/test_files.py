@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pickle
+import random
 import re
 import struct
 from pathlib import Path
@@ -15,6 +17,7 @@ from safetensors.torch import save_file
 
 from trainers.errors import WeightsError
 from trainers.released.files import PICKLED, SAFETENSORS, ZIPPED, open_weights
+from trainers.released.inspecting import inspect
 
 STATE = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}
 
@@ -135,3 +138,24 @@ def test_other_places_and_other_contents_are_refused(tmp_path: Path) -> None:
     for name, content in (("list", [1, 2]), ("numbers", {"epoch": 3}), ("empty", {"state_dict": {}})):
         torch.save(content, tmp_path / name)
         assert "holds no state dict" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("container", [ZIPPED, PICKLED, SAFETENSORS])
+def test_a_file_with_changed_bytes_is_inspected_or_refused(tmp_path: Path, container: str) -> None:
+    whole, path = tmp_path / "whole", tmp_path / "w.pth"
+    state = {"module.encoder_q.conv1.weight": torch.ones(4, 3, 3, 3), "module.encoder_q.fc.weight": torch.ones(2, 4)}
+    if container == SAFETENSORS:
+        save_file(state, whole)
+    else:
+        beside = {"epoch": 3, "arch": "resnet18", "optimizer": {"state": {}, "param_groups": [{"lr": 1e-4}]}}
+        torch.save({"state_dict": state, **beside}, whole, _use_new_zipfile_serialization=container == ZIPPED)
+    content, draws = whole.read_bytes(), random.Random(0)
+    opened = 0
+    for _ in range(200):
+        changed = bytearray(content)
+        for _ in range(draws.choice([1, 2, 5])):
+            changed[draws.randrange(min(len(content), 700))] = draws.randrange(256)
+        path.write_bytes(bytes(changed))
+        with contextlib.suppress(WeightsError):
+            opened += inspect(path).tensors > 0
+    assert 0 < opened < 200
