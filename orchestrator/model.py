@@ -64,6 +64,15 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PickWhen:
+    """What a pick takes of the runs that carry certain labels."""
+
+    condition: Mapping[str, tuple[Scalar, ...]]
+    #: Of `checkpoints`, `top` and `per`.
+    settings: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pick:
     """How one checkpoint, and one tune point, is chosen on validation."""
 
@@ -74,6 +83,7 @@ class Pick:
     top: int = 1
     #: run: one choice for all labels. label: each label has the checkpoints that its own AUROC ranks first.
     per: str = "run"  # run | label
+    when: tuple[PickWhen, ...] = ()
     scope: str = "draw"  # draw | cell | sweep
     on: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
 

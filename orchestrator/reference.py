@@ -23,6 +23,7 @@ from orchestrator.documents import read_document
 from orchestrator.grammar.configs import fields_of, words_of
 from orchestrator.grammar.keys import SWEEP
 from orchestrator.key_tables import key_tables, shown_value, table
+from orchestrator.preset_page import presets_page
 from trainers.data.cards import SHIPPED, Card, Policy, list_cards, load_card
 
 #: Help texts are pinned at this width, whatever the terminal.
@@ -164,39 +165,6 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def presets_page() -> str:
-    """Return what every preset of every trainer sets, and why, as Markdown."""
-    lines = [
-        "# Presets",
-        "",
-        "Written from the code by `make docs`; a test holds it current.",
-        "",
-        "A preset is a set of config values that a trainer declares under a name. `preset: release` stands beside `trainer` in a phase;",
-        "`compare: {preset: [paper, release, recommended]}` sets presets side by side, in one phase or at the top of a sweep. A value is",
-        "the default, unless the preset sets it, then `config`, then an axis, then `when`. The name of a preset is a label and no part of",
-        "what a job is: the same values are the same job, however they came.",
-    ]
-    for name, declaration in own_trainers().items():
-        if declaration.presets:
-            lines += ["", f"## `{name}`", "", *_preset_tables(declaration)]
-    return "\n".join(lines) + "\n"
-
-
-def _preset_tables(declaration: Declaration) -> list[str]:
-    """Return a table of the values, a row a key and a column a preset, and for each preset a table of the reasons."""
-    presets, known = declaration.presets, fields_of(declaration)
-    keys = [key for key in known.keys if any(key in settings for settings in presets.values())]
-    rows: list[tuple[str, ...]] = []
-    for key in keys:
-        values = [shown_value(settings[key][0]) if key in settings else "the default" for settings in presets.values()]
-        rows.append((f"`{key}`", *values, _default(known.defaults, key)))
-    lines = table(("key", *presets, "default"), rows)
-    for name, settings in presets.items():
-        reasons = [(f"`{key}`", shown_value(settings[key][0]), settings[key][1]) for key in keys if key in settings]
-        lines += ["", f"### `{declaration.name}`, `preset: {name}`", "", *table(("key", "value", "why"), reasons)]
-    return lines
-
-
 # --- data sets --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -269,7 +237,7 @@ def _on_disk(card: Card) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the reference, or with `help` the help texts, or with `presets` the page of the presets, to standard output."""
-    pages = {"help": help_texts, "presets": presets_page}
+    pages = {"help": help_texts, "presets": lambda: presets_page(own_trainers())}
     sys.stdout.write(pages.get(" ".join(arguments), page)())
 
 

@@ -68,7 +68,8 @@ class Picker:
     trains: TrainWriter
 
     def __post_init__(self) -> None:
-        self.rule = replace(self.rule, on=known_names(self.rule.on, self.axes))
+        when = tuple(replace(case, condition=known_names(case.condition, self.axes)) for case in self.rule.when)
+        self.rule = replace(self.rule, on=known_names(self.rule.on, self.axes), when=when)
 
     def run(self, points: Sequence[Point]) -> Picked:
         """Return train and pick jobs for the points of the phase. Raises SweepError when `pick.on` matches nothing."""
@@ -164,7 +165,7 @@ class Picker:
         ]
 
     def _pick(self, key: GroupKey, candidates: Sequence[Candidate], members: Sequence[Trained]) -> JobSpec:
-        rule = self.rule
+        rule = self._rule_of(members)
         config = {
             "metric": rule.metric,
             "mode": rule.mode,
@@ -199,6 +200,18 @@ class Picker:
             resolved=all(one.spec.resolved for one in members),
         )
         return self.writer.write(Stage.PICK, face, config=Content.of(config), inputs=inputs)
+
+    def _rule_of(self, members: Sequence[Trained]) -> Pick:
+        """Return the rule for the runs of one choice. Raises SweepError when `pick.when` tells some of them apart."""
+        rule = self.rule
+        for index, case in enumerate(rule.when):
+            met = {carries(one.point.labels, case.condition) for one in members}
+            if len(met) > 1:
+                message = f"is met by some of the runs that choose among themselves and not by others (pick.scope: {rule.scope})"
+                raise fault(self.scene.sweep, self._path(f"when[{index}]"), f"{message}: name labels that all of them share")
+            if met == {True}:
+                rule = replace(rule, **case.settings)
+        return rule
 
     def _require_one_run_each(self, candidates: Sequence[Candidate]) -> None:
         """Refuse a search whose candidates have several runs: one that loses on one draw would be out on all of them."""

@@ -60,7 +60,7 @@ def _after_node(node: Node) -> Node:
 def _check_parents(node: Node, phase: Phase, known: Mapping[str, Phase], faults: Faults) -> None:
     for name in parents_of(phase):
         pick = known[name].pick
-        if pick is not None and pick.per == "label":
+        if pick is not None and "label" in (pick.per, *(case.settings.get("per") for case in pick.when)):
             said = f"starts from one checkpoint, and the pick of '{name}' has some for each label; leave `per: label` out there"
             where = _after_node(node)
             faults.add(where, said, at=where.key)
@@ -92,6 +92,9 @@ def _check_pick(node: Node, phase: Phase, known: Mapping[str, Phase], labels: Ma
     undecided = open_tunes(phase, known)
     if pick.metric is None and undecided:
         faults.add(written, f"nothing says how to choose among the values of {', '.join(undecided)}; name a metric", at=written.key)
+    cases = written.get("when")
+    for case in cases.items if cases else ():
+        check_labels(case.get("if"), labels, faults)
     on = written.get("on")
     if on is not None and check_labels(on, labels, faults):
         for key, item in on.entries.items():

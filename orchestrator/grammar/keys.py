@@ -142,18 +142,28 @@ DRAWS = Record(
         "val": ONE_VALIDATION,
     },
 )
+_TAKEN = {
+    "checkpoints": Key(about="The best checkpoint, or all that were kept (an ensemble).", shape=Choice(options=("best", "all"))),
+    "top": Key(about="How many of the best checkpoints.", shape=Whole(low=1)),
+    "per": Key(
+        about="run: checkpoints are chosen by the metric, for all labels. label: for each label by its own validation AUROC, of those "
+        "that were kept (`keep_best`).",
+        shape=Choice(options=("run", "label")),
+    ),
+}
+PICK_WHEN = Record(
+    keys={
+        "if": Key(about="Labels that a run must carry, all of them.", shape=LABELS, required=True),
+        "set": Key(about="What the pick takes of those runs.", shape=Record(keys=_TAKEN), required=True),
+    }
+)
 PICK = Record(
     keys={
         "metric": Key(about="The validation metric that decides; starts with `val/`.", shape=VALIDATION),
         "mode": Key(about="Whether larger or smaller is better.", shape=Choice(options=("max", "min"))),
         "rule": Key(about="The best checkpoint of a run, or its last.", shape=Choice(options=("best", "last"))),
-        "checkpoints": Key(about="The best checkpoint, or all that were kept (an ensemble).", shape=Choice(options=("best", "all"))),
-        "top": Key(about="How many of the best checkpoints.", shape=Whole(low=1)),
-        "per": Key(
-            about="run: checkpoints are chosen by the metric, for all labels. label: for each label by its own validation AUROC, of those "
-            "that were kept (`keep_best`).",
-            shape=Choice(options=("run", "label")),
-        ),
+        **_TAKEN,
+        "when": Key(about="What is taken otherwise of the runs that carry certain labels, in order.", shape=ListOf(item=PICK_WHEN)),
         "scope": Key(
             about="For whom one tune point is chosen: each draw, each cell of compare labels, or the sweep.",
             shape=Choice(options=("draw", "cell", "sweep")),

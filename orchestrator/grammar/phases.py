@@ -13,7 +13,7 @@ from orchestrator.grammar.configs import ConfigFields, Missing, fields_of
 from orchestrator.grammar.faults import Faults, suggest
 from orchestrator.grammar.points import AxisReader, check_preset, default_mode, read_search
 from orchestrator.grammar.quantities import memory_mb, time_minutes
-from orchestrator.model import DEFAULT_ROLE, NO_PARENT, SAME_DATA, Axis, AxisKind, Draws, Parents, Phase, Pick, Target, When
+from orchestrator.model import DEFAULT_ROLE, NO_PARENT, SAME_DATA, Axis, AxisKind, Draws, Parents, Phase, Pick, PickWhen, Target, When
 from trainers.errors import Error
 
 _KEYS_OF_SCHEME: Mapping[str, tuple[str, ...]] = {
@@ -303,12 +303,11 @@ def _read_pick(node: Node | None, declaration: Declaration, faults: Faults) -> P
         faults.add(node, "the key 'metric' is missing: name a validation metric, or write `rule: last`", at=node.key)
     if last and top is not None and top.value != 1:
         faults.add(top, "rule last takes one checkpoint; leave top out", at=top.key)
-    per = node.get("per")
-    if per is not None and per.value == "label":
-        if last:
-            faults.add(per, "rule last takes the last checkpoint for every label; leave per out", at=per.key)
-        if not declaration.labels:
-            faults.add(per, f"{declaration.name} learns without labels, so none has checkpoints of its own; leave per out", at=per.key)
+    cases = _items(node, "when")
+    if last and cases:
+        faults.add(node.entries["when"], "rule last takes one checkpoint whatever the labels; leave when out", at=node.entries["when"].key)
+    for part in (node, *(settings for case in cases if (settings := case.get("set")))):
+        _check_per(part.get("per"), declaration, last, faults)
     if on is not None and (scope is None or scope.value == "draw"):
         faults.add(on, "tuning on some replicates needs one winner for all of them; add `scope: cell` or `scope: sweep`", at=on.key)
     return Pick(
@@ -318,9 +317,20 @@ def _read_pick(node: Node | None, declaration: Declaration, faults: Faults) -> P
         checkpoints=_value(node, "checkpoints", "best"),
         top=_value(node, "top", 1),
         per=_value(node, "per", "run"),
+        when=tuple(PickWhen(condition=read_labels(case.get("if")), settings=_value(case, "set", {})) for case in cases),
         scope=_value(node, "scope", "draw"),
         on=read_labels(on),
     )
+
+
+def _check_per(node: Node | None, declaration: Declaration, last: bool, faults: Faults) -> None:
+    """Record a pick for each label where no label can have a checkpoint of its own."""
+    if node is None or node.value != "label":
+        return
+    if last:
+        faults.add(node, "rule last takes the last checkpoint for every label; leave per out", at=node.key)
+    if not declaration.labels:
+        faults.add(node, f"{declaration.name} learns without labels, so none has checkpoints of its own; leave per out", at=node.key)
 
 
 def read_targets(node: Node | None, context: Context, *, same: bool = True) -> tuple[Target, ...]:

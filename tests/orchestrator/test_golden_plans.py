@@ -27,6 +27,7 @@ COUNTS: dict[str, tuple[int, dict[str, tuple[int, int, int]]]] = {
     "unichest": (18, {"conquer": (1, 1, 4), "divide": (2, 2, 8)}),
     "ag_cnn": (114, {"global": (2, 2, 2), "local": (18, 18, 18), "fusion": (18, 18, 18)}),
     "benchmark": (490, {"finetune": (290, 100, 100)}),
+    "presets": (225, {"pretrain": (9, 0, 0), "finetune": (72, 72, 72)}),
     "real_xrays": (336, {"probe": (112, 112, 112)}),
 }
 SHOWN = 12

@@ -217,3 +217,45 @@ def test_a_pick_that_could_use_more_checkpoints_than_are_kept_is_told(tmp_path: 
     notes = expand(load_sweep(file, catalog=catalog), catalog, FakeResolver()).notes
     assert [note for note in notes if note.startswith("a: ")] == [note for note in notes if said and note.startswith(said)]
     assert bool(said) == any(note.startswith("a: ") for note in notes)
+
+
+WHEN = """
+    sweep: s
+    data: d
+    phases:
+      a:
+        trainer: classification
+        compare: {preset: [plain, release]}
+        tune: {px: [64, 96]}
+        seeds: 2
+        pick:
+          metric: val/auroc_macro
+          scope: SCOPE
+          when:
+            - {if: {preset: release}, set: {checkpoints: all}}
+            - {if: {preset: [release, plain], seed: 0}, set: {top: 3}}
+        evaluate: [{data: same, split: test}]
+"""
+
+
+def test_what_a_pick_takes_may_depend_on_labels(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, WHEN.replace("SCOPE", "draw"))
+    taken = {(job.labels["preset"], job.labels["seed"]): job.config for job in jobs_of(plan, "a", Stage.PICK)}
+    assert {key: (config["checkpoints"], config["top"]) for key, config in taken.items()} == {
+        ("plain", 0): ("best", 3),
+        ("plain", 1): ("best", 1),
+        ("release", 0): ("all", 3),
+        ("release", 1): ("all", 1),
+    }
+    assert all("when" not in config for config in taken.values())
+    # Which runs there are, and which of their checkpoints are kept, does not depend on it.
+    without = plan_of(
+        tmp_path, WHEN.replace("SCOPE", "draw").split("          when:")[0] + "        evaluate: [{data: same, split: test}]\n"
+    )
+    assert [job.job_id for job in jobs_of(plan, "a", Stage.TRAIN)] == [job.job_id for job in jobs_of(without, "a", Stage.TRAIN)]
+
+
+def test_runs_that_choose_among_themselves_are_not_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(SweepError) as caught:
+        plan_of(tmp_path, WHEN.replace("SCOPE", "cell"))
+    assert "phases.a.pick.when[1]: is met by some of the runs that choose among themselves and not by others" in str(caught.value)
