@@ -46,7 +46,7 @@ def lines_of_summary(found: Mapping[str, Any]) -> list[str]:
     lines = [f"{title:<10} {text}" for title, text in rows]
     lines += [f"warning    {text}" for text in found["disagreements"]]
     if found["not_finite"]:
-        lines.append(f"warning    {found['not_finite']} tensors hold values that are not finite")
+        lines.append(f"warning    values that are not finite, in {found['not_finite']:,} of the tensors")
     return lines
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -141,15 +142,18 @@ def load_backbone(backbone: nn.Module, path: Path, arch: str) -> KeyReport:
 
 def heads_of(backbone: nn.Module) -> tuple[str, ...]:
     """Return what files of an architecture may call its classifier."""
-    described = dict(getattr(backbone, "pretrained_cfg", None) or {})
-    heads = described.get("classifier") or ()
+    heads = _described(backbone).get("classifier") or ()
     return tuple(dict.fromkeys([*((heads,) if isinstance(heads, str) else heads), *HEADS]))
+
+
+def _described(backbone: nn.Module) -> dict[str, Any]:
+    """Return what timm says of a network's weights."""
+    return dict(getattr(backbone, "pretrained_cfg", None) or {})
 
 
 def load_parts(backbone: nn.Module, parts: Parts, *, what: str, arch: str) -> KeyReport:
     """Load the backbone's part of a state dict, under timm's names. Raises WeightsError as `load_backbone` does."""
-    described = dict(getattr(backbone, "pretrained_cfg", None) or {})
-    stem = described.get("first_conv")
+    stem = _described(backbone).get("first_conv")
     renamed = names.to_timm(parts.backbone, backbone.state_dict())
     state = {renamed[name]: value for name, value in parts.backbone.items()}
     if len(state) != len(parts.backbone):

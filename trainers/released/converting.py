@@ -83,6 +83,62 @@ def convert(path: Path, options: Options, told: Mapping[str, Any] | None = None)
     """
     told = told or {}
     out = _out(path, options)
+    read = _read(path, out, options, told)
+    head, role = _head(read, options, told)
+    _refuse_not_finite(path, {**read.backbone.state_dict(), **head})
+    new_names = targets.named_for(options.to, read.arch, read.backbone.state_dict(), head)
+    used, dropped = _account(read, new_names, kept=bool(head))
+    adapted = (*read.report.adapted, *_other_types(read.parts))
+    said = {"arch": read.arch, "to": options.to, "part": options.part, "channels": read.channels, "adapted": list(adapted)}
+    origin = {"source_sha256": sha256_of(path), "source_name": path.name, "source_format": read.parts.kind}
+    counts = {owner: len(keys) for owner, keys in dropped.items()}
+    epoch = read.opened.beside.get("epoch", told.get("epoch"))
+    sources = {targets.BACKBONE: read.backbone.state_dict(), targets.HEAD: head}
+    made = targets.Made(
+        to=options.to,
+        arch=read.arch,
+        channels=read.channels,
+        state={new: sources[where][name].detach().contiguous().clone() for new, (where, name) in new_names.items()},
+        head=head,
+        about={"arch": names.TORCHVISION.get(read.arch, read.arch), **({"epoch": epoch} if isinstance(epoch, int) else {})},
+        provenance={**origin, **said, "head_role": role, "dropped": counts},
+    )
+    difference = _written(out, made, new_names, read.backbone)
+    return Conversion(
+        source=str(path),
+        source_sha256=origin["source_sha256"],
+        source_kind=read.parts.kind,
+        to=options.to,
+        out=str(out),
+        sha256=sha256_of(out),
+        file_bytes=out.stat().st_size,
+        arch=read.arch,
+        part=options.part,
+        channels=read.channels,
+        used=used,
+        dropped=dropped,
+        left_behind=tuple(name for name in read.opened.beside if name != targets.PROVENANCE),
+        filled=read.report.missing,
+        adapted=adapted,
+        difference=difference,
+        notes=tuple(_notes(read.report, inspecting.written_by(read.opened, read.parts))),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """A file that was read whole into a network of this project."""
+
+    opened: Opened
+    parts: Parts
+    arch: str
+    channels: int
+    backbone: torch.nn.Module
+    report: weights.KeyReport
+
+
+def _read(path: Path, out: Path, options: Options, told: Mapping[str, Any]) -> _Read:
+    """Load a file's backbone, every key accounted for, with the input channels that the format is to have."""
     opened = open_weights(path)
     parts = _wanted(opened, options.part)
     arch = _arch(opened, parts, options.arch, told)
@@ -94,49 +150,7 @@ def convert(path: Path, options: Options, told: Mapping[str, Any] | None = None)
     backbone = backbones.build(arch, channels, None).eval()
     parts = formats.split(opened.state, part=options.part, heads=weights.heads_of(backbone))
     report = weights.load_parts(backbone, parts, what=str(path), arch=arch)
-    _refuse_not_finite(path, backbone.state_dict())
-    head, role = _head(parts, opened, options, told)
-    new_names = targets.named_for(options.to, arch, backbone.state_dict(), head)
-    used, dropped = _account(opened, parts, report, new_names, kept=bool(head))
-    adapted = (*report.adapted, *_other_types(parts))
-    source_sha256 = sha256_of(path)
-    provenance = {
-        "source_sha256": source_sha256,
-        "source_name": path.name,
-        "source_format": parts.kind,
-        "arch": arch,
-        "to": options.to,
-        "part": options.part,
-        "channels": channels,
-        "head_role": role,
-        "dropped": {owner: len(keys) for owner, keys in dropped.items()},
-        "adapted": list(adapted),
-    }
-    epoch = opened.beside.get("epoch", told.get("epoch"))
-    about = {"arch": names.TORCHVISION.get(arch, arch), **({"epoch": epoch} if isinstance(epoch, int) else {})}
-    sources = {targets.BACKBONE: backbone.state_dict(), targets.HEAD: head}
-    state = {new: sources[where][name].detach().contiguous().clone() for new, (where, name) in new_names.items()}
-    made = targets.Made(to=options.to, arch=arch, channels=channels, state=state, head=head, about=about, provenance=provenance)
-    difference = _written(out, made, new_names, backbone)
-    return Conversion(
-        source=str(path),
-        source_sha256=source_sha256,
-        source_kind=parts.kind,
-        to=options.to,
-        out=str(out),
-        sha256=sha256_of(out),
-        file_bytes=out.stat().st_size,
-        arch=arch,
-        part=options.part,
-        channels=channels,
-        used=used,
-        dropped=dropped,
-        left_behind=(*(name for name in opened.beside if name != targets.PROVENANCE),),
-        filled=report.missing,
-        adapted=adapted,
-        difference=difference,
-        notes=tuple(_notes(report, inspecting.written_by(opened, parts))),
-    )
+    return _Read(opened=opened, parts=parts, arch=arch, channels=channels, backbone=backbone, report=report)
 
 
 def _out(path: Path, options: Options) -> Path:
@@ -152,7 +166,7 @@ def _out(path: Path, options: Options) -> Path:
     targets.refuse_suffix(options.to, out)
     if not out.parent.is_dir():
         raise WeightsError(f"--out {out}: there is no folder {out.parent}; make it, or name another place")
-    if out.exists() and (out.is_dir() or out.samefile(path)):
+    if out.exists() and (out.is_dir() or (path.exists() and out.samefile(path))):
         raise WeightsError(f"--out {out}: {'is a folder' if out.is_dir() else 'is the file that is read'}; name another place")
     if out.exists() and not options.overwrite:
         raise WeightsError(f"--out {out}: is there already; type --overwrite to replace it, or name another place")
@@ -202,27 +216,25 @@ def _channels(path: Path, parts: Parts) -> int:
 def _refuse_not_finite(path: Path, state: Mapping[str, Tensor]) -> None:
     bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
     if bad:
-        raise WeightsError(
-            f"{path}: {len(bad)} tensors hold values that are not finite (the first: {bad[0]}); take a checkpoint from before"
-        )
+        more = f" and {len(bad) - 1:,} more tensors" if len(bad) > 1 else ""
+        raise WeightsError(f"{path}: values that are not finite in {bad[0]}{more}; take a checkpoint from before")
 
 
-def _head(parts: Parts, opened: Opened, options: Options, told: Mapping[str, Any]) -> tuple[State, str]:
+def _head(read: _Read, options: Options, told: Mapping[str, Any]) -> tuple[State, str]:
     """Return the head's tensors and what they are for, where asked for. Raises WeightsError when there are none, or no place for them."""
     if not options.keep_head:
         return {}, ""
-    head = inspecting.head_of(parts, {**inspecting.provenance_of(opened), **told})
+    head = inspecting.head_of(read.parts, {**inspecting.provenance_of(read.opened), **told})
     if head is None:
-        raise WeightsError(f"{opened.path}: has no head; leave --keep-head out")
+        raise WeightsError(f"{read.opened.path}: has no head; leave --keep-head out")
     targets.refuse_head(options.to, head.role, head.mlp)
-    return {name: value.float() for name, value in parts.head.items()}, head.role
+    return {name: value.float() for name, value in read.parts.head.items()}, head.role
 
 
-def _account(
-    opened: Opened, parts: Parts, report: weights.KeyReport, new_names: Mapping[str, tuple[str, str]], *, kept: bool
-) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+def _account(read: _Read, new_names: Mapping[str, tuple[str, str]], *, kept: bool) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Return what became of every key of a file, under its own names: the key that it is written as, or what it is dropped with."""
-    in_file = {next(iter(formats.unwrapped({name: value}))): name for name, value in opened.state.items()}
+    parts, state = read.parts, read.opened.state
+    in_file = {next(iter(formats.unwrapped({name: value}))): name for name, value in state.items()}
     here = names.to_timm(parts.backbone, [name for where, name in new_names.values() if where == targets.BACKBONE])
     in_backbone = {here[name]: f"{parts.prefix}{name}" for name in parts.backbone}
     used: dict[str, str] = {}
@@ -233,8 +245,8 @@ def _account(
     belongs = {**({"head": parts.head_keys} if not kept and parts.head else {}), **parts.dropped}
     dropped = {what: tuple(in_file[key] for key in keys) for what, keys in belongs.items()}
     gone = {key for keys in dropped.values() for key in keys}
-    rest = tuple(name for name in opened.state if name not in used and name not in gone)
-    second = tuple(name for name in rest if name in report.dropped)
+    rest = tuple(name for name in state if name not in used and name not in gone)
+    second = tuple(name for name in rest if name in read.report.dropped)
     translated = {name: "(by timm's translation of its makers' names)" for name in rest if name not in second}
     return {**used, **translated}, {**dropped, **({"second head": second} if second else {})}
 

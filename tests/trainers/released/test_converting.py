@@ -333,7 +333,10 @@ def test_two_keys_of_one_name_are_refused(small: Path) -> None:
 
 def test_values_that_are_not_finite_are_refused(small: Path) -> None:
     bad = changed(small, layers__1__bias=torch.full((16,), float("nan")))
-    assert "1 tensors hold values that are not finite (the first: bn1.bias)" in refusal(bad, "timm")
+    assert "values that are not finite in bn1.bias; take" in refusal(bad, "timm")
+    bad = changed(small, classifier__1__bias=torch.full((1000,), float("inf")))
+    assert "values that are not finite in bias; take" in refusal(bad, "timm", keep_head=True)
+    assert convert(bad, Options(to="timm")).dropped == {"head": ("classifier.1.weight", "classifier.1.bias")}
 
 
 def test_a_state_dict_with_something_else_in_it_is_refused(small: Path) -> None:
@@ -372,6 +375,8 @@ def test_nothing_is_written_over_without_being_asked(small: Path, tmp_path: Path
     converted(small, "timm", out=out, overwrite=True)
     with pytest.raises(WeightsError, match="is the file that is read"):
         converted(out, "timm", out=out, overwrite=True)
+    with pytest.raises(WeightsError, match="there is no such weights file"):
+        converted(tmp_path / "none.pth", "timm", out=out, overwrite=True)
 
 
 def test_an_mlp_head_has_no_place_in_a_plain_network(published: tuple[Path, nn.Module]) -> None:
