@@ -72,6 +72,11 @@ def _raised(phase: Phase, draws: Draws, wanted: Mapping[float | None, int]) -> t
     ]
     if not changed:
         return draws, []
+    if draws.sizes != "exact":
+        raise Error(
+            f"--repeats: the draws of {phase.name} have random sizes, which come from one stream through all of them, so more of them "
+            "would make every draw anew; raise `repeats` in the sweep if that is meant, or use `sizes: exact`"
+        )
     written = f"repeats: [{', '.join(map(str, after))}]"
     return replace(draws, repeats=after), [*changed, f"{phase.name}: to keep the draws, write {written} in the sweep"]
 

@@ -129,7 +129,8 @@ DRAWS = Record(
         "by": Key(about="What is sampled into training.", shape=Choice(options=UNITS)),
         "nested_fractions": Key(about="Whether a smaller draw lies inside the larger one of the same number.", shape=Flag()),
         "sizes": Key(
-            about="exact: stratified, as large as asked for; random: each unit is in or out by itself, as MoCo-CXR released it.",
+            about="exact: stratified, as large as asked for; random: each unit is in or out by itself, as MoCo-CXR released it, from one "
+            "stream through all fractions and repeats, so that others of these make every draw anew.",
             shape=Choice(options=("exact", "random")),
         ),
         "scheme": Key(about="Draws of a size, or folds.", shape=Choice(options=("fraction", "kfold", "leave_pair_out"))),

@@ -320,9 +320,10 @@ def test_without_a_metric_the_last_stays_and_a_negative_number_keeps_all(tmp_pat
     values=st.lists(st.one_of(st.none(), st.integers(0, 5).map(float)), min_size=1, max_size=12),
     best=st.integers(0, 4),
     mode=st.sampled_from(["max", "min"]),
+    last=st.sampled_from([{}, {"last": True}, {"last": False}]),
 )
-def test_keeping_one_by_one_is_keeping_the_best_of_all(values: list[float | None], best: int, mode: str) -> None:
-    rule = {"metric": "m", "mode": mode, "best": best}
+def test_keeping_one_by_one_is_keeping_the_best_of_all(values: list[float | None], best: int, mode: str, last: dict[str, bool]) -> None:
+    rule = {"metric": "m", "mode": mode, "best": best, **last}
     whole = [{"name": str(epoch), "epoch": epoch, "metrics": {"m": value}} for epoch, value in enumerate(values)]
     kept: list[dict[str, object]] = []
     for entry in whole:
@@ -334,6 +335,22 @@ def test_keeping_one_by_one_is_keeping_the_best_of_all(values: list[float | None
     again = sorted([*kept, *whole[len(whole) // 2 :]], key=lambda entry: int(str(entry["epoch"])))
     unique = list({str(entry["name"]): entry for entry in again}.values())
     assert retained(unique, rule) == retained(whole, rule)
+
+
+@given(values=st.lists(st.one_of(st.none(), st.integers(0, 5).map(float)), min_size=1, max_size=12), best=st.integers(1, 4))
+def test_without_the_last_only_the_best_stay_while_there_are_any(values: list[float | None], best: int) -> None:
+    whole = [{"name": str(at), "epoch": at // 3, "metrics": {"m": value}} for at, value in enumerate(values)]
+    left = {at: value for at, value in enumerate(values) if value is not None}
+    expected: set[str] = set()
+    while left and len(expected) < best:
+        first = min(at for at, value in left.items() if value == max(left.values()))
+        expected.add(str(first))
+        del left[first]
+    found = retained(whole, {"metric": "m", "mode": "max", "best": best, "last": False})
+    if len(values) <= 9:
+        # Names sort as numbers do up to here: within an epoch ties go to the earlier.
+        assert found == (expected or {str(len(values) - 1)})
+    assert len(found) == max(1, len(expected))
 
 
 def test_keeping_a_name_again_replaces_it(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from jobs.spec import JobSpec, Scalar, Stage
 from orchestrator.errors import SweepError
 from orchestrator.expand import expand
 from orchestrator.expansion.sampling import sample
+from orchestrator.loading import load_sweep
 from orchestrator.model import Plan
 from tests.golden.trainers import CATALOG
 from tests.orchestrator.planning import FakeResolver, jobs_of, only, plan_of, read
@@ -126,6 +127,19 @@ def test_a_phase_whose_trainer_has_none_is_not_multiplied(tmp_path: Path) -> Non
     assert "preset" not in lone.labels
 
 
+def test_phases_of_another_sweep_keep_their_presets_and_their_ids(tmp_path: Path) -> None:
+    base = "sweep: base\ndata: d\ncompare: {preset: [plain, release]}\nphases: {pretrain: {trainer: moco_cxr}}\n"
+    own = {job.job_id for job in plan_of(tmp_path, base).jobs}
+    (tmp_path / "base.yaml").write_text(base)
+    using = "sweep: s\nuses: [base.yaml]\ndata: d\nphases: {b: {trainer: classification, preset: release, after: pretrain}}\n"
+    (tmp_path / "using.yaml").write_text(using)
+    plan = expand(load_sweep(tmp_path / "using.yaml", catalog=CATALOG), CATALOG, FakeResolver())
+    assert {job.job_id for job in trains(plan, "pretrain")} == own
+    children = trains(plan, "b")
+    assert [job.labels["preset"] for job in children] == ["plain", "release"]
+    assert {job.config["uncertain"] for job in children} == {"ignore"}
+
+
 def test_presets_move_with_other_keys_in_a_zip(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ONE % ", compare: {zip: {preset: [plain, release], px: [64, 96]}}")
     assert [(job.labels["preset"], job.config["px"], job.config["collapse_guard"]) for job in plan.jobs] == [
@@ -179,8 +193,6 @@ def test_an_epoch_that_is_handed_on_is_kept_whatever_a_preset_keeps(tmp_path: Pa
       a: {trainer: classification, preset: release, hand_on: {epoch: 2}}
       b: {trainer: classification, after: a}
     """
-    from orchestrator.loading import load_sweep
-
     file = tmp_path / "x.yaml"
     file.write_text(text)
     plan = expand(load_sweep(file, catalog=catalog), catalog, FakeResolver())

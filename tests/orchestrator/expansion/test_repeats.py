@@ -54,6 +54,14 @@ def test_jobs_that_were_there_keep_their_ids(tmp_path: Path, repeats: str) -> No
     assert sum(job.stage is Stage.EVALUATE for job in new) == arms * added
 
 
+def test_draws_from_one_stream_are_not_raised_behind_their_backs(tmp_path: Path) -> None:
+    text = CHAIN.replace("repeats: [2, 1]", "repeats: [2, 1], sizes: random")
+    with pytest.raises(Error, match="the draws of finetune have random sizes"):
+        raised(tmp_path, text, "4")
+    before, after, notes = raised(tmp_path, text, "0.1=2")
+    assert [job.job_id for job in before.jobs] == [job.job_id for job in after.jobs] and not notes
+
+
 def test_what_was_raised_is_said_with_how_to_keep_it(tmp_path: Path) -> None:
     _, after, notes = raised(tmp_path, CHAIN, "0.1=4")
     assert notes == ("finetune: 4 draws of 0.1 instead of 2", "finetune: to keep the draws, write repeats: [4, 1] in the sweep")
