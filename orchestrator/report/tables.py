@@ -250,14 +250,14 @@ def ledger(report: Report) -> Table:
 
 
 def _tried(row: LedgerRow) -> str:
-    """Say among how many candidates a pick chose."""
-    return f"one of {row.candidates}" + (f", {row.stopped} of them stopped early" if row.stopped else "")
+    """Say among how many candidates a pick chose, and what for each label."""
+    said = f"one of {row.candidates}" + (f", {row.stopped} of them stopped early" if row.stopped else "")
+    return "; ".join([said, *(f"{label}: {names}" for label, names in row.by_label.items())])
 
 
 def _picked_text(row: LedgerRow, picked: str) -> str:
-    """Say the tuned values, or else the checkpoints: one for all labels, or those of each."""
-    each = "; ".join(f"{label}: {names}" for label, names in row.by_label.items())
-    return "; ".join(filter(None, (picked, each))) or row.checkpoint or "–"
+    """Say the tuned values, or else the checkpoints; where each label has its own, what they are stands in the title and in the JSON."""
+    return "; ".join(filter(None, (picked, "checkpoints by label" if row.by_label else ""))) or row.checkpoint or "–"
 
 
 def _ledger_entries(row: LedgerRow, title: str, several: bool) -> tuple[Entry, ...]:

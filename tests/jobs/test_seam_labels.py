@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,7 +12,9 @@ import pytest
 
 from jobs.spec import Stage
 from orchestrator.mirror.outcomes import outcomes_of
+from orchestrator.report.analysis import build
 from orchestrator.report.results import read_runs
+from orchestrator.report.tables import ledger
 from tests.jobs.study import Study, lay
 from trainers.evaluation import _mean_probability
 
@@ -75,6 +78,12 @@ def test_a_label_is_scored_by_the_mean_probability_of_its_own_checkpoints(made: 
 def test_report_and_mlflow_say_which(made: Study) -> None:
     expected = {label: ", ".join(names) for label, names in members_of(made).items()}
     assert [run.picked.by_label for run in read_runs(made.plan, made.workspace.run)] == [expected, expected]
+    report = build(made.plan, made.workspace.run)
+    row = json.loads(json.dumps([asdict(row) for row in report.ledger], default=str))[0]
+    assert row["by_label"] == expected
+    shown = ledger(report).rows[0].entries
+    (entry,) = [entry for entry in shown if entry.text == "checkpoints by label"]
+    assert all(f"{label}: {names}" in entry.title for label, names in expected.items())
     (outcome,) = outcomes_of(made.plan, made.workspace.run).values()
     assert outcome.checkpoint == "; ".join(f"{label}: {','.join(names)}" for label, names in sorted(members_of(made).items()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,22 @@ def test_draws_are_lines_of_the_label_file_under_the_names_of_the_originals(site
     # Every row of the label files is in one of the parts.
     parts = [row for name in ("train", "val", "test") for row in cells(folder / f"chexpert/all_{name}.csv")[1:]]
     assert sorted(parts) == sorted(whole[1:] + cells(site.folder / "one/valid.csv")[1:])
+
+
+def test_draws_of_random_size_are_those_of_a_loop_over_the_rows_of_the_pool(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.sweep.write_text(SWEEP.replace("nested_fractions: true", "by: image, sizes: random, seed: 3"), encoding="utf-8")
+    folder, told = exported(site, capsys)
+    header, *pool = cells(folder / "chexpert/all_train.csv")
+    numbers = random.Random(3)
+    expected: dict[str, list[list[str]]] = {line["file"]: [header] for line in told}
+    for row in pool:
+        for size in (0.3, 0.6):
+            for index in (0, 1):
+                if numbers.random() < size:
+                    expected[f"train_semi_{size}-it{index}.csv"].append(row)
+    assert len({len(rows) for rows in expected.values()}) > 2
+    for name, rows in expected.items():
+        assert cells(folder / "chexpert" / name) == rows
 
 
 def test_a_file_read_back_as_the_label_file_is_the_same_draw(site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
