@@ -77,5 +77,7 @@ lock: setup
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
 	$(BIN)/uv pip compile --quiet --group bench --constraint requirements.lock --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o tests/bench/hydra.txt
+	$(BIN)/uv pip compile --quiet --group lightly --no-deps --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o tests/bench/lightly.txt
 	$(BIN)/uv pip compile --quiet --group labels --no-deps --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o tests/labels.txt

@@ -60,14 +60,14 @@ QUICKSTART: Mapping[str, Any] = {
 class Published(Dataset[tuple[Any, Any]]):
     """Two views of a file, as the originals draw them."""
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(self, files: list[Path], px: int = PX) -> None:
         self._files = files
         self._view = published.Compose(
             [
-                published.Resize(PX),
+                published.Resize(px),
                 published.RandomHorizontalFlip(),
                 published.RandomRotation(10),
-                published.RandomCrop(PX),
+                published.RandomCrop(px),
                 published.ToTensor(),
                 published.Normalize([0.5020] * 3, [0.085585] * 3),
             ]
