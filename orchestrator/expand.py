@@ -22,7 +22,7 @@ from orchestrator.expansion.points import Known, PhasePoints, Scene, points_of
 from orchestrator.expansion.pooling import joined_notes, refuse_pooled
 from orchestrator.expansion.references import Remembering, Resolver
 from orchestrator.expansion.specs import Fragments, SpecWriter
-from orchestrator.expansion.trains import Trained, TrainWriter
+from orchestrator.expansion.trains import Trained, TrainWriter, metrics_of
 from orchestrator.model import AxisInfo, Phase, Plan, Sweep
 from orchestrator.searches import search_notes
 
@@ -170,11 +170,12 @@ class _Work:
 
 def _choosing_with_labels(phase: Phase, trainer: Declaration) -> Iterator[str]:
     """Say where labels choose what a trainer learnt without them."""
-    metric = None if phase.pick is None else phase.pick.metric
-    if metric is not None and not trainer.labels and trainer.monitored_by(metric) == WATCH:
+    for where, metric in metrics_of(phase):
+        if trainer.labels or trainer.monitored_by(metric) != WATCH:
+            continue
         yield (
-            f"{phase.name}: its pick reads '{metric}', which is measured on validation labels: '{trainer.name}' learns without labels, and "
-            "what is handed on is chosen with them, which is a supervised choice"
+            f"{phase.name}: its {where} reads '{metric}', which is measured on validation labels: '{trainer.name}' learns without "
+            "labels, and what is handed on is chosen with them, which is a supervised choice"
         )
 
 

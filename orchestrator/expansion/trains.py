@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from jobs.catalog import Declaration
@@ -184,18 +184,27 @@ class TrainWriter:
             raise fault(self.scene.sweep, f"{path}.hand_on", message)
 
     def _refuse_unwritten(self, config: Mapping[str, Json]) -> None:
-        """Refuse a pick by a metric that a trainer without labels does not write; what one with labels writes depends on the data."""
-        trainer, pick = self.writer.declaration, self.phase.pick
-        if trainer.labels or not trainer.monitors or pick is None or pick.metric is None:
+        """Refuse a choice by a metric that a trainer without labels does not write; what one with labels writes depends on the data."""
+        trainer = self.writer.declaration
+        if trainer.labels or not trainer.monitors:
             return
-        path, key = f"phases.{self.phase.name}.pick.metric", trainer.monitored_by(pick.metric)
-        if key is None:
-            hint = suggest(pick.metric, tuple(trainer.monitors), what="there are")
-            message = f"trainer '{trainer.name}' predicts no labels and writes no '{pick.metric}'{hint}"
-            raise fault(self.scene.sweep, path, message)
-        if key and not config.get(key, trainer.before.get(key)):
-            message = f"trainer '{trainer.name}' writes '{pick.metric}' only with `{key}`: set it in config, `{key}: 1`"
-            raise fault(self.scene.sweep, path, message)
+        for where, metric in metrics_of(self.phase):
+            path, key = f"phases.{self.phase.name}.{where}.metric", trainer.monitored_by(metric)
+            if key is None:
+                hint = suggest(metric, tuple(trainer.monitors), what="there are")
+                message = f"trainer '{trainer.name}' predicts no labels and writes no '{metric}'{hint}"
+                raise fault(self.scene.sweep, path, message)
+            if key and not config.get(key, trainer.before.get(key)):
+                message = f"trainer '{trainer.name}' writes '{metric}' only with `{key}`: set it in config, `{key}: 1`"
+                raise fault(self.scene.sweep, path, message)
+
+
+def metrics_of(phase: Phase) -> Iterator[tuple[str, str]]:
+    """Give the metrics that decide in a phase, each with the key that names it: `pick`, `search`."""
+    if phase.pick is not None and phase.pick.metric is not None:
+        yield "pick", phase.pick.metric
+    if phase.search is not None:
+        yield "search", phase.search.metric
 
 
 def data_content(refs: list[DataRef], draw: Mapping[str, Json] | None, missing: str) -> tuple[Content, bool]:

@@ -51,6 +51,23 @@ def test_what_is_watched_may_choose_and_the_plan_calls_that_supervised(tmp_path:
     )
 
 
+def test_a_search_by_what_is_watched_is_held_to_the_same(tmp_path: Path) -> None:
+    search = "search: {scheduler: asha, metric: METRIC, samples: 2, space: {lr: {sample: log_uniform, from: 1e-4, to: 1e-1}}}"
+    text = SWEEP.replace("    tune: {{lr: [1e-4, 1e-3]}}\n", f"    {search.replace('{', '{{').replace('}', '}}')}\n")
+    catalog, path = find_trainers(), tmp_path / "searched.yaml"
+    filled = text.format(metric="val/knn/auroc_macro", config="watch_every_epochs: 1")
+    path.write_text(filled.replace("METRIC", "val/probe/auroc_macro"), encoding="utf-8")
+    notes = expand(load_sweep(path, catalog=catalog), catalog, FakeResolver()).notes
+    assert [note.split(",")[0] for note in notes if "supervised" in note] == [
+        "pretrain: its pick reads 'val/knn/auroc_macro'",
+        "pretrain: its search reads 'val/probe/auroc_macro'",
+    ]
+    path.write_text(filled.replace("METRIC", "val/loss"), encoding="utf-8")
+    with pytest.raises(SweepError, match="writes no 'val/loss'") as error:
+        expand(load_sweep(path, catalog=catalog), catalog, FakeResolver())
+    assert error.value.path == "phases.pretrain.search.metric"
+
+
 def test_a_pick_that_reads_no_label_is_not_called_supervised(tmp_path: Path) -> None:
     path = tmp_path / "plain.yaml"
     path.write_text(
