@@ -167,7 +167,7 @@ def intervals(times: list[float]) -> list[float]:
 def lightly_installed() -> Iterator[str]:
     """Install lightly alone, without what it depends on and its modules for MoCo do not, in a folder that is then gone."""
     with tempfile.TemporaryDirectory(prefix="lightly-") as folder:
-        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--target", folder]
+        install = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--target", folder]
         subprocess.run([sys.executable, *install, "-r", str(HERE / "lightly.txt")], check=True)
         yield folder
 
