@@ -18,6 +18,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def short_quickstart(folder: Path) -> Path:
+    """Write a sweep `short`: the quickstart, every kind of its jobs and fewer of each (38 with --sample), for what is run several times."""
+    sweep = folder / "short.yaml"
+    text = f"sweep: short\nextends: {ROOT}/sweeps/quickstart.yaml\nsample: {{n: 240, max_jobs: 45, keep: {{lr: [1e-3], count: [64]}}}}\n"
+    sweep.write_text(text, encoding="utf-8")
+    return sweep
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """One cluster config with a run root of its own."""

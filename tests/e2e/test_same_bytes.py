@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import Popen
 
-import pytest
-
-from tests.e2e.conftest import Site, kill_everything, wait_for
-
-SWEEP = "sweeps/quickstart.yaml"
+from tests.e2e.conftest import Site, kill_everything, short_quickstart, wait_for
 
 
-@pytest.mark.parametrize("share", [0.1, 0.6])
 def test_killed_in_the_middle_and_run_again_gives_the_same_report(
-    share: float, site: Callable[[str, str], Site], started: list[Popen[str]]
+    tmp_path: Path, site: Callable[[str, str], Site], started: list[Popen[str]]
 ) -> None:
-    undisturbed, killed = site("undisturbed", "inline"), site("killed", "ray")
-    assert undisturbed.run("submit", SWEEP, "--sample").returncode == 0
+    sweep = str(short_quickstart(tmp_path))
+    undisturbed = site("undisturbed", "inline")
+    assert undisturbed.run("submit", sweep, "--sample").returncode == 0
     expected = undisturbed.results(sample=True)
-    # The moment differs from run to run of the suite by the seed of the day, and is printed when the test fails.
-    target = max(1, round(share * len(expected) * random.uniform(0.8, 1.2)))
-    process = killed.start("submit", SWEEP, "--sample")
-    started.append(process)
-    assert wait_for(lambda: len(killed.results(sample=True)) >= target, process), "it ended before it could be killed"
-    assert kill_everything(process) > 3
-    left = killed.results(sample=True)
-    assert len(left) < len(expected)
-    done = killed.run("submit", SWEEP, "--sample")
-    assert done.returncode == 0, done.stdout + done.stderr
-    after = killed.results(sample=True)
-    assert {job: after[job] for job in left} == left
-    assert after == expected
-    assert killed.report("quickstart", sample=True) == undisturbed.report("quickstart", sample=True)
+    for share in (0.1, 0.6):
+        killed = site(f"killed-{share}", "ray")
+        # The moment differs from run to run of the suite by the seed of the day, and is printed when the test fails.
+        target = max(1, round(share * len(expected) * random.uniform(0.8, 1.2)))
+        process = killed.start("submit", sweep, "--sample")
+        started.append(process)
+        assert wait_for(lambda killed=killed, target=target: len(killed.results(sample=True)) >= target, process), "it ended too early"
+        assert kill_everything(process) > 3
+        left = killed.results(sample=True)
+        assert len(left) < len(expected)
+        done = killed.run("submit", sweep, "--sample")
+        assert done.returncode == 0, done.stdout + done.stderr
+        after = killed.results(sample=True)
+        assert {job: after[job] for job in left} == left
+        assert after == expected
+        assert killed.report("short", sample=True) == undisturbed.report("short", sample=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Site
+from tests.e2e.conftest import ROOT, Site, short_quickstart
 
 SWEEPS = sorted(path for path in (ROOT / "sweeps").glob("*.yaml"))
 
@@ -34,11 +34,11 @@ def test_a_shipped_sweep_runs_with_sample(sweep: Path, site: Callable[[str, str]
         assert dict(kinds.fetchall()) == {"trial": trains, "sweep": 1}
 
 
-def test_a_second_submission_runs_nothing_and_changes_nothing(site: Callable[[str, str], Site]) -> None:
-    here = site("here", "inline")
-    assert here.run("submit", "sweeps/quickstart.yaml", "--sample").returncode == 0
-    before, report = here.results(sample=True), here.report("quickstart", sample=True)
-    again = here.run("submit", "sweeps/quickstart.yaml", "--sample", "--json")
+def test_a_second_submission_runs_nothing_and_changes_nothing(tmp_path: Path, site: Callable[[str, str], Site]) -> None:
+    here, sweep = site("here", "inline"), str(short_quickstart(tmp_path))
+    assert here.run("submit", sweep, "--sample").returncode == 0
+    before, report = here.results(sample=True), here.report("short", sample=True)
+    again = here.run("submit", sweep, "--sample", "--json")
     assert json.loads(again.stdout)["submitted"] == 0
     assert here.results(sample=True) == before
-    assert here.report("quickstart", sample=True) == report
+    assert here.report("short", sample=True) == report

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Site
+from tests.e2e.conftest import Site, short_quickstart
 from tests.slurm.cluster import Cluster
 
-SWEEP = "sweeps/quickstart.yaml"
 #: What one attempt left of itself: times, hosts, process numbers.
 OF_ATTEMPTS = "attempts"
 
@@ -39,12 +38,13 @@ def test_a_study_is_the_same_bytes_on_every_backend(tmp_path: Path, slurm: Clust
     for name, value in slurm.env.items():
         monkeypatch.setenv(name, value)
     sites = [site_of(tmp_path / backend, backend, tmp_path / "made") for backend in ("inline", "ray", "slurm")]
+    sweep = str(short_quickstart(tmp_path))
     for one in sites:
-        done = one.run("submit", SWEEP, "--sample", "--wait")
+        done = one.run("submit", sweep, "--sample", "--wait")
         assert done.returncode == 0, done.stdout + done.stderr
     inline, *others = sites
     expected = files(inline)
     assert {path.split("/")[-1] for path in expected} >= {"job.json", "result.json", "choice.json", "predictions.parquet"}
     for one in others:
         assert files(one) == expected, one.backend
-        assert one.report("quickstart", sample=True) == inline.report("quickstart", sample=True)
+        assert one.report("short", sample=True) == inline.report("short", sample=True)
