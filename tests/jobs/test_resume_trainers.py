@@ -35,6 +35,10 @@ phases:
     trainer: classification
     config: {arch: slim, px: 32, epochs: 8, batch_size: 8, freeze: backbone, solver: sgd, lr: 0.01}
     pick: {metric: val/auroc/edema}
+  released:
+    trainer: classification
+    config: {arch: slim, px: 32, epochs: 8, batch_size: 8, freeze: gradients, save_every_examples: 40, keep_best: 3, lr: 0.01}
+    pick: {metric: val/auroc_macro, checkpoints: all}
   linear:
     trainer: classification
     config: {arch: slim, px: 32, freeze: backbone, solver: lbfgs}
@@ -46,6 +50,7 @@ phases:
 """
 CASES = [
     *((phase, precision) for phase in ("pretrain", "tuned", "frozen") for precision in ("fp32", "bf16")),
+    ("released", "fp32"),
     ("linear", "fp32"),
     ("floor", None),
 ]

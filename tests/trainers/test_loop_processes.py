@@ -32,6 +32,7 @@ CASES = {
     "batchnorm in groups": (GROUPED, "plain"),
     "batchnorm in groups, accumulated": (dataclasses.replace(GROUPED, micro_batch=2), "plain"),
     "batchnorm in groups, shared unevenly": (dataclasses.replace(GROUPED, batch_size=6), "plain"),
+    "looked at on a grid": (dataclasses.replace(GROUPED, epochs=3, save_every_examples=16, keep_best=-1), "plain"),
     "masked loss": (PLAIN, "masked"),
     "clipped": (dataclasses.replace(PLAIN, grad_clip=0.05), "plain"),
 }
