@@ -52,6 +52,11 @@ def presets_page(catalog: Mapping[str, Declaration]) -> str:
         "the default, unless the preset sets it, then `config`, then an axis, then `when`. The name of a preset is a label and no part of",
         "what a job is: the same values are the same job, however they came. `sweeps/moco_cxr_presets.yaml` compares the three.",
     ]
+    lines += [
+        "",
+        "`paper` is the method as its publication tells it; where that is silent it follows the release, with what is broken there mended.",
+        "`release` is what the public code does, quirks included. `recommended` is what a careful group would run at the same compute.",
+    ]
     for name, declaration in catalog.items():
         if declaration.presets:
             lines += ["", f"## `{name}`", "", *_tables(declaration)]
