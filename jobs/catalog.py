@@ -112,7 +112,7 @@ def declaration_of(package: str) -> Declaration:
 
 def _check_presets(presets: Mapping[str, Any], trainer: str, config: type) -> None:
     """See that presets set what the config has, to values that it takes. Raises Error."""
-    known = [item.name for item in fields(config)]
+    known = [item.name for item in fields(config)] if presets else []
     if presets and PRESET in known:
         raise Error(f"trainer '{trainer}': a config with a key '{PRESET}' can have no PRESETS: rename the key")
     for name, settings in presets.items():

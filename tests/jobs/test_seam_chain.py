@@ -36,7 +36,7 @@ def test_a_backbone_is_handed_on_whole_and_a_frozen_one_stays_as_it_was(study: S
             assert mine.keys() == handed.keys()
             assert all(torch.equal(mine[name], value) for name, value in handed.items())
         # What became of every key of the file stands in the job's output.
-        assert f"(cxr-orchestrator): {len(handed)} loaded, 4 dropped, 0 left as built" in said(study.paths(job))
+        assert f"(cxr-orchestrator): {len(handed)} loaded, 4 dropped (4 head), 0 left as built" in said(study.paths(job))
     moved = study.jobs(Stage.TRAIN, phase="finetune", after="pretrain", freeze="nothing")[0]
     last = backbone_of(study.store(moved).file("epoch-0003", "safetensors"))
     assert not any(torch.equal(last[name], value) for name, value in handed.items() if name.endswith("weight"))
