@@ -8,7 +8,7 @@ extras/{masks/,boxes.csv,reports.csv,latents.csv}    on request
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trainers.data.phantom.extras import Extras
@@ -50,21 +50,30 @@ COLUMN_OF = {
 
 def write(folder: Path, parameters: PhantomParameters) -> tuple[int, tuple[str, ...]]:
     """Write a whole set below a folder; return how many images it has, and its label files."""
-    rows: dict[str, list[Sequence[str]]] = {"train": [], "valid": []}
+    return write_splits(folder, parameters, {"train": COLUMNS, "valid": COLUMNS}, lambda study: study.split)
+
+
+def write_splits(
+    folder: Path, parameters: PhantomParameters, columns: Mapping[str, Sequence[str]], split_of: Callable[[Study], str]
+) -> tuple[int, tuple[str, ...]]:
+    """Write a set whose label files are those of `columns`; return how many images it has, and its label files."""
+    rows: dict[str, list[Sequence[str]]] = {split: [] for split in columns}
     extras = Extras(folder / "extras") if parameters.extras else None
     for study in studies(parameters):
-        place = Path(DATASET, study.split, f"patient{study.patient:05d}", f"study{study.number}")
+        split = split_of(study)
+        place = Path(DATASET, split, f"patient{study.patient:05d}", f"study{study.number}")
         for index, view in enumerate(study.views, start=1):
             path = place / f"view{index}_{view}.jpg"
             picture = render(study, view, px=parameters.px, strength=parameters.strength, masks=parameters.extras)
             save_image(folder / path, picture.image)
-            rows[study.split].append(row_of(study, view, path.as_posix()))
+            row = dict(zip(COLUMNS, row_of(study, view, path.as_posix()), strict=True))
+            rows[split].append([row[column] for column in columns[split]])
             if extras is not None:
                 extras.add_picture(path.as_posix(), picture, study, view)
         if extras is not None:
             extras.add_study(place.as_posix(), study)
     for split, lines in rows.items():
-        save_table(folder / DATASET / f"{split}.csv", COLUMNS, lines)
+        save_table(folder / DATASET / f"{split}.csv", columns[split], lines)
     if extras is not None:
         extras.close()
     return sum(map(len, rows.values())), tuple(f"{DATASET}/{split}.csv" for split in rows)
