@@ -66,7 +66,7 @@ def write_splits(
             path = place / f"view{index}_{view}.jpg"
             picture = render(study, view, px=parameters.px, strength=parameters.strength, masks=parameters.extras)
             save_image(folder / path, picture.image)
-            row = dict(zip(COLUMNS, row_of(study, view, path.as_posix()), strict=True))
+            row: dict[str, str] = dict(zip(COLUMNS, row_of(study, view, path.as_posix()), strict=True))
             rows[split].append([row[column] for column in columns[split]])
             if extras is not None:
                 extras.add_picture(path.as_posix(), picture, study, view)
