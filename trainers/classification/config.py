@@ -10,7 +10,7 @@ from typing import Any, Literal
 from trainers.parts.bounds import positive, within
 
 NAME = "classification"
-VERSION = 1
+VERSION = 2
 STARTS = ("init",)
 SAMPLE: Mapping[str, Any] = {"arch": "slim", "px": 64, "epochs": 3, "batch_size": 16}
 

@@ -87,6 +87,8 @@ class _Classification:
         head = heads.linear(backbones.width(backbone), len(self.labels), seed=key(setup.seed, _HEAD))
         self.module = Classifier(backbone, head, Normalizer(config.normalization, config.channels), freeze=config.freeze)
         place(self.module, setup.device)
+        #: Rows, and their features, while the backbone cannot change.
+        self._known: list[tuple[Rows, NDArray[np.float32]]] = []
         self._before = None if setup.predict_only else self._what_is_frozen()
 
     def validate(self) -> Scores | None:
@@ -131,11 +133,20 @@ class _Classification:
 
     def _packed(self, rows: Rows) -> NDArray[np.float32]:
         """Return the features (n, d) of rows, from what all jobs on this network and these images share."""
+        known = next((found for other, found in self._known if other is rows), None)
+        if known is not None:
+            return known
+        found = self._shared(rows)
+        # Another file of an ensemble may bring another backbone: then nothing is remembered.
+        self._known += [] if self.setup.predict_only else [(rows, found)]
+        return found
+
+    def _shared(self, rows: Rows) -> NDArray[np.float32]:
         config, device = self.config, self.module.head.weight.device
         exact, width = transforms.AUGMENTS[config.augment].exact, self.module.head.in_features
         # All that can show in a feature, be it in its last bits.
         network = {
-            "backbone": fingerprint(self.module.backbone),
+            "backbone": self._before or fingerprint(self.module.backbone),
             "arch": config.arch,
             "normalization": config.normalization,
             "precision": config.precision,

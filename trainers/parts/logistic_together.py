@@ -84,7 +84,7 @@ class _Problem:
         return self.back @ weights
 
     def solve(self, penalty: float, start: Floats) -> Floats:
-        """Return weights and biases (r + 1, L) whose mean gradient has a norm of at most 1e-8 in every column.
+        """Return weights and biases (r + 1, L) whose gradient has a norm of at most 1e-8 in every column.
 
         L-BFGS, a column each with its own memory and its own exact line search; a column that does not get there is solved alone.
         """
@@ -137,8 +137,8 @@ class _Search:
         self._inverse = self._counts / np.vstack([axes, curvature * self._counts])
 
     def norms(self) -> Floats:
-        """Return the norm of each column's mean gradient."""
-        return np.sqrt((self.gradient**2).sum(0))
+        """Return the norm of the gradient of each column's objective, a sum over its images."""
+        return np.sqrt((self.gradient**2).sum(0)) * self._counts
 
     def kept(self, where: np.ndarray, columns: np.ndarray) -> _Search:
         """Return the same search over some of its columns."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from trainers.parts.bounds import positive, within
 
 NAME = "thumbnail"
-VERSION = 1
+VERSION = 2
 FLOOR = True
 SAMPLE: Mapping[str, Any] = {"px": 64}
 

@@ -32,7 +32,7 @@ def test_every_label_has_the_solution_it_has_alone(n: int, d: int, labels: int, 
         assert one.estimable == other.estimable
         # Penalties whose solutions order validation alike may change places by rounding: then both are as good.
         other = other if one.penalty == other.penalty else logistic.fit(x, truth, penalties=(one.penalty,))[alone.index(other)]
-        assert np.allclose(x @ one.weight + one.bias, x @ other.weight + other.bias, atol=1e-4)
+        assert np.allclose(x @ one.weight + one.bias, x @ other.weight + other.bias, atol=1e-6)
 
 
 def test_the_gradient_of_every_column_is_below_the_stated_norm() -> None:
@@ -43,8 +43,8 @@ def test_the_gradient_of_every_column_is_below_the_stated_norm() -> None:
         known = ~np.isnan(truth[:, column])
         weight = one.weight * standard.spread
         residual = 1 / (1 + np.exp(-(x[known] @ one.weight + one.bias))) - truth[known, column]
-        gradient = np.append(design[known].T @ residual + 0.5 * weight, residual.sum()) / known.sum()
-        assert np.linalg.norm(gradient) <= 1.1 * logistic.TOLERANCE
+        gradient = np.append(design[known].T @ residual + 0.5 * weight, residual.sum())
+        assert np.linalg.norm(gradient) <= 2 * logistic.TOLERANCE
 
 
 def test_a_label_of_one_class_and_a_label_that_nobody_knows_get_their_rate() -> None:
