@@ -306,7 +306,7 @@ def test_more_kinds_of_waiting_than_are_told_apart_wait_for_everything(monkeypat
 # --- the worked sweeps, and size ---------------------------------------------------------------------------------------------------------
 
 #: Calls of sbatch for each worked sweep.
-ARRAYS = {"moco_cxr": 15, "ark_transfer": 7, "unichest": 3, "ag_cnn": 11, "benchmark": 37, "real_xrays": 2}
+ARRAYS = {"moco_cxr": 15, "ark_transfer": 7, "unichest": 3, "ag_cnn": 11, "benchmark": 37, "presets": 12, "real_xrays": 2}
 
 
 @pytest.mark.parametrize("name", COUNTS)
