@@ -246,7 +246,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_key_by_key(lab: Lab) ->
     torch.save(backbones.build("resnet34", 3, None).state_dict(), file)
     said = lab.type("submit", _probe(lab, file))
     assert_said(said, 2, f"{file} does not fit arch 'resnet18': keys unexpected: ", "layer1.2.conv1.weight")
-    assert_said(said, 2, "give the architecture that it was saved from (put that right, then `resume`)")
+    assert_said(said, 2, "its keys and shapes are those of 'resnet34': give that architecture (put that right, then `resume`)")
     assert "read the log" not in said.text
     good = lab.folder / "resnet18.pth"
     torch.save(backbones.build("resnet18", 3, None).state_dict(), good)
