@@ -124,13 +124,13 @@ def _draw_for_paper(curves: Sequence[_Curve], test_set: TestSet, published: Sequ
 def _canvas(curves: Sequence[_Curve], test_set: TestSet, published: Sequence[tuple[float, Reference]], *, narrow: bool) -> Any:
     from matplotlib.figure import Figure as Canvas
 
-    legend_rows = len(curves) + len(published) if narrow else 0
+    legend_rows = len(curves) + len({one.title for _, one in published}) if narrow else 0
     canvas = Canvas(figsize=(4.9, 4.0 + 0.22 * legend_rows) if narrow else (10.4, 4.5))
     axes = canvas.add_subplot()
     gap = _sideways(curves)
     for index, curve in enumerate(curves):
         _plot(axes, curve, shift=gap ** (index - (len(curves) - 1) / 2), beside=gap**0.45, shade=min(0.13, 0.5 / len(curves)))
-    _stars(axes, published, narrow=narrow)
+    _stars(axes, published, last=max(x for curve in curves for x in curve.x), narrow=narrow)
     _axes(axes, curves, test_set, narrow=narrow)
     if narrow:
         top = 1 - (0.12 + 0.22 * legend_rows) / canvas.get_figheight()
@@ -193,14 +193,21 @@ def _mark(axes: Any, curve: _Curve, at: float, cell: Cell, *, beside: float) -> 
     )
 
 
-def _stars(axes: Any, published: Sequence[tuple[float, Reference]], *, narrow: bool) -> None:
-    """Mark published values: stars in no arm's colour, named in the legend of the narrow drawing and beside them in the wide one."""
-    for x, one in published:
-        label = f"{one.title} (published)"
-        axes.plot([x], [one.value], "*", color=INK, markersize=9, markeredgecolor=PAPER, zorder=7, label=label)
-        if not narrow:
+def _stars(axes: Any, published: Sequence[tuple[float, Reference]], *, last: float, narrow: bool) -> None:
+    """Mark published values: stars in no arm's colour, named in the legend of the narrow drawing and beside the first in the wide one."""
+    named: set[str] = set()
+    for x, one in sorted(published, key=lambda pair: pair[0]):
+        label = "" if one.title in named else f"{one.title} (published)"
+        named.add(one.title)
+        # A label that starts with an underscore is in no legend.
+        axes.plot([x], [one.value], "*", color=INK, markersize=9, markeredgecolor=PAPER, zorder=7, label=label or "_again")
+        if not narrow and label:
             size = axes.xaxis.label.get_size() * 0.85
-            axes.annotate(label, (x, one.value), xytext=(7, -3), textcoords="offset points", color=INK, fontsize=size, zorder=7)
+            # At the right end a name has room on the left alone.
+            side, align = (-7, "right") if x >= last else (7, "left")
+            axes.annotate(
+                label, (x, one.value), xytext=(side, -3), textcoords="offset points", ha=align, color=INK, fontsize=size, zorder=7
+            )
 
 
 def thinned(values: Sequence[float], most: int = MOST_DOTS) -> list[float]:
