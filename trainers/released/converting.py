@@ -190,7 +190,7 @@ def _arch(opened: Opened, parts: Parts, asked: str, told: Mapping[str, Any]) -> 
     if asked:
         arch = names.timm_arch(asked)
         if not architectures.known(arch):
-            near = difflib.get_close_matches(asked, [*names.TORCHVISION, backbones.SLIM, *timm.list_models()], n=1)
+            near = difflib.get_close_matches(asked, [*names.TORCHVISION, *backbones.OWN, *timm.list_models()], n=1)
             raise WeightsError(f"--arch {asked}: timm knows no such network{f'; did you mean {near[0]}?' if near else ''}")
         return arch
     stated = inspecting.stated_arch(opened, told)

@@ -83,7 +83,7 @@ def refuse_arch(to: str, arch: str) -> None:
         raise WeightsError(f"--to {to}: torchvision has no {arch}; it has {', '.join(names.TORCHVISION)}. Type --to timm or --to cxr")
     if to == TO_FACEBOOK and not arch.startswith(("resnet", "wide_resnet", "resnext")):
         raise WeightsError(f"--to {to}: facebookresearch's MoCo takes networks whose head is called fc, and {arch} is none: --to moco_cxr")
-    if to == TO_TIMM and arch == backbones.SLIM:
+    if to == TO_TIMM and arch in backbones.OWN:
         raise WeightsError(f"--to {to}: timm has no {arch}, which is this project's own; type --to cxr")
 
 

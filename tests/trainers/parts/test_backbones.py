@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from trainers.data import transforms
 from trainers.errors import Error
-from trainers.parts import backbones, heads
+from trainers.parts import backbones, heads, optimizers
 from trainers.parts.inputs import Normalizer
 from trainers.weights import fingerprint
 
@@ -15,6 +16,10 @@ from trainers.weights import fingerprint
     ("arch", "px", "features"),
     [
         ("slim", 64, 192),
+        ("slim_vit", 32, 96),
+        ("slim_vit", 64, 96),
+        ("slim_swin", 32, 192),
+        ("slim_swin", 64, 192),
         ("resnet18", 64, 512),
         ("tf_efficientnet_lite0", 64, 1280),
         ("mobilenetv3_small_050", 64, 1024),
@@ -33,6 +38,42 @@ def test_slim_is_a_resnet_of_seven_tenths_of_a_million_parameters() -> None:
     backbone = backbones.build("slim", 1, 64)
     assert sum(p.numel() for p in backbone.parameters()) == 703_344
     assert [len(getattr(backbone, f"layer{stage}")) for stage in (1, 2, 3, 4)] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("arch", "px", "channels", "parameters"),
+    [
+        ("slim_vit", 32, 1, 455_520),
+        ("slim_vit", 64, 1, 460_128),
+        ("slim_vit", 64, 3, 472_416),
+        ("slim_swin", 32, 1, 803_315),
+        ("slim_swin", 64, 1, 803_635),
+        ("slim_swin", 64, 3, 803_827),
+    ],
+)
+def test_the_small_transformers_have_so_many_parameters(arch: str, px: int, channels: int, parameters: int) -> None:
+    backbone = backbones.build(arch, channels, px).train()
+    assert sum(p.numel() for p in backbone.parameters()) == parameters
+    backbone(torch.randn(2, channels, px, px)).square().mean().backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+
+
+def test_the_small_transformers_are_of_64_pixels_where_no_size_is_asked_for() -> None:
+    for arch in (backbones.SLIM_VIT, backbones.SLIM_SWIN):
+        unsized, sized = backbones.build(arch, 1, None, seed=1), backbones.build(arch, 1, 64, seed=1)
+        assert fingerprint(unsized) == fingerprint(sized)
+
+
+@pytest.mark.parametrize(("arch", "blocks"), [("slim_vit", 4), ("slim_swin", 5)])
+def test_rates_fall_block_by_block_in_a_transformer(arch: str, blocks: int) -> None:
+    backbone = backbones.build(arch, 1, 64, seed=1)
+    optimizer = optimizers.build(backbone, nn.Linear(backbones.width(backbone), 2), name="adamw", lr=1.0, weight_decay=0.1, layer_decay=0.5)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    named = {name: rates[id(p)] for name, p in backbone.named_parameters()}
+    by_block = dict.fromkeys(rate for name, rate in named.items() if name.endswith("attn.qkv.weight"))
+    assert len(by_block) == blocks and list(by_block) == sorted(by_block)
+    assert named["patch_embed.proj.weight"] == min(named.values()) < min(by_block)
+    assert named["norm.weight"] == max(named.values()) == 0.5
 
 
 def test_weights_follow_from_the_seed_alone_and_leave_the_global_generator_be() -> None:
