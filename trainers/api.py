@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from trainers.version import LOOP_VERSION as LOOP_VERSION
 
@@ -68,14 +68,39 @@ class Scores:
     labels: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlaps:
+    """What predicted masks share with the true ones, for rows of a split. The masks themselves stay with the method.
+
+    Arrays are (rows, structures); a pair whose structure is not annotated counts nowhere (`known` is False).
+    """
+
+    rows: Rows
+    structures: tuple[str, ...]
+    known: np.ndarray  # bool
+    #: Pixels in both masks, in the predicted one and in the true one, int64.
+    intersection: np.ndarray
+    predicted: np.ndarray
+    true: np.ndarray
+    #: 95 % Hausdorff distance, NaN where a mask is empty; None where nobody measured it.
+    hd95: np.ndarray | None = None
+    #: Of each image, in the unit of `hd95`: (rows,).
+    diagonal: np.ndarray | None = None
+    #: The training loss in eval mode, mean over images; None where nobody measured it.
+    loss: float | None = None
+
+
+#: What a method says of rows: a score for each label, or what it drew of each structure.
+Predicted: TypeAlias = Scores | Overlaps
+
+
 @runtime_checkable
 class Trainer(Protocol):
     """A method that is trained by gradient steps. The loop owns device, precision, accumulation, stop, cadence and resume.
 
     Config keys the loop reads (a method that lacks one gets the default): `epochs`, `batch_size`, `precision` (`fp32` | `bf16`),
     `grad_clip` (0 is off), `save_every_epochs` (1), `save_every_steps` (0 is off), `log_every_steps` (10), `keep_best` (1; negative keeps
-    all), `micro_batch` (0 is the whole batch), `bn_images`, `pictures_every_epochs` (0 is off). Optional attributes it honours: see
-    `trainers.loop`.
+    all), `micro_batch` (0 is the whole batch), `bn_images`. Optional attributes it honours: see `trainers.loop`.
     """
 
     #: Everything that has weights or buffers; moved to the device by the loop, its `state_dict` is what is exported.
@@ -106,11 +131,11 @@ class Trainer(Protocol):
         """Return extra metrics of the epoch, named `train/...` or `val/...`. May raise `Collapsed`."""
         ...
 
-    def validate(self) -> Scores | None:
+    def validate(self) -> Predicted | None:
         """Predict the validation split in eval mode; None when the method predicts no labels or there is no such split."""
         ...
 
-    def predict(self, rows: Rows) -> Scores:
+    def predict(self, rows: Rows) -> Predicted:
         """Predict rows in eval mode, in their order, dropping none."""
         ...
 
@@ -133,11 +158,11 @@ class Solver(Protocol):
         """Fit `module` and return metrics to log."""
         ...
 
-    def validate(self) -> Scores | None:
+    def validate(self) -> Predicted | None:
         """Predict the validation split; None when there is none."""
         ...
 
-    def predict(self, rows: Rows) -> Scores:
+    def predict(self, rows: Rows) -> Predicted:
         """Predict rows, in their order, dropping none."""
         ...
 
@@ -164,10 +189,6 @@ class Host(Protocol):
 
     def keep(self, name: str, metrics: Mapping[str, float], files: Mapping[str, WriteFile], info: Mapping[str, Any]) -> None:
         """Keep a finished checkpoint under a name (`epoch-0003`), with its metrics and files by suffix (`safetensors`, `parquet`)."""
-        ...
-
-    def keep_pictures(self, epoch: int, pictures: Mapping[str, bytes]) -> None:
-        """Keep PNG files by name, of an epoch counted from 1; made again, they take the place of themselves."""
         ...
 
 

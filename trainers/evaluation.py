@@ -6,29 +6,25 @@ missing for a label is left out of that label.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors.torch import load_file
 
-from trainers.api import Scores, Setup, Solver, Trainer
-from trainers.data.access import Rows
+from trainers.api import Overlaps, Scores, Setup, Solver, Trainer
 from trainers.data.cards import Card
 from trainers.data.policies import truths
 from trainers.errors import DataError, Error
 from trainers.loop import prepare
+from trainers.mask_evaluation import evaluate_masks
 from trainers.parts.metrics import aggregate, measure, nonfinite
-from trainers.pictures import drawn, shown
-from trainers.training import DataRequest, captions_of, device_for, used
+from trainers.prediction_files import digest_of, table_digest, write_table
+from trainers.training import DataRequest, device_for, used
 from trainers.weights import load_matching
 
 
@@ -52,8 +48,6 @@ class EvaluateRequest:
     members: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     #: Slug -> column on disk: what the predictions carry of each unit.
     traits: Mapping[str, str] = field(default_factory=dict)
-    #: Keeps PNG files by name, where a method has `overlays` and its config says `pictures_every_epochs`.
-    keep_pictures: Callable[[Mapping[str, bytes]], None] | None = None
 
 
 def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], None], predictions: Path) -> dict[str, Any]:
@@ -85,6 +79,8 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
     )
     method = request.method.build(setup)
     method.module.to(device)
+    if card.task == "segmentation":
+        return evaluate_masks(request, choose, predictions, card=card, access=access, method=method, structures=shared)
     units = {key: request.units.get(key) or getattr(card, key) for key in ("score_per", "views", "cluster")}
 
     def score(split: str) -> Scores | None:
@@ -103,7 +99,6 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         raise DataError(f"card '{card.name}' has no '{request.split}' split; evaluate another split or name its list in the card")
     table = prediction_table(scored, shared, access.policies, tuple(request.traits))
     write_table(table, predictions)
-    pictured = _picture(method, request, access.rows(request.split))
     return {
         "card": card.name,
         "split": str(request.split),
@@ -116,19 +111,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         "test_digest": digest_of(scored.rows.images),
         "predictions_digest": table_digest(table),
         "data": [used(access)],
-        **pictured,
     }
-
-
-def _picture(method: Any, request: EvaluateRequest, rows: Rows) -> dict[str, Any]:
-    """Keep what the first checkpoint makes of a few images of the split that was scored, and return the captions."""
-    make = getattr(method, "overlays", None)
-    if request.keep_pictures is None or make is None or not getattr(request.config, "pictures_every_epochs", 0):
-        return {}
-    if len(request.files) > 1:
-        load_matching(method.module, load_file(request.files[0]), what=str(request.files[0]))
-    request.keep_pictures(drawn(method.module, partial(make, shown(rows))))
-    return captions_of(method)
 
 
 def _check_traits(traits: Mapping[str, str], card: Card) -> None:
@@ -150,7 +133,10 @@ def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any, memb
     scores: list[Scores] = []
     for file in files:
         load_matching(method.module, load_file(file), what=str(file))
-        scores.append(method.predict(rows))
+        predicted = method.predict(rows)
+        if isinstance(predicted, Overlaps):
+            raise Error(f"card '{rows.card}' is one of labels, and the trainer draws masks: evaluate on a card of structures")
+        scores.append(predicted)
     if len(scores) == 1:
         return scores[0]
     labels = scores[0].labels
@@ -237,32 +223,3 @@ def prediction_table(scores: Scores, labels: tuple[str, ...], policies: Mapping[
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
     text = ("image", "patient", "study", "label", *traits)
     return pa.table({name: pa.array(columns[name].tolist() if name in text else columns[name]) for name in names})
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a parquet file aside, fsync it and rename it into place."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pq.write_table(table, aside, compression="zstd")
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def digest_of(names: np.ndarray) -> str:
-    """Return the sha256 of the sorted ids of what was scored: two runs are compared only when it is the same."""
-    return hashlib.sha256("\n".join(sorted(map(str, names.tolist()))).encode()).hexdigest()
-
-
-def table_digest(table: pa.Table) -> str:
-    """Return a digest of the predictions themselves, whatever wrote the file."""
-    digest = hashlib.sha256()
-    for name in table.column_names:
-        digest.update(name.encode())
-        column = table.column(name).combine_chunks()
-        values = column.to_numpy(zero_copy_only=False)
-        digest.update(values.tobytes() if values.dtype != object else "\n".join(values).encode())
-    return digest.hexdigest()

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainers.api import LOOP_VERSION, Scores, Trainer
+from trainers.api import LOOP_VERSION, Overlaps, Predicted, Trainer
 from trainers.errors import Diverged, Error
+from trainers.parts.overlaps import overlap_table
 from trainers.processes import Processes
 from trainers.seeding import random_state, set_random_state
 
@@ -130,8 +131,11 @@ def write_weights(module: nn.Module, path: Path) -> None:
     save_file(tensors, path)
 
 
-def write_scores(scores: Scores, path: Path) -> None:
-    """Write predictions as parquet: image, patient, study, view, and one float32 column `logit/<label>` a label."""
+def write_scores(scores: Predicted, path: Path) -> None:
+    """Write predictions as parquet: image, patient, study, view, and a float32 column `logit/<label>` a label; of masks, their counts."""
+    if isinstance(scores, Overlaps):
+        pq.write_table(overlap_table(scores), path, compression="zstd")
+        return
     rows = scores.rows
     columns: dict[str, Any] = {
         "image": pa.array([str(name) for name in rows.images]),

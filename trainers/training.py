@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from trainers.api import Host, Outcome, Parent, Scores, Setup, Solver
+from trainers.api import Host, Outcome, Overlaps, Parent, Predicted, Setup, Solver
 from trainers.data.access import Access
 from trainers.data.cards import Card, load_card
 from trainers.data.open import open_data
 from trainers.errors import Diverged, Error
 from trainers.loop import fit, prepare
+from trainers.parts import overlaps
 from trainers.parts.metrics import aggregate, measure, nonfinite
 from trainers.processes import Group, joined
 
@@ -93,7 +94,7 @@ def device_for(gpus: int, local_rank: int | None = None) -> torch.device:
 def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
     """Train one model and return the loop's outcome and the content of the result: config, labels, data used, final metrics.
 
-    Where a method has `facts()`, a mapping, the result holds that too; where it has `captions`, what its pictures show.
+    Where a method has `facts()`, a mapping, the result holds that too.
 
     Of a group, the first process builds its method first, so that the others find prepared what it had to prepare, and not all of them
     decode the same images. A solver needs no others: the first process lets them go.
@@ -136,22 +137,17 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
         "epochs": outcome.epoch,
         "data": [used(access) for access in opened],
         **(method.facts() if hasattr(method, "facts") else {}),  # pyright: ignore[reportAttributeAccessIssue]
-        **captions_of(method),
     }
     return outcome, result
 
 
-def captions_of(method: Any) -> dict[str, dict[str, str]]:
-    """Return `captions`, what a method says that its pictures show, by name; nothing where it says nothing."""
-    captions = getattr(method, "captions", None)
-    return {"captions": dict(captions)} if captions else {}
-
-
-def measured(card: Card, policies: Mapping[str, str], scores: Scores) -> dict[str, float]:
-    """Measure validation scores in the card's unit (CheXpert: the study, by the maximum logit over its views).
+def measured(card: Card, policies: Mapping[str, str], scores: Predicted) -> dict[str, float]:
+    """Measure validation scores in the card's unit (CheXpert: the study, by the maximum logit over its views); masks image by image.
 
     Raises Diverged when a score is not finite.
     """
+    if isinstance(scores, Overlaps):
+        return overlaps.measure(scores, prefix="val")
     if fault := nonfinite(scores):
         raise Diverged(f"validation: {fault}; lower lr, set grad_clip, or set precision: fp32")
     return measure(aggregate(scores, card.score_per, card.views), card.groups, prefix="val", policies=policies)

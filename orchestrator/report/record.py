@@ -22,10 +22,9 @@ def record(report: Report) -> dict[str, Json]:
     Raises ValueError for a number that is not finite: a report has None where there is no number.
     """
     content = {**_plain(report), "schema": report.schema}
-    for name in ("contamination", "pictures"):
+    if not report.contamination:
         # Most reports have none, and say nothing of it.
-        if not content[name]:
-            del content[name]
+        del content["contamination"]
     return content
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainers.errors import SplitClosed
+from trainers.errors import DataError, SplitClosed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +77,26 @@ class ImageStore(Protocol):
         ...
 
 
+class MaskStore(Protocol):
+    """Masks of the structures of one card, each brought to a square as the whole image is."""
+
+    px: int
+    #: In the order of the card's labels.
+    structures: tuple[str, ...]
+
+    def mask(self, position: int) -> np.ndarray:
+        """Return the masks of an image, uint8 (structures, px, px): 255 where a pixel is wholly inside. Raises DataError."""
+        ...
+
+    def known(self, position: int) -> np.ndarray:
+        """Return which structures are annotated in an image, bool (structures,). Raises DataError."""
+        ...
+
+    def full(self, position: int) -> Mapping[str, np.ndarray]:
+        """Return the annotated structures of an image as fine as on disk, uint8 (height, width), 1 inside. Raises DataError."""
+        ...
+
+
 class Access:
     """The only way from a stage to rows and images of a job's data.
 
@@ -97,6 +117,7 @@ class Access:
         left_out: Callable[[], Mapping[str, Any] | None] = lambda: None,
         parts_of: Callable[[str], Sequence[Rows] | None] = lambda split: None,
         features: Callable[[int, bool], Path] | None = None,
+        masks: Callable[[int, str], MaskStore] | None = None,
     ) -> None:
         self.card = card
         self.label_names = label_names
@@ -109,6 +130,7 @@ class Access:
         self._parts_of = parts_of
         #: (px, exact) -> the folder for features of these images at that size; None where none are kept.
         self.features = features
+        self._masks = masks
         self.opened: dict[str, Rows] = {}
         self._pooled: dict[str, tuple[Rows, ...]] = {}
 
@@ -151,6 +173,15 @@ class Access:
         """Return the store of this card's images with short side `px`; `exact` resizes them as PIL and torchvision do."""
         return _Guarded(self._store(px, exact=True) if exact else self._store(px), self)
 
+    def masks(self, px: int, how: str) -> MaskStore:
+        """Return the store of this card's masks as squares of `px`, made small in the way that `how` names (`trainers.data.masks`).
+
+        Raises DataError when the data has none.
+        """
+        if self._masks is None:
+            raise DataError(f"card '{self.card}' has no masks here: name a card of structures, such as jsrt_lung")
+        return _GuardedMasks(self._masks(px, how), self)
+
     def draw_facts(self) -> Mapping[str, Any] | None:
         """Return the record of the draw once `train` or `held_out` was opened: its sha256 and counts; None without a draw."""
         return self._draw_facts()
@@ -176,27 +207,55 @@ class Access:
         return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
 
 
+class _Gate:
+    """Lets nothing pass that is of an image whose row was not handed out."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._allowed: set[int] = set()
+        self._openings = 0
+
+    def check(self, position: int, what: str) -> None:
+        if self._access.openings != self._openings:
+            self._allowed = set(self._access.handed_out().tolist())
+            self._openings = self._access.openings
+        if int(position) not in self._allowed:
+            raise SplitClosed(f"{what} {position} of card '{self._access.card}' belongs to no split that this stage has opened")
+
+
 class _Guarded:
     """An image store that opens no image whose row was not handed out."""
 
     def __init__(self, store: ImageStore, access: Access) -> None:
         self.px = store.px
         self._store = store
-        self._access = access
-        self._allowed: set[int] = set()
-        self._openings = 0
-
-    def _check(self, position: int) -> None:
-        if self._access.openings != self._openings:
-            self._allowed = set(self._access.handed_out().tolist())
-            self._openings = self._access.openings
-        if int(position) not in self._allowed:
-            raise SplitClosed(f"image {position} of card '{self._access.card}' belongs to no split that this stage has opened")
+        self._gate = _Gate(access)
 
     def image(self, position: int) -> np.ndarray:
-        self._check(position)
+        self._gate.check(position, "image")
         return self._store.image(position)
 
     def file_shape(self, position: int) -> tuple[int, int]:
-        self._check(position)
+        self._gate.check(position, "image")
         return self._store.file_shape(position)
+
+
+class _GuardedMasks:
+    """A mask store that shows no mask of an image whose row was not handed out."""
+
+    def __init__(self, store: MaskStore, access: Access) -> None:
+        self.px, self.structures = store.px, store.structures
+        self._store = store
+        self._gate = _Gate(access)
+
+    def mask(self, position: int) -> np.ndarray:
+        self._gate.check(position, "the mask of image")
+        return self._store.mask(position)
+
+    def known(self, position: int) -> np.ndarray:
+        self._gate.check(position, "the mask of image")
+        return self._store.known(position)
+
+    def full(self, position: int) -> Mapping[str, np.ndarray]:
+        self._gate.check(position, "the mask of image")
+        return self._store.full(position)

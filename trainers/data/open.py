@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from trainers.data.access import Access, ImageStore, Rows
+from trainers.data.access import Access, ImageStore, MaskStore, Rows
 from trainers.data.cards import Card, card_digest, load_card
 from trainers.data.draws import Drawn, select
 from trainers.data.images import Gallery, JoinedStore, open_store
 from trainers.data.located import Located, locate, refuse_other_making
+from trainers.data.masks import FileMasks
 from trainers.data.presence import REFUSE, refuse_missing, remembered_missing
 from trainers.errors import DataError
 
@@ -60,6 +61,9 @@ def open_data(
             stores[px, exact] = store_of(place, opened.index, px, cache, exact=exact)
         return stores[px, exact]
 
+    def masks(px: int, how: str) -> MaskStore:
+        return FileMasks(place, opened.index.images.tolist(), px, how, cache, digests)
+
     return Access(
         card=card.name,
         label_names=card.label_names,
@@ -71,6 +75,7 @@ def open_data(
         left_out=opened.left_out,
         parts_of=opened.parts_of,
         features=lambda px, exact: cache / "features" / pixels_key(place, opened.index, px, exact=exact),
+        masks=masks if card.task == "segmentation" else None,
     )
 
 

@@ -1,7 +1,8 @@
 """Where findings and structures are in an image: boxes and masks, for cards whose reader knows of some.
 
 A reader that has boxes defines `boxes(card, root) -> Boxes`, one that has masks `masks(card, base, image)`, which returns a mask for each
-structure that is annotated in an image, uint8 (height, width), 1 inside, as fine as it is on disk.
+structure that is annotated in an image, uint8 (height, width), 1 inside, as fine as it is on disk. Where a structure is drawn in several
+files, such as a left and a right half, the reader may also define `mask_files(card, base, image)`, those of each.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from trainers.data.located import Located
 from trainers.errors import DataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
 
@@ -78,6 +81,20 @@ def masks_of(place: Located, image: str, shape: tuple[int, int] | None = None) -
 
     height, width = shape
     return {name: cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) for name, mask in found.items()}
+
+
+def parts_of(place: Located, image: str) -> Mapping[str, list[np.ndarray]]:
+    """Return each annotated structure of an image as the parts that it is drawn in, uint8 (height, width), 255 inside.
+
+    Raises DataError as `masks_of` does.
+    """
+    from trainers.data.mask_files import read_mask
+
+    files = getattr(_reader(place.card), "mask_files", None)
+    if files is None or place.root is None:
+        return {name: [mask * 255] for name, mask in masks_of(place, image).items()}
+    found: Mapping[str, Sequence[Path]] = files(place.card, place.base, image)
+    return {name: [read_mask([file]) * 255 for file in parts] for name, parts in found.items()}
 
 
 def _reader(card: Card) -> ModuleType:

@@ -64,16 +64,21 @@ def files(card: Card, base: Path, images: Sequence[str]) -> list[Path]:
 
 def masks(card: Card, base: Path, image: str) -> Mapping[str, np.ndarray]:
     """Return a mask for each structure of a card of structures. Raises DataError naming what is not there."""
+    return {slug: read_mask(files) for slug, files in mask_files(card, base, image).items()}
+
+
+def mask_files(card: Card, base: Path, image: str) -> Mapping[str, list[Path]]:
+    """Return the files that each structure of a card of structures is drawn in. Raises DataError naming what is not there."""
     if card.task != "segmentation":
         return {}
     there = _mask_files(base)
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, list[Path]] = {}
     for slug, written in card.labels.items():
         parts = [part.strip() for part in written.split("+")]
         for part in parts:
             if (part, image) not in there:
                 raise DataError(f"data set '{card.name}' has no mask of the {part} of {image} in {base}: is SCR unpacked there?")
-        found[slug] = read_mask([there[part, image] for part in parts])
+        found[slug] = [there[part, image] for part in parts]
     return found
 
 

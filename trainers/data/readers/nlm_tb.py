@@ -81,8 +81,13 @@ def files(card: Card, base: Path, images: Sequence[str]) -> list[Path]:
 
 def masks(card: Card, base: Path, image: str) -> Mapping[str, np.ndarray]:
     """Return the mask of the lungs, or nothing where there is none. Raises DataError when a file cannot be read."""
+    return {slug: read_mask(files) for slug, files in mask_files(card, base, image).items()}
+
+
+def mask_files(card: Card, base: Path, image: str) -> Mapping[str, list[Path]]:
+    """Return the files that the lungs are drawn in, or nothing where there are none. Raises DataError when half of them is missing."""
     found = _mask_files(base, image)
-    return {LUNGS: read_mask(found)} if found else {}
+    return {LUNGS: found} if found else {}
 
 
 def _mask_files(base: Path, image: str) -> list[Path]:

@@ -1,1 +1,0 @@
-"""Pictures that jobs left, in a report."""

@@ -1,0 +1,1 @@
+"""Segmentation of structures and findings: UPerNet on any timm feature pyramid."""
