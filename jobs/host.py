@@ -13,6 +13,7 @@ from jobs.checkpoints import CheckpointStore
 from jobs.events import append_event
 from jobs.fencing import is_superseded
 from jobs.paths import AttemptPaths
+from jobs.pictures import keep_pictures
 from jobs.spec import EventKind
 from jobs.stopping import Word
 
@@ -59,6 +60,12 @@ class FileHost:
         with self.writing:
             self._store.keep(name, metrics, files, info)
 
+    def keep_pictures(self, epoch: int, pictures: Mapping[str, bytes]) -> None:
+        """Keep PNG files by name, beside those of other epochs. Raises Stopped when a later attempt has taken the job over."""
+        self._refuse_to_interfere()
+        with self.writing:
+            keep_pictures(self._attempt.job.pictures, pictures, epoch)
+
     def close(self) -> None:
         """Close the metrics file."""
         self._metrics.close()
@@ -89,4 +96,7 @@ class SilentHost:
         """Write nothing."""
 
     def keep(self, name: str, metrics: Mapping[str, float], files: Mapping[str, Callable[[Path], None]], info: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def keep_pictures(self, epoch: int, pictures: Mapping[str, bytes]) -> None:
         """Write nothing."""

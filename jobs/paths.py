@@ -6,7 +6,7 @@ RUN_ROOT/
   sweeps/<sweep>/                       plan.json, report/, STOP, failures/, usage/
   code/<digest>/                        the code of a submission that outlives its client
   submissions/<sid>.json                one intent a submission
-  jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/
+  jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/, pictures/
     attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt, stop, failed_nodes;
                                         where several processes run the job, stdout.<rank> and traceback.<rank>.txt of each but the
                                         first
@@ -33,6 +33,11 @@ class AttemptPaths:
     @property
     def number(self) -> int:
         return int(self.folder.name)
+
+    @property
+    def job(self) -> JobPaths:
+        """Return the files of the job that this is an attempt of."""
+        return JobPaths(self.folder.parents[1])
 
     @property
     def claim(self) -> Path:
@@ -100,6 +105,10 @@ class JobPaths:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
 
     @property
     def attempts_folder(self) -> Path:

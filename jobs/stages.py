@@ -18,6 +18,7 @@ from jobs.host import FileHost, SilentHost, Stopped
 from jobs.meeting import Meeting
 from jobs.paths import JobPaths, RunPaths, write_atomically
 from jobs.picking import pick
+from jobs.pictures import keep_pictures, told
 from jobs.records import read_job, read_record
 from jobs.seat import Seat
 from jobs.spec import SHUT_UNTIL_CHOICE, SPLITS_OPEN_TO, Input, JobSpec, Json, Split, Stage, canonical_json, pretty_json
@@ -133,7 +134,14 @@ def _train(node: Node) -> dict[str, Json]:
         {"name": kept["name"], "epoch": kept["epoch"], "step": kept["step"], "metrics": kept["metrics"], "files": kept["files"]}
         for kept in node.store.kept()
     ]
-    return {"job_id": node.spec.job_id, "stage": str(Stage.TRAIN), **result}
+    return {"job_id": node.spec.job_id, "stage": str(Stage.TRAIN), **_with_pictures(node, result)}
+
+
+def _with_pictures(node: Node, result: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a result that names the pictures of its job; the result itself where there are none, as most methods make none."""
+    plain = {key: value for key, value in result.items() if key != "captions"}
+    pictures = told(node.paths.pictures, result.get("captions", {}))
+    return {**plain, "pictures": pictures} if pictures else plain
 
 
 def _refuse_to_be_alone(spec: JobSpec) -> None:
@@ -269,8 +277,9 @@ def _evaluate(node: Node) -> dict[str, Json]:
         split=Split(node.spec.config["split"]),
         units={key: node.spec.config.get(key) for key in ("score_per", "views", "cluster")},
         traits=node.spec.config.get("traits", {}),
+        keep_pictures=lambda pictures: keep_pictures(node.paths.pictures, pictures),
     )
-    result = evaluation.evaluate(request, choose, node.paths.predictions)
+    result = _with_pictures(node, evaluation.evaluate(request, choose, node.paths.predictions))
     if node.spec.contamination:
         result = {**result, "contamination": list(node.spec.contamination)}
     return {"job_id": node.spec.job_id, "stage": str(Stage.EVALUATE), "train_job": job, "checkpoints": names, **by_label, **result}

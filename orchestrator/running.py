@@ -115,7 +115,7 @@ def write_report(plan: Plan, workspace: Workspace, *, tells_missing: bool = True
     from orchestrator.report.render import write
 
     built = build(plan, workspace.run)
-    page = write(built, workspace.run.sweep(plan.sweep).report, provenance(plan, workspace.run))
+    page = write(built, workspace.run.sweep(plan.sweep).report, provenance(plan, workspace.run), run=workspace.run)
     missing = _missing(built, plan, workspace) if tells_missing else ()
     return page.parent, (*_sentences(built), *missing, *_worth_adding(built, plan, workspace))
 

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,7 +55,7 @@ METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
 _SHOWN = 300
-KIND, DIGEST, POINTS, ARTIFACTS, JOB = "orch.kind", "orch.digest", "orch.points", "orch.artifacts", "job"
+KIND, DIGEST, POINTS, ARTIFACTS, PICTURES, JOB = "orch.kind", "orch.digest", "orch.points", "orch.artifacts", "orch.pictures", "job"
 #: Tags of ours that a run may lose again (a failure, once the job has succeeded).
 _PASSING = ("failure", "failure_message", "picked", "checkpoint", "parent_jobs", "draw_sha256")
 _Item = TypeVar("_Item")
@@ -274,7 +274,7 @@ class _Mirror:
         """Delete a run that says something else, and make it anew with the tags that people gave it."""
         if not _is_deleted(known):
             self._client.delete_run(known.info.run_id)
-        ours = {DIGEST, POINTS, ARTIFACTS, *_PASSING}
+        ours = {DIGEST, POINTS, ARTIFACTS, PICTURES, *_PASSING}
         self._create(entry, {key: value for key, value in known.data.tags.items() if key not in ours and key != "mlflow.runName"})
 
     def _fill(self, identity: str, entry: Entry, params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
@@ -285,6 +285,7 @@ class _Mirror:
         artifacts = {path: content_digest(content) for path, content in entry.artifacts.items()}
         had = json.loads(tags.get(ARTIFACTS, "{}"))
         self._upload(identity, {path: entry.artifacts[path] for path, digest in artifacts.items() if had.get(path) != digest})
+        self._upload(identity, _fresh_pictures(entry, tags))
         self._set_status(identity, entry)
         fresh_params: list[Param] = [Param(key, value) for key, value in entry.params.items() if key not in params]
         fresh: list[Metric] = [Metric(point.key, point.value, point.time, point.step) for point in entry.points[sent:]]
@@ -296,6 +297,7 @@ class _Mirror:
             **({"mlflow.loggedArtifacts": canonical_json(tables)} if tables else {}),
             POINTS: f"{len(entry.points)} {entry.points_digest(len(entry.points))}",
             ARTIFACTS: canonical_json(artifacts),
+            **({PICTURES: f"{len(entry.pictures)} {entry.pictures_digest(len(entry.pictures))}"} if entry.pictures else {}),
             DIGEST: entry.digest(),
         }
         fresh_tags: list[RunTag] = [RunTag(key, value) for key, value in wanted.items() if tags.get(key) != value]
@@ -327,6 +329,13 @@ class _Mirror:
 
 def _is_deleted(one: Run) -> bool:
     return one.info.lifecycle_stage == "deleted"
+
+
+def _fresh_pictures(entry: Entry, tags: Mapping[str, str]) -> Mapping[str, bytes]:
+    """Return the pictures that a run has not been sent: those after the first ones, or all where the first ones are others."""
+    count, _, digest = tags.get(PICTURES, "0 ").partition(" ")
+    same = int(count) <= len(entry.pictures) and digest == entry.pictures_digest(int(count))
+    return dict(islice(entry.pictures.items(), int(count), None)) if same else entry.pictures
 
 
 def _sent_points(tags: Mapping[str, str]) -> tuple[int, str]:

@@ -100,7 +100,8 @@ class Trainer(Protocol):
 
     Config keys the loop reads (a method that lacks one gets the default): `epochs`, `batch_size`, `precision` (`fp32` | `bf16`),
     `grad_clip` (0 is off), `save_every_epochs` (1), `save_every_steps` (0 is off), `log_every_steps` (10), `keep_best` (1; negative keeps
-    all), `micro_batch` (0 is the whole batch), `bn_images`. Optional attributes it honours: see `trainers.loop`.
+    all), `micro_batch` (0 is the whole batch), `bn_images`, `pictures_every_epochs` (0 is off). Optional attributes it honours: see
+    `trainers.loop`.
     """
 
     #: Everything that has weights or buffers; moved to the device by the loop, its `state_dict` is what is exported.
@@ -189,6 +190,10 @@ class Host(Protocol):
 
     def keep(self, name: str, metrics: Mapping[str, float], files: Mapping[str, WriteFile], info: Mapping[str, Any]) -> None:
         """Keep a finished checkpoint under a name (`epoch-0003`), with its metrics and files by suffix (`safetensors`, `parquet`)."""
+        ...
+
+    def keep_pictures(self, epoch: int, pictures: Mapping[str, bytes]) -> None:
+        """Keep PNG files by name, of an epoch counted from 1; made again, they take the place of themselves."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,14 +18,16 @@ import pyarrow as pa
 from safetensors.torch import load_file
 
 from trainers.api import Overlaps, Scores, Setup, Solver, Trainer
+from trainers.data.access import Rows
 from trainers.data.cards import Card
 from trainers.data.policies import truths
 from trainers.errors import DataError, Error
 from trainers.loop import prepare
 from trainers.mask_evaluation import evaluate_masks
 from trainers.parts.metrics import aggregate, measure, nonfinite
+from trainers.pictures import drawn, shown
 from trainers.prediction_files import digest_of, table_digest, write_table
-from trainers.training import DataRequest, device_for, used
+from trainers.training import DataRequest, captions_of, device_for, used
 from trainers.weights import load_matching
 
 
@@ -48,6 +51,8 @@ class EvaluateRequest:
     members: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     #: Slug -> column on disk: what the predictions carry of each unit.
     traits: Mapping[str, str] = field(default_factory=dict)
+    #: Keeps PNG files by name, where a method has `overlays` and its config says `pictures_every_epochs`.
+    keep_pictures: Callable[[Mapping[str, bytes]], None] | None = None
 
 
 def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], None], predictions: Path) -> dict[str, Any]:
@@ -99,6 +104,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         raise DataError(f"card '{card.name}' has no '{request.split}' split; evaluate another split or name its list in the card")
     table = prediction_table(scored, shared, access.policies, tuple(request.traits))
     write_table(table, predictions)
+    pictured = _picture(method, request, access.rows(request.split))
     return {
         "card": card.name,
         "split": str(request.split),
@@ -111,7 +117,19 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         "test_digest": digest_of(scored.rows.images),
         "predictions_digest": table_digest(table),
         "data": [used(access)],
+        **pictured,
     }
+
+
+def _picture(method: Any, request: EvaluateRequest, rows: Rows) -> dict[str, Any]:
+    """Keep what the first checkpoint makes of a few images of the split that was scored, and return the captions."""
+    make = getattr(method, "overlays", None)
+    if request.keep_pictures is None or make is None or not getattr(request.config, "pictures_every_epochs", 0):
+        return {}
+    if len(request.files) > 1:
+        load_matching(method.module, load_file(request.files[0]), what=str(request.files[0]))
+    request.keep_pictures(drawn(method.module, partial(make, shown(rows))))
+    return captions_of(method)
 
 
 def _check_traits(traits: Mapping[str, str], card: Card) -> None:

@@ -6,6 +6,7 @@ A method says what a batch and a loss are; all else is here, once. Optional attr
 - `accumulates = False`: the loss of a batch is not the weighted mean of those of its parts, so batches are never cut;
 - `recipes(epoch, start)`: the batches of `batches`, where `trainers.devices.Drawn` stands for what costs time to make: several processes
   take these, and each makes its own share alone;
+- `pictures(epoch)` and `captions`, both by name: see `trainers.pictures`; asked of the first process, by `pictures_every_epochs`;
 - in what `loss` returns, `weight`: how many terms the mean is over (images by default; known labels for a masked loss), so that
   accumulated and shared batches give the gradient of the whole one.
 
@@ -28,6 +29,7 @@ from trainers.api import LOOP_VERSION, Host, Outcome, Predicted, Solver, Trainer
 from trainers.devices import part_of, pinned, place, size_of, to_device
 from trainers.errors import Diverged, Error
 from trainers.parts.batchnorm import RunningStatistics, group_batchnorm, live_batchnorms
+from trainers.pictures import drawn
 from trainers.precision import autocast
 from trainers.prefetch import Prefetch
 from trainers.processes import Processes, gradients_times
@@ -386,6 +388,13 @@ class _Run:
         self.metrics = metrics
         if not self.processes.is_first:
             return
+        self._picture(done)
         self.host.log(progress.step, done, metrics)
         if due:
             _keep(self.host, self.trainer, scores, metrics, self._about(done))
+
+    def _picture(self, done: int) -> None:
+        """Keep the method's pictures, where it has any and it is time."""
+        every, make = self.settings.pictures_every_epochs, getattr(self.trainer, "pictures", None)
+        if every and make is not None and (done % every == 0 or done == self.settings.epochs):
+            self.host.keep_pictures(done, drawn(self.trainer.module, partial(make, done)))

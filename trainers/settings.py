@@ -9,6 +9,8 @@ from typing import Any
 from trainers.errors import Error
 from trainers.precision import PRECISIONS
 
+_FROM_0 = ("bn_images", "pictures_every_epochs")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -34,9 +36,11 @@ class Settings:
     micro_batch: int = 0
     #: Images a BatchNorm group in training; 0 is all of a forward pass.
     bn_images: int = 0
+    #: How often, and after the last epoch, a method's pictures are asked for; 0 is never.
+    pictures_every_epochs: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "save_every_epochs", "log_every_steps", "grad_clip", "save_every_steps", "micro_batch", "bn_images"):
+        for name in ("epochs", "save_every_epochs", "log_every_steps", "grad_clip", "save_every_steps", "micro_batch", *_FROM_0):
             low = 1 if name in ("epochs", "save_every_epochs", "log_every_steps") else 0
             if getattr(self, name) < low:
                 raise Error(f"config.{name}: {getattr(self, name)} is too small, set it to {low} or more")

@@ -94,7 +94,7 @@ def device_for(gpus: int, local_rank: int | None = None) -> torch.device:
 def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
     """Train one model and return the loop's outcome and the content of the result: config, labels, data used, final metrics.
 
-    Where a method has `facts()`, a mapping, the result holds that too.
+    Where a method has `facts()`, a mapping, the result holds that too; where it has `captions`, what its pictures show.
 
     Of a group, the first process builds its method first, so that the others find prepared what it had to prepare, and not all of them
     decode the same images. A solver needs no others: the first process lets them go.
@@ -137,8 +137,15 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
         "epochs": outcome.epoch,
         "data": [used(access) for access in opened],
         **(method.facts() if hasattr(method, "facts") else {}),  # pyright: ignore[reportAttributeAccessIssue]
+        **captions_of(method),
     }
     return outcome, result
+
+
+def captions_of(method: Any) -> dict[str, dict[str, str]]:
+    """Return `captions`, what a method says that its pictures show, by name; nothing where it says nothing."""
+    captions = getattr(method, "captions", None)
+    return {"captions": dict(captions)} if captions else {}
 
 
 def measured(card: Card, policies: Mapping[str, str], scores: Predicted) -> dict[str, float]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from jobs.spec import Json, canonical_json
@@ -56,6 +57,8 @@ class Entry:
     finals: Mapping[str, float] = field(default_factory=dict)
     #: Path below the run's artifacts -> content.
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    #: As artifacts, but many, and never changed once they are there: what is new comes last.
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Return a digest of all that may change: a run that carries the same one needs nothing."""
@@ -68,12 +71,19 @@ class Entry:
             self.points_digest(len(self.points)),
             dict(self.finals),
             {path: content_digest(content) for path, content in self.artifacts.items()},
+            # Only where there are any, so that runs without them stay as they were sent.
+            *([self.pictures_digest(len(self.pictures))] if self.pictures else []),
         ]
         return content_digest(canonical_json(content).encode())
 
     def points_digest(self, count: int) -> str:
         """Return a digest of the first `count` points."""
         return content_digest(repr([tuple(point) for point in self.points[:count]]).encode())
+
+    def pictures_digest(self, count: int) -> str:
+        """Return a digest of the first `count` pictures."""
+        first = [[path, content_digest(content)] for path, content in islice(self.pictures.items(), count)]
+        return content_digest(canonical_json(first).encode())
 
     def metric_keys(self) -> set[str]:
         """Return every metric that the run has."""

@@ -73,10 +73,10 @@ def finals_of(outcome: Outcome) -> dict[str, float]:
 
 def _named(spec: JobSpec, result: Mapping[str, Any]) -> dict[str, Json]:
     """Return an evaluation's metrics as `<split>/<card>/<measure>`."""
-    return {f"{result['split']}/{_card(spec, result)}/{measure}": value for measure, value in _measures(result).items()}
+    return {f"{result['split']}/{target_name(spec, result)}/{measure}": value for measure, value in _measures(result).items()}
 
 
-def _card(spec: JobSpec, result: Mapping[str, Any]) -> str:
+def target_name(spec: JobSpec, result: Mapping[str, Any]) -> str:
     """Return the card that was scored, followed by its units where two evaluations share it: `chexpert:study:max_logit`."""
     _, *rest = str(spec.labels.get("target", "")).split("/")
     return ":".join([result["card"], *rest[1:]])
@@ -100,7 +100,7 @@ def validation_table(result: Mapping[str, Any] | None) -> bytes | None:
 def test_table(outcome: Outcome) -> bytes | None:
     """Return every test metric of every evaluation; None while there is none."""
     rows = [
-        [_card(spec, result), str(result["split"]), measure, value]
+        [target_name(spec, result), str(result["split"]), measure, value]
         for spec, result in outcome.evaluations
         for measure, value in sorted(finite(_measures(result)).items())
     ]

@@ -10,13 +10,14 @@ from typing import Any
 
 from jobs.events import read_events
 from jobs.paths import AttemptPaths, JobPaths, RunPaths
+from jobs.pictures import pictures_in
 from jobs.spec import JobSpec, Json, Stage, State, pretty_json, spec_to_json
 from orchestrator.errors import Error
 from orchestrator.expansion.labels import label_text
 from orchestrator.ledger import JobStatus, states
 from orchestrator.mirror.entries import PARAM_LENGTH, TAG_LENGTH, Entry, clean_key, content_digest
 from orchestrator.mirror.names import Names
-from orchestrator.mirror.outcomes import Outcome, finals_of, outcomes_of, read_json, test_table, validation_table
+from orchestrator.mirror.outcomes import Outcome, finals_of, outcomes_of, read_json, target_name, test_table, validation_table
 from orchestrator.mirror.series import points_of
 from orchestrator.model import Plan
 
@@ -113,6 +114,7 @@ def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], statu
         points=points_of([(attempt, _start(events[attempt.number], attempt)) for attempt in attempts]),
         finals=finals_of(outcome),
         artifacts=_artifacts(spec, paths, attempts, result, outcome),
+        pictures=_pictures(paths, study.run, outcome),
     )
 
 
@@ -217,6 +219,15 @@ def _artifacts(
     for attempt in attempts:
         if attempt.traceback.exists():
             found[f"attempts/{attempt.number}/traceback.txt"] = attempt.traceback.read_bytes()
+    return found
+
+
+def _pictures(paths: JobPaths, run: RunPaths, outcome: Outcome) -> dict[str, bytes]:
+    """Return the pictures of a job in the order in which they were made, and those of its evaluations."""
+    found = {f"pictures/{one.path.name}": one.path.read_bytes() for one in pictures_in(paths.pictures)}
+    for spec, result in sorted(outcome.evaluations, key=lambda each: each[0].job_id):
+        folder = f"pictures/{result['split']}/{target_name(spec, result)}"
+        found |= {f"{folder}/{one.path.name}": one.path.read_bytes() for one in pictures_in(run.job(spec.job_id).pictures)}
     return found
 
 

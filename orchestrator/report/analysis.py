@@ -99,6 +99,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         ),
         references=published,
         contamination=inputs.contamination,
+        pictures=inputs.pictures,
         as_published=tuple(one for part in parts for one in part.as_published),
         replicate_tests=replicate_tests(differences, cells),
         swap_tests=tuple(one for part in parts for one in swaps(part)),

@@ -13,6 +13,8 @@ from orchestrator.errors import Error
 from orchestrator.model import Contamination, Contrast, Plan, ReportSpec
 from orchestrator.report.design import Design
 from orchestrator.report.left_out import left_out
+from orchestrator.report.pictures.reading import pictures_of
+from orchestrator.report.pictures.values import Picture
 from orchestrator.report.results import Run, read_runs
 from orchestrator.report.values import ArmInfo
 
@@ -56,6 +58,7 @@ class Inputs:
     #: What a reader must know of where the runs are from.
     warnings: tuple[str, ...] = ()
     contamination: tuple[Contamination, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     #: What to type while no run is there.
     next_step: str = ""
 
@@ -74,6 +77,7 @@ def inputs_of(plan: Plan, run: RunPaths) -> Inputs:
         sample=plan.sample,
         made_data=plan.made_data,
         contamination=plan.contamination,
+        pictures=pictures_of(plan, run, runs),
         warnings=left_out(plan, run),
         next_step=f"orchestrate status {plan.file or plan.sweep}",
     )

@@ -22,9 +22,10 @@ def record(report: Report) -> dict[str, Json]:
     Raises ValueError for a number that is not finite: a report has None where there is no number.
     """
     content = {**_plain(report), "schema": report.schema}
-    if not report.contamination:
+    for name in ("contamination", "pictures"):
         # Most reports have none, and say nothing of it.
-        del content["contamination"]
+        if not content[name]:
+            del content[name]
     return content
 
 

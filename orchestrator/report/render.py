@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobs.paths import write_atomically
+from jobs.paths import RunPaths, write_atomically
 from jobs.spec import Json
 from orchestrator.report import checklist, latex, lines, provenance, record, tables, wording
 from orchestrator.report.blocks import Block
@@ -18,25 +18,31 @@ from orchestrator.report.figures.drawing import inked, standalone
 from orchestrator.report.figures.paper import pdfs
 from orchestrator.report.keys import slug
 from orchestrator.report.layout import Section, sections
+from orchestrator.report.pictures.page import Shown, caption, copy_pictures, on_page, sentences
 from orchestrator.report.values import Report, Verdict
 
 #: Verdicts shown before the rest is folded away.
 FIRST = 8
 #: A page of more bytes opens slowly, and mail refuses it.
 LARGEST_PAGE = 2_000_000
+#: The folder beside the report that pictures lie in.
+PICTURES = "pictures"
 #: Blocks that no page is without: the answers, and what to do next.
 _ALWAYS = ("headline", "curves", "folds", "pairwise", "next")
 #: About how many bytes a cell of a table takes on the page.
 _CELL = 150
 
 
-def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None) -> Path:
+def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None, *, run: RunPaths | None = None) -> Path:
     """Write the page and everything beside it; return the page's path.
 
     `report.html`, `report.md`, `report.json`, `report.csv`, `report.tex` with `tables/*.tex`, `figures/*.svg` and `*.pdf`, `checklist.md`
     and, from `origin`, `provenance.json`. `origin` is what `orchestrator.report.provenance.provenance` returned. Every file is replaced
-    whole; figures and tables that the report no longer has go away.
+    whole; figures and tables that the report no longer has go away. Pictures that jobs left are copied from `run` to `pictures/`; without
+    it the page takes those that lie there.
     """
+    if run is not None:
+        copy_pictures(report, run, folder / PICTURES)
     written = record.text(report)
     write_atomically(folder / "report.json", written.encode())
     # Everything else is made from what was written, so that the JSON alone gives the same bytes again, on any machine.
@@ -54,7 +60,7 @@ def write(report: Report, folder: Path, origin: Mapping[str, Json] | None = None
     if origin is not None:
         write_atomically(folder / "provenance.json", provenance.text(origin).encode())
     page = folder / "report.html"
-    write_atomically(page, html(report, shown, origin).encode())
+    write_atomically(page, html(report, shown, origin, folder / PICTURES).encode())
     return page
 
 
@@ -67,14 +73,19 @@ def _replace(folder: Path, files: Mapping[str, bytes], kind: str) -> None:
         write_atomically(folder / name, content)
 
 
-def html(report: Report, shown: tuple[Section, ...], origin: Mapping[str, Json] | None = None) -> str:
-    """Return the page, below `LARGEST_PAGE` bytes: it needs no network and no other file. The largest blocks go first, and say so."""
-    page = _page(report, shown, origin)
+def html(report: Report, shown: tuple[Section, ...], origin: Mapping[str, Json] | None = None, pictures: Path | None = None) -> str:
+    """Return the page, below `LARGEST_PAGE` bytes: it needs no network and no other file. The largest blocks go first, and say so.
+
+    Pictures, from the folder that they lie in, have the room that is left.
+    """
+    kept, page = shown, _page(report, shown, origin)
     for smaller in _smaller(shown):
         if len(page.encode()) < LARGEST_PAGE:
             break
-        page = _page(report, smaller, origin)
-    return page
+        kept, page = smaller, _page(report, smaller, origin)
+    if not report.pictures or pictures is None:
+        return page
+    return _page(report, kept, origin, on_page(report, pictures, LARGEST_PAGE - len(page.encode())))
 
 
 def _smaller(shown: tuple[Section, ...]) -> Iterator[tuple[Section, ...]]:
@@ -96,17 +107,24 @@ def _weight(block: Block) -> int:
     return drawn + _CELL * sum(len(row.entries) for table in block.all_tables() for row in table.rows)
 
 
-def _page(report: Report, shown: tuple[Section, ...], origin: Mapping[str, Json] | None) -> str:
+def _page(report: Report, shown: tuple[Section, ...], origin: Mapping[str, Json] | None, pictures: tuple[Shown, ...] = ()) -> str:
     figures = [figure for part in shown for block in part.blocks for figure in block.all_figures()]
     drawn, styles = inked(svg for figure in figures for svg in figure.on_page())
     environment = _environment(autoescape=True)
     environment.filters["inked"] = drawn.__getitem__
-    return environment.get_template("report.html.j2").render(**_context(report, shown), origin=_origin(origin), drawn_styles=styles)
+    return environment.get_template("report.html.j2").render(
+        **_context(report, shown),
+        origin=_origin(origin),
+        drawn_styles=styles,
+        pictures=pictures,
+        about_pictures=sentences(report, pictures),
+    )
 
 
 def markdown(report: Report, shown: tuple[Section, ...]) -> str:
     """Return the report as Markdown, verdicts first."""
-    return _environment(autoescape=False).get_template("report.md.j2").render(**_context(report, shown))
+    told = [(one, caption(one, report)) for one in report.pictures]
+    return _environment(autoescape=False).get_template("report.md.j2").render(**_context(report, shown), pictures=told)
 
 
 def _context(report: Report, shown: tuple[Section, ...]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from jobs.spec import Json, Scalar
 from orchestrator.model import Contamination
 from orchestrator.report.diagnostics.values import Diagnostics
+from orchestrator.report.pictures.values import Picture
 from orchestrator.report.stats.estimate import Estimate
 from orchestrator.report.study.values import Study
 from orchestrator.report.subgroups.values import Subgroups
+from orchestrator.report.view_values import View as View
 
 #: Version of the layout of `report.json`; raised when a key changes its meaning or goes away.
 SCHEMA = 1
@@ -154,32 +156,6 @@ class SwapTest:
     #: Of the same difference, from influence values.
     analytic_p: float | None
     status: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """One number over findings and replicates together, with the interval of the crossed bootstrap; the findings are not drawn again.
-
-    `name` is `interquartile_mean`, `interquartile_mean_difference` or `probability_of_improvement`.
-    """
-
-    test_set: str
-    arm: str
-    #: The arm that runs are set against; None where an arm stands alone.
-    baseline: str | None
-    size: str
-    name: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    estimand: str
-    #: crossed_bootstrap, patient_bootstrap where there is one run, or none.
-    method: str
-    #: As of a difference; empty for an arm.
-    matching: str = ""
-    status: tuple[str, ...] = ()
-    n_replicates: int
-    n_findings: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,4 +373,6 @@ class Report:
     references: tuple[Reference, ...] = ()
     #: Test sets of which training may have seen images, and that the sweep allows.
     contamination: tuple[Contamination, ...] = ()
+    #: What jobs drew of a few fixed images.
+    pictures: tuple[Picture, ...] = ()
     schema: int = SCHEMA

@@ -22,6 +22,7 @@ class MemoryHost:
         self.stop_after = stop_after
         self.logged: list[tuple[int, dict[str, float]]] = []
         self.digests: dict[str, str] = {}
+        self.pictures: dict[str, bytes] = {}
         self._asked = 0
 
     def log(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -41,6 +42,9 @@ class MemoryHost:
         path = self.folder / f"{name}.safetensors"
         files["safetensors"](path)
         self.digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def keep_pictures(self, epoch: int, pictures: Mapping[str, bytes]) -> None:
+        self.pictures |= {f"{name}-{epoch}": content for name, content in pictures.items()}
 
     def values(self, name: str) -> list[float]:
         """Return every value that was logged under a name."""

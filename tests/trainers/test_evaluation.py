@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from orchestrator.report.stats.operating import thresholds_of
@@ -162,6 +164,7 @@ def test_the_digest_of_predictions_changes_with_any_cell(tmp_path: Path) -> None
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     scale: float = 1.0
+    pictures_every_epochs: int = 0
 
 
 class Linear(torch.nn.Module):
@@ -198,6 +201,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, val: bool = True) -> None:
         self.rows, self.folder, self.said, self.val = rows_of(60, 2), tmp_path, [], val
         self.choices: list[dict[str, Any]] = []
+        self.pictured: list[Mapping[str, bytes]] = []
         self.card = Card(
             name="made",
             title="Made",
@@ -241,7 +245,7 @@ class World:
     def evaluate(self, files: tuple[Path, ...], *, labels: tuple[str, ...] = LABELS, split: str = "test", **more: Any) -> dict[str, Any]:
         request = EvaluateRequest(
             method=METHOD,
-            config=Config(scale=more.pop("scale", 1.0)),
+            config=Config(scale=more.pop("scale", 1.0), pictures_every_epochs=more.pop("pictures_every_epochs", 0)),
             threads=1,
             gpus=0,
             data=DataRequest(
@@ -251,6 +255,7 @@ class World:
             labels=labels,
             split=split,
             traits=more.pop("traits", {}),
+            keep_pictures=self.pictured.append,
             units={"score_per": None, "views": None, "cluster": None, **more},
         )
         return evaluate(request, self.choose, self.folder / "predictions.parquet")
@@ -379,3 +384,26 @@ def test_what_the_job_does_not_name_is_not_in_the_predictions() -> None:
     rows = rows_of(24)
     told = replace(rows, traits={"sex": np.full(len(rows), "F"), "age": np.full(len(rows), "50")})
     assert prediction_table(scores_of(told), LABELS, POLICIES, ("age",)).column_names[6:] == ["age"]
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_overlays_are_asked_for_after_the_choice_of_the_first_test_images_by_the_first_checkpoint(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overlays(method: Method, rows: Rows) -> dict[str, np.ndarray]:
+        assert world.choices and not method.module.training
+        assert rows.position.tolist() == [40, 41, 42, 43]
+        return {"overlay": np.full((2, 2), int(method.module.weight[0] * 100), np.uint8)}
+
+    files = world.weights((0.5, 1.0), (0.7, 2.0))
+    plain = world.evaluate(files, pictures_every_epochs=1)
+    monkeypatch.setattr(Method, "overlays", overlays, raising=False)
+    monkeypatch.setattr(Method, "captions", {"overlay": "what was found"}, raising=False)
+    assert world.evaluate(files) == plain and world.pictured == []
+    result = world.evaluate(files, pictures_every_epochs=1)
+    assert result == {**plain, "captions": {"overlay": "what was found"}}
+    (pictured,) = world.pictured
+    with Image.open(io.BytesIO(pictured["overlay"])) as image:
+        assert np.asarray(image).tolist() == [[50, 50], [50, 50]]

@@ -55,7 +55,17 @@ class Lazy(Toy):
         return torch.from_numpy(images[part])
 
 
-KINDS = {"plain": Toy, "masked": Masked, "lazy": Lazy}
+class Drawing(Toy):
+    """It counts how often this process was asked for pictures."""
+
+    made = 0
+
+    def pictures(self, epoch: int) -> dict[str, np.ndarray]:
+        self.made += 1
+        return {"x": torch.rand(4, 4).mul(255).numpy().astype(np.uint8)}
+
+
+KINDS = {"plain": Toy, "masked": Masked, "lazy": Lazy, "drawing": Drawing}
 
 
 def train(folder: Path, config: Config, kind: str, stop_after: int = 0) -> None:
@@ -140,6 +150,17 @@ def test_each_process_makes_the_images_of_its_own_share_alone(tmp_path: Path) ->
     # Three groups of two images a step: one for the first process, two for the second.
     steps = lazy[0]["step"]
     assert [one["made"] for one in lazy] == [2 * steps, 4 * steps]  # type: ignore[operator]
+
+
+def test_the_first_process_alone_is_asked_for_pictures(tmp_path: Path) -> None:
+    config = dataclasses.replace(GROUPED, dropout=0.2)
+    plain, drawing = together(tmp_path / "plain", config), together(tmp_path / "drawing", with_pictures(config), "drawing")
+    assert [one["made"] for one in drawing] == [config.epochs, 0]
+    assert all(torch.equal(drawing[0]["module"][name], value) for name, value in plain[0]["module"].items())  # type: ignore[index, attr-defined]
+
+
+def with_pictures(config: Config) -> Config:
+    return dataclasses.replace(config, pictures_every_epochs=1)
 
 
 def test_two_processes_stop_together_and_resume_exactly(tmp_path: Path) -> None:

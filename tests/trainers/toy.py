@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jobs.checkpoints import CheckpointStore
+from jobs.pictures import keep_pictures
 from jobs.signals import EXIT_STOPPED, watch_signals
 from trainers.api import Outcome, Scores, Trainer
 from trainers.data.access import Rows
@@ -46,6 +47,7 @@ class Config:
     keep_best: int = 1
     micro_batch: int = 0
     bn_images: int = 0
+    pictures_every_epochs: int = 0
 
 
 class LayerNorm2d(nn.Module):
@@ -196,6 +198,9 @@ class FolderHost:
 
     def keep(self, name: str, metrics: Mapping[str, float], files: Mapping[str, Callable[[Path], None]], info: Mapping[str, Any]) -> None:
         self.store.keep(name, metrics, files, info)
+
+    def keep_pictures(self, epoch: int, pictures: Mapping[str, bytes]) -> None:
+        keep_pictures(self.store.folder.with_name("pictures"), pictures, epoch)
 
     def losses(self) -> list[str]:
         """Return the logged losses as exact hexadecimal numbers."""

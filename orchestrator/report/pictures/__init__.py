@@ -1,0 +1,1 @@
+"""Pictures that jobs left, in a report."""
