@@ -101,8 +101,9 @@ def _doubt(plan: Plan, run: RunPaths, backend: Backend, actions: Sequence[Action
         return None
     ours = plan.by_id().keys()
     coming = any(isinstance(action, Keep) and action.why is Why.COMING for action in actions)
-    handing = [held for held in intents.open_intents(run) if held.intent.detaches and held.intent.native is None and held.live]
-    if any(held.orphaned or coming for held in handing if not ours.isdisjoint(held.intent.jobs)):
+    handing = [held for held in intents.open_intents(run) if held.intent.detaches and held.intent.native is None]
+    # One that is not live was to be looked up before this round, and was not: it grew old since, or the scheduler was busy.
+    if any(held.orphaned or coming or not held.live for held in handing if not ours.isdisjoint(held.intent.jobs)):
         return Doubt.HANDING
     unknown = [known[action.job_id].sighting for action in actions if isinstance(action, Keep) and action.why is Why.UNKNOWN]
     return Doubt.MISSING if any(seen is not None and seen.is_missing for seen in unknown) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,3 +75,24 @@ def test_what_a_scheduler_does_not_know_for_the_first_time_is_asked_for_again(tm
     # Believed by now, or nobody's question.
     known[left] = JobStatus(job_id=left, state=State.NEW, sighting=Sighting(state=State.FAILED, word=word))
     assert _doubt(over, RunPaths(tmp_path), backend, decide(over, known), known) is None
+
+
+def test_a_submission_that_nobody_has_looked_up_yet_is_looked_at_again(tmp_path: Path) -> None:
+    """Between looking it up and deciding it may have grown too old to be in flight, and a busy scheduler looks nothing up."""
+    over, run = plan(job("one")), RunPaths(tmp_path)
+    wanted = over.jobs[0].job_id
+    backend = Slurm(ClusterConfig(name="here", backend="slurm", run_root=tmp_path, made_root=tmp_path))
+    dead = {"host": "elsewhere", "pid": 1, "started": 1.0}
+    intent = replace(intents.new_intent(backend="slurm", sweep="s", jobs={wanted: 1}, detaches=True, elements=(((wanted,),),)), owner=dead)
+    intents.record(run, intent)
+    for file in run.submissions.glob(f"{intent.sid}.*"):
+        past = file.stat().st_mtime - intents.STALE_AFTER - 5
+        os.utime(file, (past, past))
+    (held,) = intents.open_intents(run)
+    assert not held.live
+    known = states(run, [wanted])
+    assert known[wanted].state is State.UNKNOWN
+    assert _doubt(over, run, backend, decide(over, known), known) is Doubt.HANDING
+    intents.give_up(run, [intent.sid])
+    known = states(run, [wanted])
+    assert _doubt(over, run, backend, decide(over, known), known) is None
