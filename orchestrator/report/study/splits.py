@@ -86,13 +86,14 @@ def _described(found: Split, scale: Scale, one: Cell | Difference, place: dict[s
 def more_draws(splits: Sequence[VarianceSplit], parts: Sequence[Part]) -> MoreDraws | None:
     """Return how many draws of each size are worth having; None where those that there are suffice, or where draws are not what differs.
 
-    Declared differences decide where there are any, else cells do. An incomplete size is completed first, and draws that are paired with
-    pretrainings are not torn from them. With all labels, where one run says nothing of a method, there should be three.
+    Declared differences decide where there are any, else cells do. An incomplete size is completed first; draws that are paired with
+    pretrainings are not torn from them, and draws of random sizes are never raised. With all labels, where one run says nothing of a method, there should be three.
     """
     deciding = [one for one in splits if one.contrast is not None] or list(splits)
     wanted: dict[str, int] = {}
     planned: dict[str, int] = {}
-    torn: set[str] = set()
+    # Draws of random sizes come from one stream through all of them: one more would make every one anew.
+    torn = {size.key for part in parts for size in part.test_set.sizes if size.drawn_range is not None}
     for cell in (cell for part in parts for cell in part.cells if "=" in cell.size):
         planned[cell.size] = max(planned.get(cell.size, 0), cell.n_planned)
         if cell.missing or cell.n_pretrainings > 1:

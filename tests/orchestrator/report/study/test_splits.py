@@ -71,6 +71,15 @@ def test_one_run_with_all_labels_should_be_three(made: Made) -> None:
     assert "3 of 1 instead of 1" in more.why
 
 
+def test_draws_of_random_sizes_are_never_raised(made: Made) -> None:
+    """`submit --repeats` refuses them: one more would make every draw anew."""
+    made.pool, made.uneven = 10_000, 3
+    two_arms(made, {0.1: 4, 1.0: 1})
+    more = build(made.plan(), made.run).study.more_draws
+    assert more is not None
+    assert more.option == "1=3"
+
+
 def test_what_is_missing_comes_before_what_is_more(made: Made) -> None:
     two_arms(made, {0.1: 4}, present=False)
     report = build(made.plan(), made.run)
