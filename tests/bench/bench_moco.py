@@ -2,11 +2,11 @@
 
 Here is the method as a job runs it: through the loop, drawing its views. Published is the loop of MoCo-CXR, written from its description:
 files through PIL and torchvision, three channels, fp32, NCHW, the whole queue copied, Adam. lightly is its MoCo example, written with its
-modules, its views there already. Each has a process of its own, in turns; MoCo-CXR's own size, 16 pairs of 320 px and 24,576 keys. With the
-same precision and format they are given bfloat16 and channels_last. The aim of 2.4 is for CPUs that have bfloat16. By hand, on smaller
-images, the views are there too, and a step is no more than the method: two encoders, keys in two shuffled halves, the momentum update, the
-queue, the loss, AdamW. Watching is timed in the loop. Last, what BatchNorm gives away: the share of queries that find their key by an
-encoder that sees no image (tests/trainers/leak.py), 16 images a batch.
+modules, SGD, its views drawn as the published ones are. Each has a process of its own, in turns; MoCo-CXR's own size, 16 pairs of 320 px
+and 24,576 keys. With the same precision and format they are given bfloat16 and channels_last. The aim of 2.4 is for CPUs that have
+bfloat16. By hand, on smaller images, the views are there too, and a step is no more than the method: two encoders, keys in two shuffled
+halves, the momentum update, the queue, the loss, AdamW. Watching is timed in the loop. Last, what BatchNorm gives away: the share of
+queries that find their key by an encoder that sees no image (tests/trainers/leak.py), 16 images a batch.
 """
 
 from __future__ import annotations

@@ -127,8 +127,8 @@ def published(precision: str, folder: Path) -> list[float]:
     return timed_steps(step)
 
 
-def lightly(precision: str) -> list[float]:
-    """Take steps of lightly's MoCo example, written with its modules; its views are there already, which its example draws with PIL."""
+def lightly(precision: str, folder: Path) -> list[float]:
+    """Take steps of lightly's MoCo example, written with its modules; its views come from files, as its example's do."""
     from lightly.loss import NTXentLoss  # pyright: ignore[reportMissingImports]
     from lightly.models.modules import MoCoProjectionHead  # pyright: ignore[reportMissingImports]
     from lightly.models.utils import deactivate_requires_grad, update_momentum  # pyright: ignore[reportMissingImports]
@@ -141,9 +141,10 @@ def lightly(precision: str) -> list[float]:
         deactivate_requires_grad(part)
     criterion = NTXentLoss(temperature=TEMPERATURE, memory_bank_size=(QUEUE, DIM))
     optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=0.06)
-    views, others = (laid(torch.randn(BATCH, 3, PX, PX), precision) for _ in range(2))
+    pairs = iter(DataLoader(Published(files_in(folder), PX), BATCH, shuffle=True, drop_last=True))
 
     def step() -> None:
+        views, others = (laid(part, precision) for part in next(pairs))
         update_momentum(body, slow_body, m=MOMENTUM)
         update_momentum(head, slow_head, m=MOMENTUM)
         with mixed(precision):
@@ -197,7 +198,7 @@ def run(name: str, folder: Path) -> list[float]:
         return ours(precision)
     if who == "ours-grey":
         return ours(precision, channels=1)
-    return published(precision, folder) if who == "published" else lightly(precision)
+    return published(precision, folder) if who == "published" else lightly(precision, folder)
 
 
 if __name__ == "__main__":
