@@ -87,7 +87,8 @@ def more_draws(splits: Sequence[VarianceSplit], parts: Sequence[Part]) -> MoreDr
     """Return how many draws of each size are worth having; None where those that there are suffice, or where draws are not what differs.
 
     Declared differences decide where there are any, else cells do. An incomplete size is completed first; draws that are paired with
-    pretrainings are not torn from them, and draws of random sizes are never raised. With all labels, where one run says nothing of a method, there should be three.
+    pretrainings are not torn from them, and draws of random sizes are never raised. With all labels, where one run says nothing of a
+    method, there should be three.
     """
     deciding = [one for one in splits if one.contrast is not None] or list(splits)
     wanted: dict[str, int] = {}
