@@ -70,6 +70,11 @@ class Declaration:
         """
         return {item.name: item.metadata["before"] for item in fields(self.config) if "before" in item.metadata}
 
+    def by_task(self, task: str) -> dict[str, tuple[Any, Any]]:
+        """Return the keys whose default stands for another value on cards of a task, with both values: metadata `by_task` of a field."""
+        told = {item.name: item for item in fields(self.config) if task in item.metadata.get("by_task", {})}
+        return {name: (item.default, item.metadata["by_task"][task]) for name, item in told.items()}
+
     def monitored_by(self, metric: str) -> str | None:
         """Return the config key that turns a metric of `MONITORS` on, empty where it is always written; None when it is none of them."""
         for name, key in self.monitors.items():

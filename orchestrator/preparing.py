@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: The key of a trainer's config that says how large its images are.
 _PX = "px"
+#: The key that says which share of the side of an image a view is.
+_CROP_PCT = "crop_pct"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,9 @@ def wanted_of(plan: Plan) -> list[Wanted]:
 
 def _sizes(job: JobSpec, jobs: Mapping[str, JobSpec]) -> set[int]:
     if _PX in job.config:
-        return {int(job.config[_PX])}
+        from trainers.data.sides import side_of
+
+        return {side_of(int(job.config[_PX]), float(job.config.get(_CROP_PCT, 1)))}
     return {px for one in job.inputs if one.job in jobs for px in _sizes(jobs[one.job], jobs)}
 
 

@@ -66,6 +66,8 @@ class Scores:
     rows: Rows
     logits: np.ndarray
     labels: tuple[str, ...]
+    #: True when the labels are the classes of one softmax: the sigmoids of a row add up to 1.
+    exclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +102,8 @@ class Trainer(Protocol):
 
     Config keys the loop reads (a method that lacks one gets the default): `epochs`, `batch_size`, `precision` (`fp32` | `bf16`),
     `grad_clip` (0 is off), `save_every_epochs` (1), `save_every_steps` (0 is off), `log_every_steps` (10), `keep_best` (1; negative keeps
-    all), `micro_batch` (0 is the whole batch), `bn_images`, `pictures_every_epochs` (0 is off). Optional attributes it honours: see
-    `trainers.loop`.
+    all), `micro_batch` (0 is the whole batch), `bn_images`, `pictures_every_epochs` (0 is off), `patience` (0 is off), `stop_on`. Optional
+    attributes it honours: see `trainers.loop`.
     """
 
     #: Everything that has weights or buffers; moved to the device by the loop, its `state_dict` is what is exported.

@@ -61,6 +61,11 @@ def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> 
     return _map(batch, move)
 
 
+def is_cuda_oom(error: BaseException) -> bool:
+    """Tell whether an exception says that the GPU's memory is too small."""
+    return isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in str(error)
+
+
 def pinned(batch: Any) -> Any:
     """Return a batch of tensors in page-locked memory, from which a GPU copies while it works; arrays and what is not made yet stay."""
     return _map(batch, lambda value: value.pin_memory() if isinstance(value, Tensor) and value.device.type == "cpu" else value)

@@ -6,7 +6,7 @@ missing for a label is left out of that label.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from trainers.data.policies import truths
 from trainers.errors import DataError, Error
 from trainers.loop import prepare
 from trainers.mask_evaluation import evaluate_masks
-from trainers.parts.metrics import aggregate, measure, nonfinite
+from trainers.parts.metrics import aggregate, mean_probability, measure, nonfinite
 from trainers.pictures import drawn, shown
 from trainers.prediction_files import digest_of, table_digest, write_table
 from trainers.training import DataRequest, captions_of, device_for, used
@@ -110,7 +110,14 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         "split": str(request.split),
         "labels": list(shared),
         "units": units,
-        "metrics": measure(scored, card.groups, prefix=f"{request.split}/{card.name}", labels=shared, policies=access.policies),
+        "metrics": measure(
+            scored,
+            card.groups,
+            prefix=f"{request.split}/{card.name}",
+            labels=shared,
+            policies=access.policies,
+            one_class=card.task == "multiclass",
+        ),
         "n_images": len(access.rows(request.split)),
         "n_units": len(scored.rows),
         "n_patients": len(set(scored.rows.patients.tolist())),
@@ -159,21 +166,12 @@ def _ensemble(method: Trainer | Solver, files: tuple[Path, ...], rows: Any, memb
         return scores[0]
     labels = scores[0].labels
     if not members:
-        return Scores(rows=rows, logits=_mean_probability([one.logits for one in scores]), labels=labels)
+        return Scores(rows=rows, logits=mean_probability([one.logits for one in scores]), labels=labels, exclusive=scores[0].exclusive)
     columns: list[np.ndarray] = []
     for column, label in enumerate(labels):
         own = members.get(label, tuple(range(len(scores))))
-        columns.append(_mean_probability([scores[index].logits[:, column] for index in own]))
+        columns.append(mean_probability([scores[index].logits[:, column] for index in own]))
     return Scores(rows=rows, logits=np.stack(columns, axis=1), labels=labels)
-
-
-def _mean_probability(logits: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the logit of the mean probability of some logits of one shape, float32; of one alone, itself."""
-    if len(logits) == 1:
-        return logits[0]
-    stacked = np.stack([one.astype(np.float64) for one in logits])
-    positive, negative = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * stacked), axis=0) for sign in (-1, 1))
-    return (positive - negative).astype(np.float32)
 
 
 def thresholds(scores: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> dict[str, dict[str, float]]:

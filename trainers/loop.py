@@ -7,6 +7,7 @@ A method says what a batch and a loss are; all else is here, once. Optional attr
 - `recipes(epoch, start)`: the batches of `batches`, where `trainers.devices.Drawn` stands for what costs time to make: several processes
   take these, and each makes its own share alone;
 - `pictures(epoch)` and `captions`, both by name: see `trainers.pictures`; asked of the first process, by `pictures_every_epochs`;
+- `validated(metrics)`: told what validation measured, in every process the same, before what was measured is kept;
 - in what `loss` returns, `weight`: how many terms the mean is over (images by default; known labels for a masked loss), so that
   accumulated and shared batches give the gradient of the whole one.
 
@@ -26,9 +27,10 @@ import torch
 from torch import Tensor
 
 from trainers.api import LOOP_VERSION, Host, Outcome, Predicted, Solver, Trainer
-from trainers.devices import part_of, pinned, place, size_of, to_device
+from trainers.devices import is_cuda_oom, part_of, pinned, place, size_of, to_device
 from trainers.errors import Diverged, Error
 from trainers.parts.batchnorm import RunningStatistics, group_batchnorm, live_batchnorms
+from trainers.patience import is_over, told
 from trainers.pictures import drawn
 from trainers.precision import autocast
 from trainers.prefetch import Prefetch
@@ -72,11 +74,6 @@ def fit(
             run.shrink(error)
         # Outside the handler: the traceback, which holds the failed pass's tensors, is gone by now.
         run.rewind()
-
-
-def is_cuda_oom(error: BaseException) -> bool:
-    """Tell whether an exception says that the GPU's memory is too small."""
-    return isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in str(error)
 
 
 def _solve(
@@ -221,7 +218,7 @@ class _Run:
 
     def train(self) -> Outcome:
         """Run to the end, or to the step at which the host asks to stop."""
-        while self.progress.epoch < self.settings.epochs:
+        while not is_over(self.progress, self.settings):
             if self._stop_asked() or not self._run_epoch():
                 self._save()
                 return self._outcome(finished=False)
@@ -361,8 +358,8 @@ class _Run:
             _keep(self.host, self.trainer, scores, metrics, self._about(epoch), f"examples-{step * settings.batch_size:010d}")
 
     def _about(self, epoch: int) -> dict[str, Any]:
-        about = {"step": self.progress.step, "epoch": epoch, "made_with": self.made_with, "micro_batch": self.progress.micro_batch}
-        return about | {"retention": self.retention}
+        where = {"step": self.progress.step, "epoch": epoch, "micro_batch": self.progress.micro_batch}
+        return {**where, "made_with": self.made_with, "retention": self.retention}
 
     def _grid_comes_round(self) -> bool:
         """Tell whether the run is long enough for a checkpoint on the grid; a shorter one keeps its last, or it would keep none."""
@@ -383,7 +380,7 @@ class _Run:
             self.trainer.module.eval()
             scores = self.trainer.validate()
             if scores is not None and self.measure is not None:
-                metrics |= self.measure(scores)
+                metrics |= told(self.trainer, self.measure(scores), progress, settings, self.processes)
         progress.epoch, progress.sums, progress.counted = done, {}, 0
         self.metrics = metrics
         if not self.processes.is_first:
@@ -396,5 +393,5 @@ class _Run:
     def _picture(self, done: int) -> None:
         """Keep the method's pictures, where it has any and it is time."""
         every, make = self.settings.pictures_every_epochs, getattr(self.trainer, "pictures", None)
-        if every and make is not None and (done % every == 0 or done == self.settings.epochs):
+        if every and make is not None and (done % every == 0 or is_over(self.progress, self.settings)):
             self.host.keep_pictures(done, drawn(self.trainer.module, partial(make, done)))

@@ -9,7 +9,7 @@ from typing import Any
 from trainers.errors import Error
 from trainers.precision import PRECISIONS
 
-_FROM_0 = ("bn_images", "pictures_every_epochs")
+_FROM_0 = ("bn_images", "pictures_every_epochs", "patience")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,10 @@ class Settings:
     bn_images: int = 0
     #: How often, and after the last epoch, a method's pictures are asked for; 0 is never.
     pictures_every_epochs: int = 0
+    #: A run ends after so many looks at validation, and one more, that were no better than the best; 0 is never.
+    patience: int = 0
+    #: The metric that is no better.
+    stop_on: str = "val/loss"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "save_every_epochs", "log_every_steps", "grad_clip", "save_every_steps", "micro_batch", *_FROM_0):
@@ -52,6 +56,8 @@ class Settings:
             raise Error(
                 f"config.save_every_examples: {self.save_every_examples} is no multiple of batch_size ({self.batch_size}), set one that is"
             )
+        if self.patience and self.save_every_examples:
+            raise Error("config.patience: counts looks at validation by epoch, set save_every_examples: 0, or patience: 0")
         if self.bn_images and self.micro_batch % self.bn_images:
             raise Error(f"config.micro_batch: {self.micro_batch} is no multiple of bn_images ({self.bn_images}), set one that is")
 

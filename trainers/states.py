@@ -34,6 +34,9 @@ class Progress:
     micro_batch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     counted: int = 0
+    #: The best of the metric that a run stops on, and how many looks at validation ago that was.
+    best: float | None = None
+    waited: int = 0
 
 
 def circumstances(precision: str, device: torch.device, processes: int) -> dict[str, Any]:
@@ -100,8 +103,8 @@ def restore(state: Mapping[str, Any], trainer: Trainer, optimizer: torch.optim.O
     trainer.module.load_state_dict(state["module"], strict=True)
     optimizer.load_state_dict(copied(state["optimizer"]))
     trainer.load_state_dict(copied(state["trainer"]))
-    for name in Progress.__slots__:
-        setattr(progress, name, copied(state["progress"][name]))
+    for name, value in state["progress"].items():
+        setattr(progress, name, copied(value))
     set_random_state(state["random"][processes.rank])
 
 

@@ -157,7 +157,8 @@ def measured(card: Card, policies: Mapping[str, str], scores: Predicted) -> dict
         return overlaps.measure(scores, prefix="val")
     if fault := nonfinite(scores):
         raise Diverged(f"validation: {fault}; lower lr, set grad_clip, or set precision: fp32")
-    return measure(aggregate(scores, card.score_per, card.views), card.groups, prefix="val", policies=policies)
+    units = aggregate(scores, card.score_per, card.views)
+    return measure(units, card.groups, prefix="val", policies=policies, one_class=card.task == "multiclass")
 
 
 def used(access: Access) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class TrainWriter:
     _templates: dict[frozenset[str], ConfigTemplate] = field(default_factory=dict)
     _data: dict[tuple[Json, ...], tuple[Content, bool]] = field(default_factory=dict)
     _starts: dict[tuple[Json, ...], Start] = field(default_factory=dict)
+    _tasks: dict[tuple[str, ...], dict[str, tuple[Json, Json]]] = field(default_factory=dict)
     _seeds: dict[tuple[int, ...], int] = field(default_factory=dict)
     _checked: set[str] = field(default_factory=set)
 
@@ -73,7 +74,7 @@ class TrainWriter:
         """Return the train job of a point. Raises SweepError for a config that its trainer refuses."""
         template = self._template(point.branch)
         start = self._weights_of(point, template.base)
-        config, text = template.fill({**point.settings, **start.named} if start.named else point.settings)
+        config, text = template.fill({**point.settings, **start.named, **self._by_task(point, template.base)})
         if text not in self._checked:
             self._check(config, point)
             self._checked.add(text)
@@ -117,6 +118,14 @@ class TrainWriter:
                 base[MONITOR] = {"metric": pick.metric, "mode": pick.mode}
             found = self._templates[branch.dropped] = ConfigTemplate(base, self.writer.fragments, self.before)
         return found
+
+    def _by_task(self, point: Point, base: Mapping[str, Json]) -> dict[str, Json]:
+        """Return what keys that a config leaves to the task of its card stand for."""
+        if point.cards not in self._tasks:
+            task = self.scene.resolver.task(point.cards[0]) if point.cards else ""
+            self._tasks[point.cards] = self.writer.declaration.by_task(task)
+        told = self._tasks[point.cards]
+        return {key: value for key, (left, value) in told.items() if {**base, **point.settings}.get(key) == left}
 
     def _data_of(self, point: Point) -> tuple[Content, bool]:
         draw = point.replicate.draw

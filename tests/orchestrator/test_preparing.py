@@ -84,6 +84,11 @@ def test_a_job_without_a_size_has_that_of_what_it_comes_from(site: Path) -> None
     assert [(one.source["card"], one.px) for one in found] == [("phantom", 32), ("phantom", 48)]
 
 
+def test_images_are_prepared_at_the_side_that_views_are_cut_from(site: Path) -> None:
+    Path("sweep.yaml").write_text(SWEEP.replace("{px: 48, epochs: 1}", "{px: 56, crop_pct: 0.875, epochs: 1}"))
+    assert [one.px for one in wanted_of(Workspace.open(None).plan(Path("sweep.yaml")))] == [32, 64]
+
+
 def test_images_that_cannot_be_decoded_are_listed_and_the_exit_code_says_so(site: Path) -> None:
     broken = sorted((site / "CheXpert-v1.0-small").rglob("*.jpg"))[3]
     broken.write_bytes(b"")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, distributed
 
 from tests.trainers.toy import CPU, Config, FolderHost, Masked, Toy, measure
+from trainers.api import Scores
 from trainers.devices import Drawn
 from trainers.errors import Error
 from trainers.loop import fit, prepare
@@ -65,7 +66,22 @@ class Drawing(Toy):
         return {"x": torch.rand(4, 4).mul(255).numpy().astype(np.uint8)}
 
 
-KINDS = {"plain": Toy, "masked": Masked, "lazy": Lazy, "drawing": Drawing}
+class Torn(Toy):
+    """Its second process measures ever better values, the first one the same value always, and each hears what both went by."""
+
+    def __init__(self, config: Config, seed: int = 0) -> None:
+        super().__init__(config, seed)
+        self.heard: list[float] = []
+
+    def measured(self, scores: Scores) -> dict[str, float]:
+        rank = distributed.get_rank() if distributed.is_initialized() else 0
+        return {"val/right": 0.5 + 0.1 * rank * len(self.heard)}
+
+    def validated(self, metrics: Mapping[str, float]) -> None:
+        self.heard.append(metrics["val/right"])
+
+
+KINDS = {"plain": Toy, "masked": Masked, "lazy": Lazy, "drawing": Drawing, "torn": Torn}
 
 
 def train(folder: Path, config: Config, kind: str, stop_after: int = 0) -> None:
@@ -75,7 +91,7 @@ def train(folder: Path, config: Config, kind: str, stop_after: int = 0) -> None:
     if stop_after:
         # One process alone is asked to stop: both must.
         host.should_stop = lambda: bool(host.losses()) and len(host.losses()) >= stop_after
-    outcome = fit(trainer, config, host, device=CPU, measure=measure)
+    outcome = fit(trainer, config, host, device=CPU, measure=getattr(trainer, "measured", measure))
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     torch.save(
         {
@@ -85,6 +101,7 @@ def train(folder: Path, config: Config, kind: str, stop_after: int = 0) -> None:
             "finished": outcome.finished,
             "step": outcome.step,
             "made": getattr(trainer, "made", 0),
+            "heard": getattr(trainer, "heard", []),
         },
         folder / f"rank{rank}.pt",
     )
@@ -141,6 +158,15 @@ def test_two_processes_give_the_gradients_and_weights_of_one(tmp_path: Path, cas
         assert len(running) == 6
         for name in running:
             assert torch.allclose(first["module"][name].double(), one["module"][name].double(), rtol=1e-5), name  # type: ignore[index]
+
+
+def test_processes_stop_together_by_what_the_first_one_measured(tmp_path: Path) -> None:
+    first, second = together(tmp_path / "two", dataclasses.replace(GROUPED, epochs=9, patience=2), "torn")
+    # The best in the first epoch, and three more that are no better.
+    assert first["step"] == second["step"] == 4 * 3
+    assert first["heard"] == second["heard"] == [0.5] * 4
+    assert first["finished"]
+    assert second["finished"]
 
 
 def test_each_process_makes_the_images_of_its_own_share_alone(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ class Config:
     micro_batch: int = 0
     bn_images: int = 0
     pictures_every_epochs: int = 0
+    patience: int = 0
+    stop_on: str = "val/right"
 
 
 class LayerNorm2d(nn.Module):

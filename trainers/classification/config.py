@@ -42,29 +42,77 @@ class Config:
     )
     penalty: float = field(default=1.0, metadata={"doc": "lbfgs: the L2 penalty without a validation split"})
     labels: tuple[str, ...] = field(default=(), metadata={"doc": "labels to learn; none means all of the card"})
-    uncertain: Literal["card", "ignore", "ones", "zeros"] = field(
-        default="card", metadata={"doc": "what training makes of uncertain labels, in place of what the card says", "before": "card"}
+    loss: Literal["auto", "bce", "cross_entropy"] = field(
+        default="auto",
+        metadata={
+            "doc": "cross-entropy of each label by itself (bce), or of classes that exclude each other (a softmax; lbfgs fits one against "
+            "the rest all the same); auto: by the task of the card",
+            "before": "auto",
+            # A plan writes it into the job, so that jobs on such cards from before keep their ids and their loss.
+            "by_task": {"multiclass": "cross_entropy"},
+        },
     )
-    augment: Literal["none", "crop", "cxr_paper", "cxr_paper_exact", "cxr_plus"] = field(
+    uncertain: Literal["card", "ignore", "ones", "zeros", "lsr_ones", "lsr_zeros"] = field(
+        default="card",
+        metadata={
+            "doc": "what training makes of uncertain labels, in place of what the card says; lsr: soft, in [0.55, 0.85] or [0, 0.3]",
+            "before": "card",
+        },
+    )
+    soft_targets: Literal["fixed", "every_epoch"] = field(
+        default="fixed",
+        metadata={"doc": "a soft target is one of its image and label, or drawn anew in every epoch and by the seed", "before": "fixed"},
+    )
+    augment: Literal["none", "crop", "cxr_paper", "cxr_paper_exact", "cxr_plus", "benchmark", "benchmark_exact", "benchmark_plus"] = field(
         default="cxr_plus", metadata={"doc": "how a training view is drawn; exact: as torchvision does, to the pixel"}
     )
-    normalization: Literal["cxr", "imagenet", "half"] = field(default="cxr", metadata={"doc": "mean and sd that pixels are brought to"})
+    crop_pct: float = field(
+        default=1.0,
+        metadata={"doc": "px over the side that images are brought to before a view is cut: 0.875 is 224 of 256", "before": 1.0},
+    )
+    aspect: Literal["kept", "squashed"] = field(
+        default="kept",
+        metadata={
+            "doc": "of an image of which validation or test see a view; squashed: brought to a square whatever its shape",
+            "before": "kept",
+        },
+    )
+    test_views: Literal["centre", "ten_crop"] = field(
+        default="centre",
+        metadata={
+            "doc": "ten_crop: the mean probability of corners, centre and the same five mirrored, where a model is evaluated",
+            "before": "centre",
+        },
+    )
+    normalization: Literal["cxr", "imagenet", "half", "chestx-ray"] = field(
+        default="cxr", metadata={"doc": "mean and sd that pixels are brought to"}
+    )
     drop_path: float = field(default=0.0, metadata={"doc": "stochastic depth, where the network has it"})
     epochs: int = field(default=50, metadata={"doc": "passes over the training images"})
     batch_size: int = field(default=32, metadata={"doc": "images a step, over all processes"})
     micro_batch: int = field(default=0, metadata={"doc": "images a forward pass, gradients accumulated; 0 is the whole batch"})
     bn_images: int = field(default=0, metadata={"doc": "images a BatchNorm group; 0 is all of a forward pass"})
     optimizer: Literal["adam", "adamw", "sgd"] = field(default="adamw", metadata={"doc": "adam couples weight decay, adamw does not"})
+    nesterov: bool = field(default=False, metadata={"doc": "of sgd's momentum of 0.9", "before": False})
     lr: float = field(default=3e-4, metadata={"doc": "initial learning rate of the backbone"})
     head_lr_factor: float = field(default=1.0, metadata={"doc": "what the head's rate is multiplied by"})
     layer_decay: float = field(default=1.0, metadata={"doc": "what the rate is multiplied by a layer down from the head"})
     weight_decay: float = field(default=0.05, metadata={"doc": "L2 (adam, sgd) or decoupled (adamw)"})
     decay_norms: bool = field(default=False, metadata={"doc": "whether normalisation layers and biases decay too"})
-    schedule: Literal["milestones", "cosine", "constant"] = field(default="cosine", metadata={"doc": "of the learning rate, by step"})
+    schedule: Literal["milestones", "cosine", "constant", "cosine_by_epoch", "cosine_of_val_loss"] = field(
+        default="cosine",
+        metadata={
+            "doc": "of the learning rate, by step; by_epoch: constant within an epoch; of_val_loss: as released, the validation loss taken "
+            "for the number of the epoch, which keeps the rate about where it starts"
+        },
+    )
     milestones: tuple[int, ...] = field(
         default=(), metadata={"doc": "epochs (from 0) at which the rate falls to a tenth, with schedule milestones", "before": ()}
     )
-    warmup: float = field(default=0.05, metadata={"doc": "share of all steps that rise linearly"})
+    warmup: float = field(default=0.05, metadata={"doc": "share of all steps that rise linearly, with cosine or constant"})
+    warmup_epochs: int = field(default=0, metadata={"doc": "epochs of the rise with cosine_by_epoch and cosine_of_val_loss", "before": 0})
+    warmup_lr: float = field(default=1e-6, metadata={"doc": "where that rise starts", "before": 1e-6})
+    min_lr: float = field(default=0.0, metadata={"doc": "where these two schedules end", "before": 0.0})
     grad_clip: float = field(default=0.0, metadata={"doc": "largest gradient norm; 0 is off"})
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"doc": "of the network; losses and predictions are fp32"})
     save_every_epochs: int = field(default=1, metadata={"doc": "how often validation is predicted and a checkpoint kept"})
@@ -76,6 +124,12 @@ class Config:
         },
     )
     keep_best: int = field(default=1, metadata={"doc": "how many checkpoints are kept, by the pick's metric"})
+    patience: int = field(
+        default=0, metadata={"doc": "training ends after one look at validation more than this without a better one; 0: never", "before": 0}
+    )
+    stop_on: str = field(
+        default="val/loss", metadata={"doc": "the metric that has to get better: a loss downwards, others upwards", "before": "val/loss"}
+    )
 
     def __post_init__(self) -> None:
         positive(self, "lr", "head_lr_factor", "layer_decay", "penalty")
@@ -92,8 +146,29 @@ class Config:
             raise ValueError("packed: features are computed once, so the backbone has to stay as it is: set freeze: backbone")
         if self.packed and self.solver == "sgd" and self.augment != "none":
             raise ValueError("packed: features are computed once, so views cannot be drawn anew in every epoch: set augment: none")
+        self._check_views()
+        self._check_rate()
         if not self.penalties or min(self.penalties) <= 0:
             raise ValueError(f"penalties: {list(self.penalties)} must name at least one, all above 0")
+
+    def _check_views(self) -> None:
+        within(self, crop_pct=(0.67, 1))
+        if self.test_views == "ten_crop" and self.crop_pct == 1:
+            raise ValueError("test_views: ten crops of an image that is no larger than a view are the same: set crop_pct: 0.875")
+        if self.packed and (self.crop_pct, self.aspect, self.test_views) != (1, "kept", "centre"):
+            raise ValueError("packed: features are of centre squares: set crop_pct: 1, aspect: kept and test_views: centre")
+
+    def _check_rate(self) -> None:
+        within(self, warmup_epochs=(0, inf), warmup_lr=(0, inf), min_lr=(0, inf), patience=(0, inf))
+        if self.nesterov and self.optimizer != "sgd":
+            raise ValueError(f"nesterov: {self.optimizer} has no such momentum: set optimizer: sgd, or nesterov: false")
+        by_look = [name for name, on in (("patience", self.patience), ("schedule", self.schedule == "cosine_of_val_loss")) if on]
+        if by_look and self.save_every_examples:
+            raise ValueError(f"{by_look[0]}: goes by looks at validation at the end of epochs: set save_every_examples: 0")
+        if self.schedule == "cosine_of_val_loss" and self.save_every_epochs != 1:
+            raise ValueError("schedule: the rate follows the validation loss of every epoch: set save_every_epochs: 1")
+        if self.patience and not self.stop_on.startswith("val/"):
+            raise ValueError(f"stop_on: '{self.stop_on}' is measured on no validation image: name one such as val/loss or val/auroc_macro")
 
 
 #: Key -> (what MoCo-CXR's fine-tuning does, our default, why). What is not here is as released.

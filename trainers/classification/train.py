@@ -18,14 +18,16 @@ from torch import Tensor, nn
 
 from trainers.api import Scores, Setup
 from trainers.classification.config import Config
-from trainers.data import features, transforms
+from trainers.data import cuts, features, transforms
 from trainers.data.access import ImageStore, Rows
+from trainers.data.sides import side_of
 from trainers.data.streams import key
 from trainers.devices import Drawn, made, place
 from trainers.errors import Error
 from trainers.parts import backbones, heads, labels, logistic, losses, optimizers, schedules
 from trainers.parts.inputs import Normalizer
 from trainers.parts.logistic_together import fit_together
+from trainers.parts.metrics import mean_probability
 from trainers.precision import autocast
 from trainers.weights import fingerprint
 
@@ -77,8 +79,12 @@ class _Classification:
         self.setup = setup
         self.config: Config = setup.config
         self.labels = labels.outputs_of(setup)
-        self.store: ImageStore = setup.data.images(self.config.px, exact=transforms.AUGMENTS[self.config.augment].exact)
         config = self.config
+        exact = transforms.AUGMENTS[config.augment].exact
+        self.store: ImageStore = setup.data.images(side_of(config.px, config.crop_pct), exact=exact)
+        #: Views of an image that is predicted: an evaluation alone takes ten.
+        ten = config.test_views == "ten_crop" and setup.predict_only
+        self._cut = cuts.Cut(px=config.px, squashed=config.aspect == "squashed", ten=ten, exact=exact)
         backbone = backbones.build(config.arch, config.channels, config.px, drop_path=config.drop_path, seed=key(setup.seed, _BACKBONE))
         if not setup.predict_only:
             self.report = backbones.start(backbone, setup)
@@ -99,24 +105,45 @@ class _Classification:
     def predict(self, rows: Rows) -> Scores:
         """Predict the centre square of each image in eval mode, in the order of the rows, dropping none."""
         if self.config.packed:
-            return Scores(rows=rows, logits=self._heads(self._packed(rows)), labels=self.labels)
-        return Scores(rows=rows, logits=self._each(self.module, rows.position, len(self.labels)), labels=self.labels)
+            return Scores(rows=rows, logits=self._heads(self._packed(rows)), labels=self.labels, exclusive=self._exclusive)
+        return Scores(
+            rows=rows,
+            logits=self._each(self._scored, rows.position, len(self.labels), self._cut),
+            labels=self.labels,
+            exclusive=self._exclusive,
+        )
+
+    @property
+    def _exclusive(self) -> bool:
+        """Tell whether the labels are classes of which an image has one; a logistic regression each is none the less."""
+        return self.config.loss == "cross_entropy"
+
+    def _scored(self, views: Tensor) -> Tensor:
+        """Return the logits of labels, (B, L), whose sigmoids are the model's probabilities."""
+        return self._as_scores(self.module(views))
+
+    def _as_scores(self, logits: Tensor) -> Tensor:
+        return losses.log_odds(logits) if self._exclusive else logits
 
     @torch.no_grad()
     def _each(
-        self, function: Callable[[Tensor], Tensor], positions: NDArray[np.int64], columns: int, images: int = 0
+        self, function: Callable[[Tensor], Tensor], positions: NDArray[np.int64], columns: int, cut: cuts.Cut, images: int = 0
     ) -> NDArray[np.float32]:
-        """Apply a function of views to every image, `images` a pass (the batch size), with the network in eval mode."""
+        """Apply a function of views to every image, `images` a pass (the batch size), with the network in eval mode.
+
+        Of several views of an image the function gives logits, and the logit of their mean probability is returned.
+        """
         found = np.empty((len(positions), columns), np.float32)
-        exact = transforms.AUGMENTS[self.config.augment].exact
         training, device = self.module.training, self.module.head.weight.device
         width = images or self.config.batch_size
         self.module.eval()
         with autocast(self.config.precision, device):
             for first in range(0, len(positions), width):
                 here = positions[first : first + width]
-                views = torch.from_numpy(transforms.plain(self.store, here, self.config.px, as_published=exact))
-                found[first : first + len(here)] = function(views.to(device)).float().cpu().numpy()
+                # As many views a pass with several views an image: the memory of a GPU is what sets their number.
+                passes = cuts.cut(self.store, here, cut)
+                views = [function(torch.from_numpy(some).to(device)).float().cpu().numpy() for some in passes]
+                found[first : first + len(here)] = views[0] if len(views) == 1 else mean_probability(views)
         self.module.train(training)
         return found
 
@@ -129,7 +156,7 @@ class _Classification:
     @torch.no_grad()
     def _heads(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits (n, L) of features (n, d)."""
-        return self.module.head(torch.from_numpy(features).to(self.module.head.weight.device)).cpu().numpy()
+        return self._as_scores(self.module.head(torch.from_numpy(features).to(self.module.head.weight.device))).cpu().numpy()
 
     def _packed(self, rows: Rows) -> NDArray[np.float32]:
         """Return the features (n, d) of rows, from what all jobs on this network and these images share."""
@@ -154,7 +181,7 @@ class _Classification:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
-        compute = partial(self._each, self.module.features, columns=width, images=features.PASS)
+        compute = partial(self._each, self.module.features, columns=width, cut=self._cut, images=features.PASS)
         return features.features_of(self.setup.data, rows, config.px, exact=exact, network=network, compute=compute)
 
     def _check_frozen(self) -> None:
@@ -164,6 +191,10 @@ class _Classification:
 
 class LinearProbe(_Classification):
     """Logistic regression on features that are computed once."""
+
+    @property
+    def _exclusive(self) -> bool:
+        return False
 
     def solve(self) -> dict[str, float]:
         """Fit one penalised logistic regression a label; validation, where there is any, chooses its penalty."""
@@ -180,11 +211,13 @@ class LinearProbe(_Classification):
         return logistic.described(fits, self.labels)
 
     def _features(self, rows: Rows) -> NDArray[np.float32]:
-        return self._packed(rows) if self.config.packed else self._each(self.module.features, rows.position, self.module.head.in_features)
+        if self.config.packed:
+            return self._packed(rows)
+        return self._each(self.module.features, rows.position, self.module.head.in_features, self._cut)
 
 
 class FineTuning(_Classification):
-    """Gradient steps on the masked cross-entropy, over the whole network or over the head alone."""
+    """Gradient steps on the cross-entropy, over the whole network or over the head alone."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -193,8 +226,16 @@ class FineTuning(_Classification):
         rows = setup.data.rows("train")
         if len(rows) == 0:
             raise Error(f"card '{setup.data.card}' has no training images in this draw: raise its fraction")
-        self._positions = rows.position
+        self._rows_learnt, self._positions = rows, rows.position
         self._targets = labels.learnt(rows, setup, self.labels)
+        soft = ((self._targets > 0) & (self._targets < 1)).any()
+        self._drawn_anew = bool(soft) and self.config.soft_targets == "every_epoch"
+        if self._exclusive:
+            labels.refuse_other_classes(rows, setup, self.labels)
+        #: What validation measured last, for the schedule that follows it.
+        self._val_loss: float | None = None
+        if self.config.schedule == "cosine_of_val_loss" and setup.data.find("val") is None:
+            raise Error(f"config.schedule: card '{setup.data.card}' has no val split whose loss it could follow: set cosine_by_epoch")
         #: Images a step; a draw smaller than a batch is one batch.
         self._batch = min(self.config.batch_size, len(rows))
         self._augment = transforms.AUGMENTS[self.config.augment]
@@ -210,12 +251,15 @@ class FineTuning(_Classification):
             lr=config.lr,
             weight_decay=config.weight_decay,
             decay_norms=config.decay_norms,
+            nesterov=config.nesterov,
             head_lr_factor=config.head_lr_factor,
             layer_decay=config.layer_decay,
         )
 
     def learning_rate_factor(self, step: int) -> float:
         """Return the schedule's factor, by step."""
+        if self.config.schedule in ("cosine_by_epoch", "cosine_of_val_loss"):
+            return self._by_epoch(step // self.steps_per_epoch)
         total = self.config.epochs * self.steps_per_epoch
         rising = round(self.config.warmup * total)
         if self.config.schedule == "cosine":
@@ -224,15 +268,33 @@ class FineTuning(_Classification):
             return schedules.milestones(step // self.steps_per_epoch, self.config.milestones)
         return schedules.warmup(step, rising)
 
+    def _by_epoch(self, epoch: int) -> float:
+        config, time = self.config, float(epoch)
+        if config.schedule == "cosine_of_val_loss":
+            # BenchmarkTransformers' engine.py hands timm's scheduler the loss where the epoch belongs; in the first epoch nothing yet.
+            time = 0.0 if self._val_loss is None else self._val_loss
+        rise = {"warmup_epochs": config.warmup_epochs, "warmup_lr": config.warmup_lr}
+        return schedules.by_epoch(time, config.epochs, lr=config.lr, min_lr=config.min_lr, **rise)
+
+    def validated(self, metrics: Mapping[str, float]) -> None:
+        """Remember the validation loss, if the rate follows it."""
+        if self.config.schedule == "cosine_of_val_loss":
+            self._val_loss = metrics["val/loss"]
+
     def batches(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
         """Yield whole batches in an order that is a function of (seed, epoch); the images left over change with the epoch."""
         yield from map(made, self.recipes(epoch, start))
 
     def recipes(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor | Drawn]]:
         """Yield the same batches, their views not made yet."""
+        targets = self._targets_of(epoch)
         for here in self._parts(epoch, start):
             views = Drawn(len(here), partial(self._views, self._positions[here], epoch))
-            yield {"views": views, "targets": torch.from_numpy(self._targets[here])}
+            yield {"views": views, "targets": torch.from_numpy(targets[here])}
+
+    def _targets_of(self, epoch: int) -> NDArray[np.float32]:
+        """Return what is learnt in an epoch, (n, L)."""
+        return labels.learnt(self._rows_learnt, self.setup, self.labels, epoch=epoch) if self._drawn_anew else self._targets
 
     def _parts(self, epoch: int, start: int) -> Iterator[NDArray[np.int64]]:
         """Yield which training images each step takes."""
@@ -244,10 +306,12 @@ class FineTuning(_Classification):
         return torch.from_numpy(views)
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the cross-entropy over the labels that are known (`losses.masked_bce`), and how many they are."""
+        """Return the cross-entropy over the labels, or the images, that are known, and how many they are."""
         return self._measured(self.module(batch["views"]), batch["targets"])
 
     def _measured(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        if self._exclusive:
+            return {"loss": losses.masked_cross_entropy(logits, targets), "weight": losses.of_one_class(targets).sum()}
         return {"loss": losses.masked_bce(logits, targets), "weight": (~targets.isnan()).sum()}
 
     def after_step(self, step: int) -> None:
@@ -259,11 +323,12 @@ class FineTuning(_Classification):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: what comes next follows from the seed and the step."""
-        return {}
+        """Return the last validation loss where the rate follows it; all else that comes next follows from the seed and the step."""
+        return {} if self._val_loss is None else {"val_loss": self._val_loss}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore nothing."""
+        """Restore the last validation loss."""
+        self._val_loss = state.get("val_loss")
 
 
 class PackedSteps(FineTuning):
@@ -279,8 +344,9 @@ class PackedSteps(FineTuning):
 
     def recipes(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor | Drawn]]:
         """Yield batches of features (B, d) in the order of FineTuning."""
+        targets = self._targets_of(epoch)
         for here in self._parts(epoch, start):
-            yield {"features": self._rows[here], "targets": torch.from_numpy(self._targets[here])}
+            yield {"features": self._rows[here], "targets": torch.from_numpy(targets[here])}
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the cross-entropy over the labels that are known, and how many they are."""

@@ -40,3 +40,14 @@ def centre(image: np.ndarray, px: int) -> np.ndarray:
     """Return the centre square, uint8 (px, px), as torchvision's CenterCrop cuts it."""
     top, left = round((image.shape[0] - px) / 2.0), round((image.shape[1] - px) / 2.0)
     return image[top : top + px, left : left + px]
+
+
+def resized_crop(image: np.ndarray, px: int, window: np.ndarray, *, flip: float, rotate: float, draws: np.ndarray) -> np.ndarray:
+    """Return one view, uint8 (px, px): a window (top, left, height, width) resized, flipped with a probability, turned by up to so much."""
+    top, left, height, width = (int(value) for value in window)
+    picture = Image.fromarray(image).crop((left, top, left + width, top + height)).resize((px, px), Image.Resampling.BILINEAR)
+    if draws[_FLIP] < flip:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if rotate:
+        picture = picture.rotate(rotate * (2 * draws[_ROTATE] - 1), Image.Resampling.NEAREST, fillcolor=0)
+    return np.asarray(picture)

@@ -13,12 +13,12 @@ from trainers.data.cards import LSR_RANGES
 _ACTIONS: Mapping[str, float] = {"ignore": np.nan, "ones": 1.0, "zeros": 0.0}
 
 
-def targets(rows: Rows, policies: Mapping[str, str], *, epoch: int = 0) -> np.ndarray:
+def targets(rows: Rows, policies: Mapping[str, str], *, epoch: int = 0, seed: int | None = None) -> np.ndarray:
     """Return what training learns from, float32 (n, labels): 1, 0, a soft target, or NaN for entries that the loss leaves out.
 
     `policies` is flat, as `Access.policies`: `uncertain`, `missing`, and `uncertain/<label>`, `missing/<label>` where a label has its own.
-    A soft target (`lsr_ones`, `lsr_zeros`) is uniform in its range and depends on the image, the label and `epoch` alone: the same for
-    every seed, order and draw. One that stays the same from epoch to epoch leaves `epoch` at 0.
+    A soft target (`lsr_ones`, `lsr_zeros`) is uniform in its range and depends on the image, the label, `epoch` and `seed` alone: the same
+    for every order and draw. One that stays the same from epoch to epoch, whatever the seed, leaves both out.
     """
     learnt = rows.labels.copy()
     for column, name in enumerate(rows.label_names):
@@ -26,7 +26,9 @@ def targets(rows: Rows, policies: Mapping[str, str], *, epoch: int = 0) -> np.nd
         learnt[np.isnan(values), column] = _missing(policies, name)
         uncertain = np.flatnonzero(values == -1)
         if len(uncertain):
-            learnt[uncertain, column] = _uncertain(policies, name, rows.images[uncertain], epoch)
+            learnt[uncertain, column] = _uncertain(
+                policies, name, rows.images[uncertain], f"{epoch}" if seed is None else f"{epoch}|{seed}"
+            )
     return learnt
 
 
@@ -37,7 +39,7 @@ def truths(rows: Rows, policies: Mapping[str, str]) -> np.ndarray:
     return measured
 
 
-def _uncertain(policies: Mapping[str, str], label: str, images: np.ndarray, epoch: int) -> np.ndarray | float:
+def _uncertain(policies: Mapping[str, str], label: str, images: np.ndarray, key: str) -> np.ndarray | float:
     written = policies.get(f"uncertain/{label}", policies.get("uncertain", "ignore"))
     if written in _ACTIONS:
         return _ACTIONS[written]
@@ -45,7 +47,7 @@ def _uncertain(policies: Mapping[str, str], label: str, images: np.ndarray, epoc
     if name not in LSR_RANGES:
         raise ValueError(f"label policy uncertain: '{written}' is none of {', '.join([*_ACTIONS, *LSR_RANGES])}")
     low, high = map(float, given.rstrip(")").split(",")) if given else LSR_RANGES[name]
-    shares = [int.from_bytes(hashlib.sha256(f"{label}|{image}|{epoch}".encode()).digest()[:8], "big") / 2**64 for image in images]
+    shares = [int.from_bytes(hashlib.sha256(f"{label}|{image}|{key}".encode()).digest()[:8], "big") / 2**64 for image in images]
     return low + (high - low) * np.array(shares)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trainers.data import exact
+from trainers.data import exact, windows
 from trainers.data.access import ImageStore
 from trainers.data.streams import uniform
 from trainers.data.workers import spread
@@ -21,6 +21,7 @@ NORMALISATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cxr": ((0.5020,), (0.085585,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5,), (0.5,)),
+    "chestx-ray": ((0.5056,), (0.252,)),
 }
 _FLIP, _ROTATE, _AREA, _RATIO, _X, _Y, _BRIGHTNESS, _CONTRAST = range(8)
 #: A warp reads four pixels for one: a store much finer than the view would alias.
@@ -44,15 +45,19 @@ class Augment:
     contrast: float = 0.0
     #: Where the window lies: `random` or `center`.
     crop: str = "random"
-    #: Drawn as torchvision draws on PIL images, pixel for pixel, from a store that was resized so; no window and no shading.
+    #: Drawn as torchvision draws on PIL images, pixel for pixel, from a store that was resized so; without `whole` no window; no shading.
     exact: bool = False
+    #: The window as torchvision's RandomResizedCrop draws it: a share of the whole image, drawn anew until it fits, up to ten times. It is
+    #: flipped and turned once it is cut.
+    whole: bool = False
 
     def __post_init__(self) -> None:
         low, high = self.scale
         narrow, wide = self.ratio
         if not (0 < low <= high and 0 < narrow <= wide and 0 <= self.flip <= 1 and self.crop in ("random", "center")):
             raise ValueError(f"not an augmentation: {self}")
-        if self.exact and (self.brightness or self.contrast or (self.scale, self.ratio, self.crop) != ((1.0, 1.0), (1.0, 1.0), "random")):
+        window = not self.whole and (self.scale, self.ratio) != ((1.0, 1.0), (1.0, 1.0))
+        if self.exact and (self.brightness or self.contrast or window or self.crop != "random"):
             raise ValueError(f"no exact way to draw {self}")
 
 
@@ -62,6 +67,9 @@ AUGMENTS: Mapping[str, Augment] = {
     "cxr_paper": Augment(rotate=10.0, flip=0.5),
     "cxr_paper_exact": Augment(rotate=10.0, flip=0.5, exact=True),
     "cxr_plus": Augment(rotate=10.0, scale=(0.6, 1.0), ratio=(0.9, 1.1), brightness=0.2, contrast=0.2),
+    "benchmark": Augment(rotate=7.0, flip=0.5, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), whole=True),
+    "benchmark_exact": Augment(rotate=7.0, flip=0.5, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), whole=True, exact=True),
+    "benchmark_plus": Augment(rotate=7.0, scale=(0.5, 1.0), ratio=(3 / 4, 4 / 3), whole=True),
 }
 
 
@@ -70,16 +78,24 @@ def batch(store: ImageStore, positions: np.ndarray, px: int, augment: Augment, *
     if store.px > _MOST_SHRINKING * px:
         raise ValueError(f"views of {px} px from images of {store.px} px would alias: open the store at {px}")
     wanted = np.asarray(positions)
-    draws = uniform(8, seed=seed, epoch=epoch, positions=wanted, view=view)
+    draws = uniform(windows.COLUMNS if augment.whole else 8, seed=seed, epoch=epoch, positions=wanted, view=view)
     views = np.empty((len(wanted), 1, px, px), np.uint8)
 
     def draw(part: slice) -> None:
         images = [store.image(position) for position in wanted[part].tolist()]
+        shapes = np.array([image.shape for image in images], dtype=np.float64).reshape(-1, 2)
+        if augment.exact and augment.whole:
+            for image, window, some, out in zip(
+                images, windows.windows(shapes, augment.scale, augment.ratio, draws[part]), draws[part], views[part, 0], strict=True
+            ):
+                out[:] = exact.resized_crop(image, px, window, flip=augment.flip, rotate=augment.rotate, draws=some)
+            return
         if augment.exact:
             for image, some, out in zip(images, draws[part], views[part, 0], strict=True):
                 out[:] = exact.view(image, px, flip=augment.flip, rotate=augment.rotate, draws=some)
             return
-        matrices = warp_matrices(np.array([image.shape for image in images], dtype=np.float64).reshape(-1, 2), px, augment, draws[part])
+        make = windows.warp_matrices if augment.whole else warp_matrices
+        matrices = make(shapes, px, augment, draws[part])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         for image, matrix, out in zip(images, matrices, views[part, 0], strict=True):
             cv2.warpAffine(image, matrix, (px, px), dst=out, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)

@@ -17,6 +17,31 @@ def masked_bce(logits: Tensor, targets: Tensor) -> Tensor:
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
+def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of -sum(y log softmax(z)) over images of one known class, (B, K) each; 0, with gradient 0, when there is none.
+
+    `targets` are ones and zeros; an image that has not exactly one 1, or has a NaN, counts for nothing.
+    """
+    known = of_one_class(targets)
+    each = -(functional.log_softmax(logits.float(), dim=1) * targets.float().nan_to_num()).sum(1)
+    return (each * known).sum() / known.sum().clamp(min=1)
+
+
+def of_one_class(targets: Tensor) -> Tensor:
+    """Tell of each row (B, K) whether it is of exactly one class."""
+    return ((targets == 1).sum(1) == 1) & ((targets == 0).sum(1) == targets.shape[1] - 1)
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """Return log p - log(1 - p) of p = softmax(logits), (B, K) float32: z_k - log sum exp of the others.
+
+    A sigmoid of it is p again, so that a class is scored, ranked, averaged and given a threshold as a label that stands alone is.
+    """
+    z = logits.float()
+    others = z.unsqueeze(1).expand(-1, z.shape[1], -1).masked_fill(torch.eye(z.shape[1], dtype=torch.bool, device=z.device), -torch.inf)
+    return z - others.logsumexp(2)
+
+
 def contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """Return the (B, 1 + K) logits of each query against its key (column 0) and the queue, over the temperature.
 

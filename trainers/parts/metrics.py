@@ -51,12 +51,15 @@ def measure(
     prefix: str = "val",
     labels: Sequence[str] | None = None,
     policies: Mapping[str, str] | None = None,
+    one_class: bool = False,
 ) -> dict[str, float]:
     """Measure scores: `<prefix>/auroc/<label>`, `<prefix>/auroc_macro` over estimable labels, `auroc_<group>`, `loss`, counts.
 
     Uncertain labels are left out; missing ones follow `policies` (`Access.policies`), and are negative without. What cannot be estimated
     is absent, and counted in `..._not_estimable`; a group, like the macro average, is the mean over its labels that can be. `loss` is the
-    mean over labels of their mean cross-entropy. Labels of the model that are not in `labels` do not count.
+    mean over labels of their mean cross-entropy; of a softmax (`Scores.exclusive`), the mean over images of -log p of their class. With
+    `one_class`, of a card whose labels exclude each other, there is `accuracy` too: the share of images whose class scores highest, the
+    first of equals. Labels of the model that are not in `labels` do not count, and without one of the card's there is no class to find.
     """
     names = tuple(name for name in (labels if labels is not None else scores.labels) if name in scores.rows.label_names)
     areas: dict[str, float] = {}
@@ -76,12 +79,40 @@ def measure(
         found[f"{prefix}/auroc_macro"] = float(np.mean(list(areas.values())))
     if losses:
         found[f"{prefix}/loss"] = float(np.mean(losses))
+    if (one_class or scores.exclusive) and len(names) == len(scores.rows.label_names):
+        found |= {f"{prefix}/{name}": value for name, value in _of_classes(scores, known, names, one_class=one_class).items()}
     for group, members in (groups or {}).items():
         there = [areas[name] for name in members if name in areas]
         if there:
             found[f"{prefix}/auroc_{slug(group)}"] = float(np.mean(there))
             found[f"{prefix}/auroc_{slug(group)}_not_estimable"] = float(len(members) - len(there))
     return found
+
+
+def _of_classes(scores: Scores, known: Floats, names: Sequence[str], *, one_class: bool) -> dict[str, float]:
+    """Return `accuracy` of classes that exclude each other, and the `loss` of a softmax, over images of which one class is known."""
+    truth = known[:, [scores.rows.label_names.index(name) for name in names]]
+    rows = np.flatnonzero((truth == 1).sum(axis=1) == 1)
+    if not len(rows):
+        return {}
+    logits = scores.logits[:, [scores.labels.index(name) for name in names]][rows].astype(np.float64)
+    right = truth[rows].argmax(axis=1)
+    found = {"accuracy": float((logits.argmax(axis=1) == right).mean())} if one_class else {}
+    if scores.exclusive:
+        found["loss"] = float(np.logaddexp(0.0, -logits[np.arange(len(rows)), right]).mean())
+    return found
+
+
+def mean_probability(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the logit of the mean probability of some logits of one shape, float32; of one alone, itself.
+
+    Summed as logarithms of a probability and of its complement, so that scores far from 0 are not all tied.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    stacked = np.stack([one.astype(np.float64) for one in logits])
+    positive, negative = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * stacked), axis=0) for sign in (-1, 1))
+    return (positive - negative).astype(np.float32)
 
 
 def nonfinite(scores: Scores) -> str:
@@ -126,7 +157,7 @@ def aggregate(scores: Scores, per: str, views: str, label: str = "any") -> Score
         position=merged.position,
         traits={name: _agreed(texts, unit, first) for name, texts in rows.traits.items()},
     )
-    return Scores(rows=rows, logits=logits.astype(np.float32), labels=scores.labels)
+    return Scores(rows=rows, logits=logits.astype(np.float32), labels=scores.labels, exclusive=scores.exclusive)
 
 
 def _agreed(texts: NDArray[np.str_], unit: NDArray[np.integer], first: NDArray[np.integer]) -> NDArray[np.str_]:

@@ -22,11 +22,13 @@ def build(
     head_lr_factor: float = 1.0,
     layer_decay: float = 1.0,
     momentum: float = 0.9,
+    nesterov: bool = False,
 ) -> torch.optim.Optimizer:
     """Make an optimizer over the trainable parameters of a backbone and its head.
 
     `adam` couples its weight decay (L2), `adamw` does not. Normalisation layers and biases decay only with `decay_norms`.
     `head_lr_factor` multiplies the head's rate; `layer_decay` multiplies the rate once more for every layer below the head.
+    `nesterov` is for sgd.
     """
     groups = [
         *_backbone_groups(backbone, lr, weight_decay, decay_norms, layer_decay),
@@ -34,7 +36,7 @@ def build(
     ]
     groups = [group for group in groups if group["params"]]
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
     kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
     return kind(groups, lr=lr, fused=True)
 

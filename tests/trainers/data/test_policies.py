@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.trainers.data.layouts import rows_from
 from trainers.data.access import Rows
@@ -61,3 +62,16 @@ def test_soft_targets_lie_in_their_range_and_are_the_same_whatever_the_order() -
 def test_an_unknown_soft_target_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'lsr' is none of ignore, ones, zeros, lsr_ones, lsr_zeros"):
         targets(rows_from(["p"], [-1.0]), {"uncertain": "lsr"})
+
+
+def test_soft_targets_of_a_seed_are_its_own_in_every_epoch_and_whatever_the_order() -> None:
+    rows = rows_from([f"i{k}" for k in range(400)], [-1.0] * 400)
+    policies = {"uncertain": "lsr_ones"}
+    first = targets(rows, policies, epoch=2, seed=5)[:, 0]
+    for other in ({"epoch": 3, "seed": 5}, {"epoch": 2, "seed": 6}, {"epoch": 2}):
+        assert (targets(rows, policies, **other)[:, 0] != first).mean() > 0.99  # type: ignore[arg-type]
+    backwards = targets(rows.take(np.arange(400)[::-1]), policies, epoch=2, seed=5)[:, 0]
+    np.testing.assert_array_equal(backwards[::-1], first)
+    assert 0.55 <= first.min() < 0.56
+    assert 0.84 < first.max() <= 0.85
+    assert stats.kstest(first, stats.uniform(0.55, 0.3).cdf).pvalue > 0.001

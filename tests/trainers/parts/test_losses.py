@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from trainers.parts.losses import contrast, info_nce, masked_bce, within_top
+from trainers.parts.losses import contrast, info_nce, log_odds, masked_bce, masked_cross_entropy, of_one_class, within_top
 
 QUERY = torch.tensor([[1.0, 0, 0, 0], [0.6, 0.8, 0, 0]])
 KEY = torch.tensor([[0.8, 0.6, 0, 0], [0.6, 0.8, 0, 0]])
@@ -88,3 +88,41 @@ def test_unknown_entries_get_no_gradient() -> None:
     masked_bce(logits, torch.tensor([[1.0, torch.nan], [torch.nan, 0.0]])).backward()
     assert logits.grad is not None
     assert (logits.grad == 0).tolist() == [[False, True], [True, False]]
+
+
+@given(st.integers(1, 8), st.integers(2, 6), st.integers(0, 999))
+def test_masked_cross_entropy_equals_a_loop_over_images_of_one_class(batch: int, classes: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    logits, right = 3 * random.normal(size=(batch, classes)), random.integers(-2, classes, batch)
+    targets = np.zeros((batch, classes), np.float32)
+    targets[right == -2] = np.nan
+    targets[right >= 0, right[right >= 0]] = 1
+    each = [-math.log(math.exp(z[k]) / sum(map(math.exp, z))) for z, k in zip(logits.tolist(), right.tolist(), strict=True) if k >= 0]
+    found = masked_cross_entropy(torch.from_numpy(logits).float(), torch.from_numpy(targets))
+    assert found.item() == pytest.approx(np.mean(each) if each else 0.0, abs=1e-5)
+    assert of_one_class(torch.from_numpy(targets)).tolist() == (right >= 0).tolist()
+
+
+def test_cross_entropy_of_even_logits_is_the_logarithm_of_the_number_of_classes() -> None:
+    assert masked_cross_entropy(torch.zeros(4, 3), torch.eye(4, 3)[[0, 1, 2, 0]]).item() == pytest.approx(math.log(3))
+
+
+def test_an_image_of_two_classes_or_of_an_unknown_one_moves_nothing() -> None:
+    logits = torch.zeros(3, 3, requires_grad=True)
+    masked_cross_entropy(logits, torch.tensor([[1.0, 1, 0], [1, torch.nan, 0], [0, 0, 0]])).backward()
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+@given(st.integers(2, 6), st.integers(0, 999))
+def test_log_odds_are_those_of_the_softmax_and_sigmoids_give_it_back(classes: int, seed: int) -> None:
+    logits = torch.from_numpy(4 * np.random.default_rng(seed).normal(size=(5, classes)))
+    p = logits.softmax(1)
+    found = log_odds(logits)
+    assert torch.allclose(found.double(), torch.log(p) - torch.log1p(-p), atol=1e-4)
+    assert torch.allclose(found.sigmoid().sum(1), torch.ones(5), atol=1e-5)
+
+
+def test_log_odds_of_two_classes_are_their_difference_and_stay_finite_far_out() -> None:
+    assert log_odds(torch.tensor([[3.0, -1.0]])).tolist() == [[4.0, -4.0]]
+    assert log_odds(torch.tensor([[500.0, -500.0, 0.0]])).tolist() == [[500.0, -1000.0, -500.0]]

@@ -1,11 +1,14 @@
 """Measures against scikit-learn, and units against sums over their images."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
-from sklearn.metrics import roc_auc_score
 
 from trainers.api import Scores
 from trainers.data.access import Rows
@@ -127,3 +130,35 @@ def test_the_truth_of_a_unit_is_any_first_or_agreed() -> None:
     for words in (("visit", "first", "any"), ("study", "last", "any"), ("study", "first", "all")):
         with pytest.raises(ValueError, match="there are"):
             aggregate(scores, *words)
+
+
+def _classes(right: list[int], probabilities: list[list[float]], *, exclusive: bool = True) -> Scores:
+    p = np.array(probabilities)
+    truth = [[float(k == one) if one >= 0 else math.nan for k in range(2)] for one in right]
+    return replace(_scores(truth, (np.log(p) - np.log1p(-p)).tolist()), exclusive=exclusive)
+
+
+def test_classes_that_exclude_each_other_have_an_accuracy_and_the_loss_of_their_softmax() -> None:
+    right, p = [0, 1, 1, 0, -1], [[0.9, 0.1], [0.3, 0.7], [0.6, 0.4], [0.5, 0.5], [0.2, 0.8]]
+    found = measure(_classes(right, p), one_class=True, policies={"missing": "zeros"})
+    known = [(k, one) for k, one in zip(right, p, strict=True) if k >= 0]
+    assert found["val/accuracy"] == accuracy_score([k for k, _ in known], [int(one[1] > one[0]) for _, one in known]) == 0.75
+    assert found["val/loss"] == pytest.approx(sklearn_log_loss([k for k, _ in known], [one for _, one in known]), abs=1e-6)
+
+
+def test_labels_that_stand_alone_keep_their_loss_and_have_an_accuracy_only_on_a_card_of_classes() -> None:
+    scores = _classes([0, 1, 1], [[0.9, 0.2], [0.3, 0.8], [0.6, 0.4]], exclusive=False)
+    plain, classes = measure(scores), measure(scores, one_class=True)
+    assert "val/accuracy" not in plain
+    assert classes == {**plain, "val/accuracy": pytest.approx(2 / 3)}
+
+
+def test_there_is_no_class_to_find_where_one_is_not_scored_or_none_is_known() -> None:
+    scores = _classes([0, 1], [[0.9, 0.1], [0.3, 0.7]])
+    assert "val/accuracy" not in measure(scores, one_class=True, labels=("a",))
+    assert "val/accuracy" not in measure(_classes([-1, -1], [[0.9, 0.1], [0.3, 0.7]]), one_class=True, policies={"missing": "ignore"})
+
+
+def test_units_of_a_softmax_stay_one() -> None:
+    scores = replace(_scores([[1, 0], [1, 0]], [[1, -1], [2, -2]], studies=["s", "s"], patients=["p", "p"]), exclusive=True)
+    assert aggregate(scores, "study", "mean_prob").exclusive

@@ -58,3 +58,16 @@ def test_adam_couples_decay_and_adamw_does_not() -> None:
         moved[name] = layer.weight.item()
     assert moved["adamw"] == pytest.approx(2.0 * (1 - 0.1 * 0.5))
     assert moved["adam"] == pytest.approx(2.0 - 0.1, abs=1e-5)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_has_a_momentum_of_nine_tenths_with_or_without_looking_ahead(nesterov: bool) -> None:
+    body, head = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    optimizer = optimizers.build(body, head, name="sgd", lr=0.1, weight_decay=0.0, nesterov=nesterov)
+    weight, velocity = head.weight.item(), 0.0
+    for gradient in (1.0, -0.5, 0.25):
+        head.weight.grad = torch.full((1, 1), gradient)
+        optimizer.step()
+        velocity = 0.9 * velocity + gradient
+        weight -= 0.1 * (gradient + 0.9 * velocity if nesterov else velocity)
+        assert head.weight.item() == pytest.approx(weight, abs=1e-6)

@@ -1,6 +1,8 @@
 """Schedules at the published points and at their ends."""
 
 import pytest
+import torch
+from timm.scheduler.cosine_lr import CosineLRScheduler
 
 from trainers.parts import schedules
 
@@ -35,3 +37,29 @@ def test_momentum_rises_from_start_to_end() -> None:
     assert values[5] == pytest.approx(0.995)
     assert values[10] == 1.0
     assert schedules.rising_momentum(7, 10, 0.999, 0.999) == 0.999
+
+
+@pytest.mark.parametrize(
+    ("lr", "warmup_epochs", "loss", "rate"),
+    [
+        (0.1, 20, 0.16, 8.0099e-4),
+        (0.1, 20, 0.3, 1.50099e-3),
+        (0.1, 20, 0.69, 3.45097e-3),
+        (0.01, 0, 0.16, 9.99998e-3),
+        (0.1, 20, 0.0, 1e-6),
+    ],
+)
+def test_the_loss_taken_for_the_epoch_gives_the_released_rates(lr: float, warmup_epochs: int, loss: float, rate: float) -> None:
+    factor = schedules.by_epoch(loss, 200, lr=lr, warmup_epochs=warmup_epochs, warmup_lr=1e-6, min_lr=1e-5)
+    assert lr * factor == pytest.approx(rate, rel=1e-5)
+
+
+@pytest.mark.parametrize(("epochs", "warmup_epochs"), [(30, 0), (30, 5), (8, 3)])
+def test_by_epoch_equals_timms_own_scheduler(epochs: int, warmup_epochs: int) -> None:
+    """The timm of today, whose cosine over one cycle without a prefix is that of 0.5.4."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    theirs = CosineLRScheduler(optimizer, t_initial=epochs, lr_min=1e-5, warmup_t=warmup_epochs, warmup_lr_init=1e-6)
+    for epoch in range(epochs + 4):
+        theirs.step(epoch)
+        ours = 0.1 * schedules.by_epoch(epoch, epochs, lr=0.1, warmup_epochs=warmup_epochs, warmup_lr=1e-6, min_lr=1e-5)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
