@@ -42,6 +42,8 @@ class Declaration:
     the `task` of the cards it can be trained and scored on (default multilabel and multiclass).
     `SAMPLE`: config overrides of `--sample`. `MONITORS`: `val/...` metrics it reports besides those of its labels, as names, or as a
     mapping from a name to the config key that turns it on; `<label>` in a name stands for any label.
+    `BY_SOURCE`: set by a trainer that learns from several cards and is validated on each by itself (`val/<card>/auroc_macro`,
+    `val/mean_auroc`): the names of further networks that are validated beside the one that is handed on, a tuple, mostly empty.
     `DEPARTURES`: key -> (paper's or release's value, why), for the docs. `FLOOR`: True for a no-network floor.
     `PRESETS`: name -> config key -> (value, why): what `preset: <name>` of a phase lays below its `config`.
     """
@@ -59,6 +61,7 @@ class Declaration:
     departures: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, tuple[Any, str]]] = field(default_factory=dict)
     floor: bool = False
+    by_source: tuple[str, ...] | None = None
     about: str = ""
 
     @property
@@ -111,6 +114,7 @@ def declaration_of(package: str) -> Declaration:
         departures=getattr(module, "DEPARTURES", {}),
         presets=presets,
         floor=getattr(module, "FLOOR", False),
+        by_source=getattr(module, "BY_SOURCE", None),
         about=(module.__doc__ or "").strip().split("\n")[0],
     )
 

@@ -278,6 +278,7 @@ def _evaluate(node: Node) -> dict[str, Json]:
         units={key: node.spec.config.get(key) for key in ("score_per", "views", "cluster")},
         traits=node.spec.config.get("traits", {}),
         keep_pictures=lambda pictures: keep_pictures(node.paths.pictures, pictures),
+        learnt_from=train_result.get("learnt_from", {}),
     )
     result = _with_pictures(node, evaluation.evaluate(request, choose, node.paths.predictions))
     if node.spec.contamination:

@@ -3,7 +3,7 @@
 A method lives in `trainers/<name>/` as two files:
 
 - `config.py`, torch-free: `NAME`, `VERSION`, `Config` (a frozen dataclass of plain values with defaults), and optionally
-  `STARTS`, `ROLES`, `DEPARTURES`, `PRESETS`, `SAMPLE`, `MONITORS` (see `jobs.catalog.Declaration`).
+  `STARTS`, `ROLES`, `DEPARTURES`, `PRESETS`, `SAMPLE`, `MONITORS`, `BY_SOURCE` (see `jobs.catalog.Declaration`).
 - `train.py`: `build(setup: Setup) -> Trainer | Solver`, readable top to bottom.
 
 A `Trainer` is a gradient method that `trainers.loop.fit` drives; a `Solver` is one that is fitted at once (a closed form, a full-batch
@@ -39,6 +39,14 @@ class Parent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a card that a method learns from says of an image: its labels, in order, and the `task` of the card."""
+
+    labels: tuple[str, ...]
+    task: str = "multilabel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """All that a method is given."""
 
@@ -57,6 +65,9 @@ class Setup:
     predict_only: bool = False
     #: Labels the method must output, in order (predict-only: those of the training run).
     labels: tuple[str, ...] = ()
+    #: The sources that the method learns from, by card, in the sweep's order (predict-only: those of the training run, as far as its
+    #: result names them).
+    learnt_from: Mapping[str, Source] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +105,8 @@ class Overlaps:
 
 #: What a method says of rows: a score for each label, or what it drew of each structure.
 Predicted: TypeAlias = Scores | Overlaps
+#: What it says of validation: of a method that learns from several sources, of each by itself, by name.
+Validated: TypeAlias = Predicted | Mapping[str, Scores]
 
 
 @runtime_checkable
@@ -134,8 +147,11 @@ class Trainer(Protocol):
         """Return extra metrics of the epoch, named `train/...` or `val/...`. May raise `Collapsed`."""
         ...
 
-    def validate(self) -> Predicted | None:
-        """Predict the validation split in eval mode; None when the method predicts no labels or there is no such split."""
+    def validate(self) -> Validated | None:
+        """Predict the validation split in eval mode; None when the method predicts no labels or there is no such split.
+
+        A method that learns from several sources predicts each by itself, by card; a further network of it under `<card>/<network>`.
+        """
         ...
 
     def predict(self, rows: Rows) -> Predicted:

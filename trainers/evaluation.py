@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.torch import load_file
 
-from trainers.api import Overlaps, Scores, Setup, Solver, Trainer
+from trainers.api import Overlaps, Scores, Setup, Solver, Source, Trainer
 from trainers.data.access import Rows
 from trainers.data.cards import Card
 from trainers.data.policies import truths
@@ -53,6 +53,8 @@ class EvaluateRequest:
     traits: Mapping[str, str] = field(default_factory=dict)
     #: Keeps PNG files by name, where a method has `overlays` and its config says `pictures_every_epochs`.
     keep_pictures: Callable[[Mapping[str, bytes]], None] | None = None
+    #: Of a model that learnt from several sources, card -> `labels` and `task` of each, as its result has them.
+    learnt_from: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], None], predictions: Path) -> dict[str, Any]:
@@ -81,11 +83,14 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         device=device,
         predict_only=True,
         labels=request.labels,
+        learnt_from={card: Source(labels=tuple(one["labels"]), task=one["task"]) for card, one in request.learnt_from.items()},
     )
     method = request.method.build(setup)
     method.module.to(device)
     if card.task == "segmentation":
         return evaluate_masks(request, choose, predictions, card=card, access=access, method=method, structures=shared)
+    # A method with a head for each source may have none for some labels of another card.
+    shared = tuple(name for name in shared if name in getattr(method, "labels", request.labels))
     units = {key: request.units.get(key) or getattr(card, key) for key in ("score_per", "views", "cluster")}
 
     def score(split: str) -> Scores | None:

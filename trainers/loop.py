@@ -8,6 +8,7 @@ A method says what a batch and a loss are; all else is here, once. Optional attr
   take these, and each makes its own share alone;
 - `pictures(epoch)` and `captions`, both by name: see `trainers.pictures`; asked of the first process, by `pictures_every_epochs`;
 - `validated(metrics)`: told what validation measured, in every process the same, before what was measured is kept;
+- `exported`: what is handed on in place of `module` (a slow copy of it, whose state is in the method's `state_dict`);
 - in what `loss` returns, `weight`: how many terms the mean is over (images by default; known labels for a masked loss), so that
   accumulated and shared batches give the gradient of the whole one.
 
@@ -26,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.api import LOOP_VERSION, Host, Outcome, Predicted, Solver, Trainer
+from trainers.api import LOOP_VERSION, Host, Outcome, Solver, Trainer, Validated
 from trainers.devices import is_cuda_oom, part_of, pinned, place, size_of, to_device
 from trainers.errors import Diverged, Error
 from trainers.parts.batchnorm import RunningStatistics, group_batchnorm, live_batchnorms
@@ -37,12 +38,12 @@ from trainers.prefetch import Prefetch
 from trainers.processes import Processes, gradients_times
 from trainers.seeding import prepare
 from trainers.settings import Settings
-from trainers.states import Progress, circumstances, collect, copied, read_state, refuse_nonfinite, restore, write_scores, write_weights
+from trainers.states import Progress, circumstances, collect, copied, read_state, refuse_nonfinite, restore, score_files, write_weights
 
 __all__ = ["LOOP_VERSION", "Measure", "fit", "is_cuda_oom", "prepare"]
 
 #: Turns validation predictions into metrics named `val/...`.
-Measure = Callable[[Predicted], Mapping[str, float]]
+Measure = Callable[[Validated], Mapping[str, float]]
 
 
 def fit(
@@ -100,14 +101,12 @@ def _retention(settings: Settings, monitor: Mapping[str, Any] | None) -> dict[st
 def _keep(
     host: Host,
     method: Trainer | Solver,
-    scores: Predicted | None,
+    scores: Validated | None,
     metrics: Mapping[str, float],
     info: Mapping[str, Any],
     name: str | None = None,
 ) -> None:
-    files = {"safetensors": partial(write_weights, method.module)}
-    if scores is not None:
-        files["val.parquet"] = partial(write_scores, scores)
+    files = {"safetensors": partial(write_weights, getattr(method, "exported", method.module)), **score_files(scores)}
     host.keep(name or f"epoch-{info['epoch']:04d}", metrics, files, info)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainers.api import LOOP_VERSION, Overlaps, Predicted, Trainer
+from trainers.api import LOOP_VERSION, Overlaps, Predicted, Trainer, Validated, WriteFile
 from trainers.errors import Diverged, Error
 from trainers.parts.overlaps import overlap_table
 from trainers.processes import Processes
@@ -132,6 +133,15 @@ def write_weights(module: nn.Module, path: Path) -> None:
         seen.add(tensor.untyped_storage().data_ptr())
         tensors[name] = tensor
     save_file(tensors, path)
+
+
+def score_files(scores: Validated | None) -> dict[str, WriteFile]:
+    """Return what writes predictions, by suffix: `val.parquet`, or of each source by itself `<source>.val.parquet`."""
+    if scores is None:
+        return {}
+    if isinstance(scores, Mapping):
+        return {f"{name.replace('/', '.')}.val.parquet": partial(write_scores, one) for name, one in scores.items()}
+    return {"val.parquet": partial(write_scores, scores)}
 
 
 def write_scores(scores: Predicted, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trainers.api import Host, Outcome, Overlaps, Parent, Predicted, Setup, Solver
+from trainers.api import Host, Outcome, Overlaps, Parent, Predicted, Setup, Solver, Source, Validated
 from trainers.data.access import Access
 from trainers.data.cards import Card, load_card
 from trainers.data.open import open_data
@@ -20,6 +20,7 @@ from trainers.loop import fit, prepare
 from trainers.parts import overlaps
 from trainers.parts.metrics import aggregate, measure, nonfinite
 from trainers.processes import Group, joined
+from trainers.sources import measured_by_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,10 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
     prepare(request.seed, request.threads, device)
     port = group.find() if group is not None and group.find is not None else 0
     opened = [request.data.open(source) for source in request.data.sources]
-    card = request.data.card(request.data.sources[0])
+    cards = {access.card: request.data.card(source) for access, source in zip(opened, request.data.sources, strict=True)}
+    if len(cards) < len(opened):
+        raise Error(f"sources: a card is named twice among {', '.join(access.card for access in opened)}; name each once")
+    known = tuple(dict.fromkeys(name for access in opened for name in access.label_names))
     setup = Setup(
         config=request.config,
         seed=request.seed,
@@ -113,7 +117,8 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
         parents=request.parents,
         weights=request.weights,
         device=device,
-        labels=tuple(getattr(request.config, "labels", ()) or card.label_names),
+        labels=tuple(getattr(request.config, "labels", ()) or known),
+        learnt_from={access.card: Source(labels=access.label_names, task=access.task) for access in opened},
     )
     method = request.method.build(setup)
     if group is not None and group.announce is not None and isinstance(method, Solver):
@@ -125,7 +130,7 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
             request.config,
             host,
             device=device,
-            measure=partial(measured, card, opened[0].policies),
+            measure=partial(measured_scores, cards, {access.card: access.policies for access in opened}),
             monitor=request.monitor,
             prefetch=device.type == "cuda",
         )
@@ -136,6 +141,8 @@ def train(request: TrainRequest, host: Host) -> tuple[Outcome, dict[str, Any]]:
         "steps": outcome.step,
         "epochs": outcome.epoch,
         "data": [used(access) for access in opened],
+        # Only of methods that have several, so that other results are what they were.
+        **({"learnt_from": _described(setup)} if len(opened) > 1 or getattr(method, "by_source", False) else {}),
         **(method.facts() if hasattr(method, "facts") else {}),  # pyright: ignore[reportAttributeAccessIssue]
         **captions_of(method),
     }
@@ -146,6 +153,18 @@ def captions_of(method: Any) -> dict[str, dict[str, str]]:
     """Return `captions`, what a method says that its pictures show, by name; nothing where it says nothing."""
     captions = getattr(method, "captions", None)
     return {"captions": dict(captions)} if captions else {}
+
+
+def _described(setup: Setup) -> dict[str, Any]:
+    return {card: {"labels": list(source.labels), "task": source.task} for card, source in setup.learnt_from.items()}
+
+
+def measured_scores(cards: Mapping[str, Card], policies: Mapping[str, Mapping[str, str]], scores: Validated) -> dict[str, float]:
+    """Measure validation scores of the first card, or those of each source by itself. Raises Diverged when a score is not finite."""
+    if isinstance(scores, Mapping):
+        return measured_by_source(lambda card, one: measured(cards[card], policies[card], one), scores)
+    first = next(iter(cards))
+    return measured(cards[first], policies[first], scores)
 
 
 def measured(card: Card, policies: Mapping[str, str], scores: Predicted) -> dict[str, float]:

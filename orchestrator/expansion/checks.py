@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from jobs.catalog import Declaration
 from orchestrator.expansion.places import fault
 from orchestrator.expansion.replicates import LEAVE_PAIR_OUT, has_folds, repeats_of
+from orchestrator.expansion.sources import refuse_several
 from orchestrator.model import AxisKind, Phase, Sweep
 
 #: More points than this are refused before they fill the memory.
@@ -21,6 +22,7 @@ def check_phases(sweep: Sweep, phases: Sequence[Phase], catalog: Mapping[str, De
         path = f"phases.{phase.name}"
         if phase.trainer not in catalog:
             raise fault(sweep, f"{path}.trainer", f"there is no trainer '{phase.trainer}'; there is {', '.join(sorted(catalog))}")
+        refuse_several(sweep, phase, catalog)
         if phase.evaluate and phase.pick is None:
             message = "evaluates without a pick: add `pick: {metric: val/...}`, which chooses the checkpoint that is scored"
             raise fault(sweep, f"{path}.evaluate", message)

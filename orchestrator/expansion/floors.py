@@ -23,6 +23,10 @@ def with_floors(sweep: Sweep, catalog: Mapping[str, Declaration]) -> tuple[Sweep
     leaves = [phase for phase in sweep.phases if phase.name not in followed and phase.evaluate and _is_learner(catalog[phase.trainer])]
     if not leaves:
         return sweep, frozenset()
+    several = next((phase for phase in leaves if len(phase.sources) > 1), None)
+    if several is not None:
+        message = f"a floor learns from one card, and '{several.name}' has {len(several.sources)} sources: leave `floor` out"
+        raise fault(sweep, "report.floor", message)
     trainers = sorted(name for name, declaration in catalog.items() if declaration.floor)
     if not trainers:
         raise fault(sweep, "report.floor", "no trainer declares itself a floor: leave `floor` out, or add the trainer 'thumbnail'")

@@ -14,9 +14,11 @@ from orchestrator.expansion.points import Branch, Point, Scene
 from orchestrator.expansion.presets import beside_own
 from orchestrator.expansion.references import DataRef
 from orchestrator.expansion.replicates import training_seed
+from orchestrator.expansion.sources import SourceMetrics
 from orchestrator.expansion.specs import EMPTY, ConfigTemplate, Content, Face, SpecWriter
 from orchestrator.grammar.faults import suggest
 from orchestrator.model import DEFAULT_ROLE, Phase
+from trainers.slugs import slug
 from trainers.version import LOOP_VERSION
 
 #: Config key of a train job that names what decides which checkpoints are kept.
@@ -186,6 +188,7 @@ class TrainWriter:
                 where = labels_text(point.labels)
                 raise fault(self.scene.sweep, f"{path}.config", f"{error}{f' (at {where})' if where else ''}") from error
         self._refuse_unwritten(config)
+        self._refuse_of_no_source(point.cards)
         epochs = config.get("epochs")
         if self.phase.hand_on.startswith(_EPOCH) and isinstance(epochs, int) and int(self.phase.hand_on[len(_EPOCH) :]) > epochs:
             wanted = self.phase.hand_on[len(_EPOCH) :]
@@ -206,6 +209,18 @@ class TrainWriter:
             if key and not config.get(key, trainer.before.get(key)):
                 message = f"trainer '{trainer.name}' writes '{metric}' only with `{key}`: set it in config, `{key}: 1`"
                 raise fault(self.scene.sweep, path, message)
+
+    def _refuse_of_no_source(self, cards: tuple[str, ...]) -> None:
+        """Refuse a choice by a metric that a trainer which is validated by source does not write of these cards."""
+        trainer, resolver = self.writer.declaration, self.scene.resolver
+        if trainer.by_source is None:
+            return
+        known = SourceMetrics(labels={card: [slug(name) for name in resolver.labels(card)] for card in cards}, networks=trainer.by_source)
+        for where, metric in metrics_of(self.phase):
+            wrong = None if trainer.monitored_by(metric) is not None else known.refusal(metric)
+            if wrong is not None:
+                message = f"'{metric}' {wrong}; '{trainer.name}' is validated on each source by itself"
+                raise fault(self.scene.sweep, f"phases.{self.phase.name}.{where}.metric", message)
 
 
 def metrics_of(phase: Phase) -> Iterator[tuple[str, str]]:

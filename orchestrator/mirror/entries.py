@@ -141,7 +141,8 @@ class KeyBudget:
         families: dict[str, list[str]] = {}
         for key in sorted(key for key in fresh if not is_headline(key, self.depth)):
             families.setdefault(key.rpartition("/")[0], []).append(key)
-        for family, members in families.items():
+        # What is of a whole source before what is of its findings.
+        for family, members in sorted(families.items(), key=lambda item: item[0].count("/")):
             if family in self._refused or len(self.admitted) + len(members) > self.limit:
                 self._refused.add(family)
             else:

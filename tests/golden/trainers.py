@@ -133,7 +133,7 @@ CATALOG: dict[str, Declaration] = {
     declaration.name: declaration
     for declaration in (
         _stand_in("ag_cnn", AgCnnConfig, starts=("init",), roles=("global", "local")),
-        _stand_in("ark", ArkConfig, starts=("init",)),
+        _stand_in("ark", ArkConfig, starts=("init",), by_source=()),
         _stand_in("classification", ClassificationConfig, starts=("init",), sample={"px": 64, "epochs": 2}, presets=CLASSIFICATION_PRESETS),
         _stand_in(
             "moco_cxr",
@@ -146,6 +146,6 @@ CATALOG: dict[str, Declaration] = {
         _stand_in("segmentation", SegmentationConfig, starts=("init",)),
         _stand_in("simmim", SimMimConfig, starts=("init",), labels=False),
         _stand_in("thumbnail", ThumbnailConfig, floor=True),
-        _stand_in("unichest", UniChestConfig, starts=("init",)),
+        _stand_in("unichest", UniChestConfig, starts=("init",), by_source=()),
     )
 }

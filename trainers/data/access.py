@@ -118,8 +118,11 @@ class Access:
         parts_of: Callable[[str], Sequence[Rows] | None] = lambda split: None,
         features: Callable[[int, bool], Path] | None = None,
         masks: Callable[[int, str], MaskStore] | None = None,
+        task: str = "multilabel",
     ) -> None:
         self.card = card
+        #: What kind of labels the card has.
+        self.task = task
         self.label_names = label_names
         self.policies = dict(policies or {})
         self._rows_of = rows_of

@@ -66,6 +66,7 @@ def open_data(
 
     return Access(
         card=card.name,
+        task=card.task,
         label_names=card.label_names,
         rows_of=opened.rows_of,
         store=store,

@@ -35,7 +35,10 @@ def test_what_the_loader_refuses_is_refused_of_a_sweep_made_by_hand_too(tmp_path
     assert finetune.pick is not None
     wrong = {
         "phases.finetune.evaluate: evaluates without a pick": (pretrain, replace(finetune, pick=None)),
-        "phases.finetune.evaluate[0].data: 'same' is no single card": (pretrain, replace(finetune, data=None, sources=("d", "e"))),
+        "phases.finetune.evaluate[0].data: 'same' is no single card": (
+            pretrain,
+            replace(finetune, trainer="ark", data=None, sources=("d", "e"), pick=replace(finetune.pick, metric="val/mean_auroc")),
+        ),
         "phases.finetune.evaluate[0].split: 'held_out' is what a fold leaves out": (
             pretrain,
             replace(finetune, evaluate=(replace(finetune.evaluate[0], split="held_out"),)),
