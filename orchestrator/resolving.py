@@ -234,7 +234,7 @@ class DiskResolver:
 
     def weights(self, value: str, *, arch: str | None) -> WeightsRef | None:
         """Return the file behind a start. Raises WeightsError, saying what to do, when it is not on this machine."""
-        from trainers.weights_sources import resolve_init
+        from trainers.weights_sources import named_part, resolve_init
 
         try:
             file = resolve_init(arch or "", value, self._cluster.weights)
@@ -248,7 +248,8 @@ class DiskResolver:
         digest = self._digests.of(file)
         self._digests.save()
         self._weight_files[digest] = file
-        return WeightsRef(sha256=digest, named=None if value == _IMAGENET else FILE)
+        _, part = named_part(value)
+        return WeightsRef(sha256=digest, named=None if value == _IMAGENET else f"{FILE}#{part}" if part else FILE)
 
 
 def _split_of(card: Card) -> dict[str, Json]:

@@ -36,7 +36,10 @@ def weights_convert(
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="torchvision, timm, moco_cxr, facebook_moco or cxr (this project's).")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write; without it, beside FILE, named by it.")] = None,
     arch: Annotated[str, typer.Option(metavar="NAME", help="timm's or torchvision's name; without it, told from the shapes.")] = "",
-    part: Annotated[str, typer.Option(metavar="query|key", help="Which encoder of a checkpoint of MoCo.")] = "query",
+    part: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Which of several networks: query, key, base, momentum, teacher or student."),
+    ] = "",
     channels: Annotated[
         int | None, typer.Option(min=1, max=3, metavar="1|3", help="Input channels; without it, what readers of the format expect.")
     ] = None,

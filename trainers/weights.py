@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from trainers.errors import WeightsError
-from trainers.released import names
+from trainers.released import fitting
 from trainers.released.files import State, open_weights
-from trainers.released.formats import HEADS, PLAIN, Parts, split
+from trainers.released.formats import Parts, split
+from trainers.released.published import HEADS, PLAIN
 
 _LISTED = 6
 #: Counters that files older than PyTorch 0.4.1 lack and that no forward pass reads.
@@ -28,14 +29,18 @@ class KeyReport:
 
     source: str
     kind: str = PLAIN
+    #: Which network of a file that has several.
+    part: str = ""
     loaded: tuple[str, ...] = ()
     #: Keys of the file that are of no use to this module, by declaration (a momentum encoder, a queue, a head).
     dropped: tuple[str, ...] = ()
     #: What dropped keys belong to, where the format says it -> how many.
     owners: Mapping[str, int] = field(default_factory=dict)
+    #: Of these, what belongs to the part that was taken and this network has no place for -> the keys.
+    unused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Keys of the module that the file lacks, by declaration; they keep the values they were built with.
     missing: tuple[str, ...] = ()
-    #: Keys whose input channels were changed (`conv1.weight 3 -> 1`).
+    #: What was changed, in words: input channels (`conv1.weight 3 -> 1`), grids and windows of positions.
     adapted: tuple[str, ...] = ()
 
     def sentence(self) -> str:
@@ -43,7 +48,7 @@ class KeyReport:
         owners = ", ".join(f"{count} {owner}" for owner, count in self.owners.items())
         dropped = f"{len(self.dropped)} dropped" + (f" ({owners})" if owners else "")
         parts = [f"{len(self.loaded)} loaded", dropped, f"{len(self.missing)} left as built"]
-        return f"{self.source} ({self.kind}): " + ", ".join([*parts, *self.adapted])
+        return f"{self.source} ({self.kind}{f', {self.part}' if self.part else ''}): " + ", ".join([*parts, *self.adapted])
 
 
 def read(path: Path) -> State:
@@ -132,18 +137,27 @@ def _with_channels_of(own: Mapping[str, Tensor], incoming: State, name: str) -> 
     return {**incoming, name: changed}, [f"{name} {there} -> {here} input channels"]
 
 
-def load_backbone(backbone: nn.Module, path: Path, arch: str) -> KeyReport:
+def load_backbone(backbone: nn.Module, path: Path, arch: str, part: str = "") -> KeyReport:
     """Load a backbone from a file of any format that `split` understands; only what its format declares besides may be unused.
 
-    Raises WeightsError in one sentence when the file is of another architecture, naming the one that it is of where it is known.
+    `part` names one network of a file that holds several. Raises WeightsError in one sentence when the file is of another architecture,
+    naming the one that it is of where it is known.
     """
-    return load_parts(backbone, split(open_weights(path).state, heads=heads_of(backbone)), what=str(path), arch=arch)
+    try:
+        parts = split(open_weights(path).state, part=part, heads=heads_of(backbone))
+    except WeightsError as error:
+        raise error if str(error).startswith(str(path)) else WeightsError(f"{path}: {error}") from None
+    return load_parts(backbone, parts, what=str(path), arch=arch)
 
 
 def heads_of(backbone: nn.Module) -> tuple[str, ...]:
     """Return what files of an architecture may call its classifier."""
+    return tuple(dict.fromkeys([*_classifiers(backbone), *HEADS]))
+
+
+def _classifiers(backbone: nn.Module) -> tuple[str, ...]:
     heads = _described(backbone).get("classifier") or ()
-    return tuple(dict.fromkeys([*((heads,) if isinstance(heads, str) else heads), *HEADS]))
+    return (heads,) if isinstance(heads, str) else tuple(heads)
 
 
 def _described(backbone: nn.Module) -> dict[str, Any]:
@@ -154,33 +168,33 @@ def _described(backbone: nn.Module) -> dict[str, Any]:
 def load_parts(backbone: nn.Module, parts: Parts, *, what: str, arch: str) -> KeyReport:
     """Load the backbone's part of a state dict, under timm's names. Raises WeightsError as `load_backbone` does."""
     stem = _described(backbone).get("first_conv")
-    renamed = names.to_timm(parts.backbone, backbone.state_dict())
-    state = {renamed[name]: value for name, value in parts.backbone.items()}
-    if len(state) != len(parts.backbone):
-        raise WeightsError(f"{what}: two of its keys name one layer of arch '{arch}'; save the state_dict of one model alone")
+    fitted = fitting.fitted(parts, backbone, _classifiers(backbone))
+    if not fitted.state.keys() & backbone.state_dict().keys():
+        first = ", ".join(list(parts.backbone)[:2])
+        raise WeightsError(f"{what}: none of its {len(parts.backbone)} keys ({first}, ...) is one of arch '{arch}'; {_instead(parts)}")
     try:
         report = load_matching(
             backbone,
-            names.filtered_by_timm(state, backbone) if parts.kind == PLAIN else state,
-            allowed_missing=_UNUSED_BUFFERS,
-            # A network with two heads (a distilled one) has the second left.
-            allowed_unexpected=tuple(f"{head}.*" for head in heads_of(backbone)) if parts.kind == PLAIN else (),
+            fitted.state,
+            allowed_missing=(*_UNUSED_BUFFERS, *fitted.allowed_missing),
             adapt_stem=stem if isinstance(stem, str) else None,
             what=what,
             target=f"arch '{arch}'",
         )
     except _DoesNotFit as misfit:
         raise WeightsError(f"{misfit.faults}; {_instead(parts)}") from None
-    owners = {**({"head": len(parts.head)} if parts.head else {}), **{owner: len(keys) for owner, keys in parts.dropped.items()}}
-    elsewhere = [key for keys in parts.dropped.values() for key in keys]
+    elsewhere = {**parts.dropped, **fitted.dropped}
+    head = {"head": parts.head_keys} if parts.head else {}
     return KeyReport(
         source=report.source,
         kind=parts.kind,
+        part=parts.part,
         loaded=report.loaded,
-        dropped=(*parts.head_keys, *elsewhere, *report.dropped),
-        owners={**owners, **({"second head": len(report.dropped)} if report.dropped else {})},
+        dropped=tuple(key for keys in (head | elsewhere).values() for key in keys),
+        owners={owner: len(keys) for owner, keys in (head | elsewhere).items()},
+        unused=fitted.dropped,
         missing=report.missing,
-        adapted=report.adapted,
+        adapted=(*fitted.adapted, *report.adapted),
     )
 
 

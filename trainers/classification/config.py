@@ -22,7 +22,7 @@ class Config:
     arch: str = field(default="resnet18", metadata={"doc": "`slim`, `slim_vit`, `slim_swin` (small), or any timm network"})
     channels: Literal[1, 3] = field(default=1, metadata={"doc": "input channels; 3 repeats the grey image"})
     px: int = field(default=320, metadata={"doc": "side of the input in pixels"})
-    init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
+    init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster's `weights` or a file, with `#part`"})
     freeze: Literal["backbone", "gradients", "nothing"] = field(
         default="nothing",
         metadata={"doc": "`backbone` keeps weights and BatchNorm fixed; `gradients` weights alone, and BatchNorm goes on adapting"},

@@ -38,7 +38,7 @@ class Config:
     arch: str = field(default="resnet18", metadata={"doc": "`slim`, `slim_vit`, `slim_swin` (small), or any timm network"})
     channels: Literal[1, 3] = field(default=1, metadata={"doc": "input channels; 3 repeats the grey image"})
     px: int = field(default=320, metadata={"doc": "side of a view in pixels"})
-    init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
+    init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster's `weights` or a file, with `#part`"})
     images: Literal["real", "scrambled"] = field(default="real", metadata={"doc": "`scrambled`: phase-scrambled copies, the control"})
     augment: Literal["none", "crop", "cxr_paper", "cxr_paper_exact", "cxr_plus"] = field(
         default="cxr_paper", metadata={"doc": "how a view is drawn; exact: as torchvision does, to the pixel"}

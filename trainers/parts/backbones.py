@@ -13,7 +13,7 @@ from torch import nn
 from trainers.api import Setup
 from trainers.errors import Error, WeightsError
 from trainers.weights import KeyReport, load_backbone, load_matching
-from trainers.weights_sources import STAND_IN, STAND_IN_SEED, resolve_init
+from trainers.weights_sources import STAND_IN, STAND_IN_SEED, named_part, resolve_init
 
 #: A BasicBlock ResNet with one block a stage, 0.70 million parameters.
 SLIM = "slim"
@@ -79,7 +79,7 @@ def start(backbone: nn.Module, setup: Setup) -> KeyReport | None:
         return load_matching(backbone, fixed.state_dict(), what="the stand-in weights")
     if parent is None:
         source = resolve_init(config.arch, config.init, setup.weights)
-        return None if source is None else load_backbone(backbone, source, config.arch)
+        return None if source is None else load_backbone(backbone, source, config.arch, named_part(config.init)[1])
     if len(parent.files) != 1:
         raise WeightsError(f"the parent hands on {len(parent.files)} checkpoints, and a start is one: set pick.checkpoints to best")
     for name in ("arch", "channels"):

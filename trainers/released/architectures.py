@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 
 import timm
@@ -10,7 +11,7 @@ import torch
 
 from trainers.errors import Error
 from trainers.parts import backbones
-from trainers.released import names
+from trainers.released import fitting, names, positions
 from trainers.released.files import State
 from trainers.released.formats import Parts
 
@@ -28,9 +29,15 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = {
         *_MNASNETS, "tf_efficientnet_lite0", "efficientnet_b0", "mobilenetv2_100", "mobilenetv3_small_050", "mobilenetv3_small_100",
         "mobilenetv3_large_100",
     ),
-    "blocks.0.attn.qkv.weight": ("slim_vit", "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224"),
+    "dist_token": ("deit_tiny_distilled_patch16_224", "deit_small_distilled_patch16_224", "deit_base_distilled_patch16_224"),
+    "blocks.0.attn.q_bias": ("beit_base_patch16_224", "beit_large_patch16_224"),
+    "blocks.0.attn.qkv.bias": (
+        "slim_vit", "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224", "vit_large_patch16_224",
+        "vit_small_patch8_224", "vit_base_patch8_224",
+    ),
     "layers.0.blocks.0.attn.qkv.weight": (
         "slim_swin", "swin_tiny_patch4_window7_224", "swin_small_patch4_window7_224", "swin_base_patch4_window7_224",
+        "swin_large_patch4_window7_224",
     ),
     "stages.0.blocks.0.conv_dw.weight": ("convnext_tiny", "convnext_small", "convnext_base"),
 }  # fmt: skip
@@ -65,25 +72,36 @@ def recognise(parts: Parts, stated: str = "") -> tuple[str, ...]:
         candidates += [arch for key, members in _FAMILIES.items() if key in plain for arch in members]
     found: list[str] = []
     for arch in dict.fromkeys(candidates):
-        if _has_the_shapes_of(parts.backbone, arch):
+        if _has_the_shapes_of(parts, arch):
             found.append(arch)
             if arch == stated:
                 break
     return tuple(found)
 
 
-def _has_the_shapes_of(state: State, arch: str) -> bool:
+def _has_the_shapes_of(parts: Parts, arch: str) -> bool:
     try:
         own = shapes_of(arch)
     except Error:
         return False
-    renamed = names.to_timm(state, own)
-    theirs = {renamed[name]: tuple(value.shape) for name, value in state.items() if not is_counter(name)}
-    return theirs.keys() == own.keys() and all(_alike(theirs[name], own[name]) for name in own)
+    found, _ = fitting.named(parts, own, heads_in_timm(arch))
+    theirs = {name: tuple(value.shape) for name, value in found.state.items() if not is_counter(name)}
+    left_as_built = [name for name in own if any(fnmatchcase(name, pattern) for pattern in found.allowed_missing)]
+    wanted = own.keys() - left_as_built
+    return theirs.keys() == wanted and all(_alike(name, theirs[name], own[name]) for name in wanted)
 
 
-def _alike(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Tell equal shapes; a stem may have any number of input channels."""
+def heads_in_timm(arch: str) -> tuple[str, ...]:
+    """Return what timm calls the classifiers of an architecture."""
+    described = timm.get_pretrained_cfg(backbones.OWN.get(arch, (arch, {}))[0])
+    named = None if described is None else described.classifier
+    return (named,) if isinstance(named, str) else tuple(named or ())
+
+
+def _alike(name: str, one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Tell equal shapes; a stem may have any number of input channels, and positions any grid or window."""
+    if positions.is_position(name):
+        return len(one) == len(other) and one[-1] == other[-1]
     return one == other or (len(one) == len(other) == 4 and other[1] == 3 and one[:1] == other[:1] and one[2:] == other[2:])
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from trainers import weights
 from trainers.errors import WeightsError
 from trainers.parts import backbones
-from trainers.released import architectures, formats, inspecting, names, targets
+from trainers.released import architectures, fitting, formats, inspecting, names, targets
 from trainers.released.files import Opened, State, open_weights, sha256_of
-from trainers.released.formats import KEY, QUERY, Parts
+from trainers.released.formats import Parts
 
 #: Two networks with the same weights differ in the last bits at most: the order of sums.
 _TOLERANCE = 1e-5
@@ -35,7 +35,8 @@ class Options:
     out: Path | None = None
     #: timm's or torchvision's name; told from the shapes when empty.
     arch: str = ""
-    part: str = QUERY
+    #: Which network of a file that holds several; the first of its format when empty.
+    part: str = ""
     channels: int | None = None
     keep_head: bool = False
     overwrite: bool = False
@@ -89,7 +90,7 @@ def convert(path: Path, options: Options, told: Mapping[str, Any] | None = None)
     new_names = targets.named_for(options.to, read.arch, read.backbone.state_dict(), head)
     used, dropped = _account(read, new_names, kept=bool(head))
     adapted = (*read.report.adapted, *_other_types(read.parts))
-    said = {"arch": read.arch, "to": options.to, "part": options.part, "channels": read.channels, "adapted": list(adapted)}
+    said = {"arch": read.arch, "to": options.to, "part": read.parts.part, "channels": read.channels, "adapted": list(adapted)}
     origin = {"source_sha256": sha256_of(path), "source_name": path.name, "source_format": read.parts.kind}
     counts = {owner: len(keys) for owner, keys in dropped.items()}
     epoch = read.opened.beside.get("epoch", told.get("epoch"))
@@ -113,7 +114,7 @@ def convert(path: Path, options: Options, told: Mapping[str, Any] | None = None)
         sha256=sha256_of(out),
         file_bytes=out.stat().st_size,
         arch=read.arch,
-        part=options.part,
+        part=read.parts.part,
         channels=read.channels,
         used=used,
         dropped=dropped,
@@ -174,8 +175,6 @@ def _out(path: Path, options: Options) -> Path:
 
 
 def _wanted(opened: Opened, part: str) -> Parts:
-    if part not in (QUERY, KEY):
-        raise WeightsError(f"--part {part}: is query or key")
     if opened.without_tensor:
         listed = ", ".join(opened.without_tensor[:_NAMED])
         raise WeightsError(f"{opened.path}: its state dict holds values that are no tensors ({listed}); save the state_dict of a model")
@@ -235,20 +234,17 @@ def _account(read: _Read, new_names: Mapping[str, tuple[str, str]], *, kept: boo
     """Return what became of every key of a file, under its own names: the key that it is written as, or what it is dropped with."""
     parts, state = read.parts, read.opened.state
     in_file = {next(iter(formats.unwrapped({name: value}))): name for name, value in state.items()}
-    here = names.to_timm(parts.backbone, [name for where, name in new_names.values() if where == targets.BACKBONE])
-    in_backbone = {here[name]: f"{parts.prefix}{name}" for name in parts.backbone}
+    _, origin = fitting.named(parts, read.backbone.state_dict().keys(), weights.heads_of(read.backbone))
     used: dict[str, str] = {}
     for new, (where, name) in new_names.items():
-        key = in_backbone.get(name) if where == targets.BACKBONE else f"{parts.head_name}.{name}"
+        key = f"{parts.prefix}{origin[name]}" if where == targets.BACKBONE and name in origin else f"{parts.head_name}.{name}"
         if key in in_file:
             used[in_file[key]] = new
-    belongs = {**({"head": parts.head_keys} if not kept and parts.head else {}), **parts.dropped}
+    belongs = {**({"head": parts.head_keys} if not kept and parts.head else {}), **parts.dropped, **read.report.unused}
     dropped = {what: tuple(in_file[key] for key in keys) for what, keys in belongs.items()}
     gone = {key for keys in dropped.values() for key in keys}
-    rest = tuple(name for name in state if name not in used and name not in gone)
-    second = tuple(name for name in rest if name in read.report.dropped)
-    translated = {name: "(by timm's translation of its makers' names)" for name in rest if name not in second}
-    return {**used, **translated}, {**dropped, **({"second head": second} if second else {})}
+    translated = {name: "(by timm's translation of its makers' names)" for name in state if name not in used and name not in gone}
+    return {**used, **translated}, dropped
 
 
 def _other_types(parts: Parts) -> tuple[str, ...]:

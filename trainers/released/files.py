@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from trainers.errors import WeightsError
+from trainers.released.published import SEVERAL
 
 State = dict[str, Tensor]
 
@@ -36,6 +38,8 @@ _NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
 ]
+#: Settings of command lines and of yacs, which training code writes beside its weights. They become plain dicts; neither class is built.
+_SETTINGS: list[Any] = [(OrderedDict, "argparse.Namespace"), (OrderedDict, "yacs.config.CfgNode")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +49,8 @@ class Opened:
     path: Path
     container: str
     state: State
-    #: The entry of the file that holds the state dict; empty when the file is one.
-    entry: str = ""
+    #: The entries of the file that hold its state dicts; none when the file is one. Of several, names begin with the entry.
+    entries: tuple[str, ...] = ()
     #: Plain values beside the state dict, by name.
     beside: Mapping[str, Any] = field(default_factory=dict)
     #: Names inside the state dict that hold no tensor.
@@ -94,7 +98,7 @@ def _of_safetensors(path: Path) -> Opened:
 def _of_torch(path: Path, container: str) -> Opened:
     try:
         # A file and not its name, of which torch would take `.safetensors` for more than the content says.
-        with path.open("rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
+        with path.open("rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals([*_NUMBERS, *_SETTINGS]):
             warnings.simplefilter("ignore")
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -106,16 +110,32 @@ def _of_torch(path: Path, container: str) -> Opened:
         raise _damaged(path) from None
     if not isinstance(loaded, Mapping):
         raise _empty(path)
-    entry = next((name for name in _ENTRIES if isinstance(loaded.get(name), Mapping)), "")
-    inner: Mapping[Any, Any] = loaded[entry] if entry else loaded
+    entries = _entries(loaded)
+    inner: Mapping[Any, Any] = loaded
+    if len(entries) == 1 and entries[0] in _ENTRIES:
+        inner = loaded[entries[0]]
+    elif entries:
+        inner = {f"{entry}.{name}": value for entry in entries for name, value in loaded[entry].items()}
     state = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
     if not state:
         raise _empty(path)
     others = {str(name): value for name, value in inner.items() if not isinstance(value, Tensor)}
-    if not entry:
+    if not entries:
         return Opened(path=path, container=container, state=state, beside=others)
-    beside = {str(name): value for name, value in loaded.items() if name != entry}
-    return Opened(path=path, container=container, state=state, entry=entry, beside=beside, without_tensor=tuple(others))
+    beside = {str(name): value for name, value in loaded.items() if name not in entries}
+    return Opened(path=path, container=container, state=state, entries=entries, beside=beside, without_tensor=tuple(others))
+
+
+def _entries(loaded: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Return which entries of a file are state dicts: those of a method that writes several, else the first that is known."""
+    for group in SEVERAL:
+        if _is_state(loaded.get(group[0])):
+            return tuple(entry for entry in group if _is_state(loaded.get(entry)))
+    return next(((name,) for name in _ENTRIES if isinstance(loaded.get(name), Mapping)), ())
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(one, Tensor) for one in value.values())
 
 
 def _refused(path: Path, said: str) -> WeightsError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -14,8 +15,9 @@ import torch
 from trainers.errors import WeightsError
 from trainers.released import architectures, file_names, formats
 from trainers.released.files import Opened, open_weights, sha256_of
-from trainers.released.formats import KEY, MOCO, QUERY, Parts
+from trainers.released.formats import Parts
 from trainers.released.names import timm_arch
+from trainers.released.published import BY_KIND, CLASSIFIER, MOCO, PROJECTION
 from trainers.released.targets import PROVENANCE
 
 #: What each code trains MoCo with unless it is told otherwise: keys in the queue, the optimizer's memory.
@@ -102,9 +104,9 @@ def inspect(path: Path, told: Mapping[str, Any] | None = None) -> Summary:
         path=str(path),
         file_bytes=path.stat().st_size,
         sha256=sha256_of(path),
-        container=opened.container + (f", in '{opened.entry}'" if opened.entry else ""),
+        container=opened.container + _within(opened),
         kind=parts.kind,
-        title=formats.TITLES[parts.kind],
+        title=parts.format.title,
         written_by=written_by(opened, parts),
         arch=found,
         stated_arch=stated,
@@ -124,13 +126,19 @@ def inspect(path: Path, told: Mapping[str, Any] | None = None) -> Summary:
     )
 
 
-def parts_of(opened: Opened, part: str = QUERY) -> Parts:
-    """Take a file apart; a checkpoint of MoCo that has the key encoder alone is taken by that. Raises WeightsError."""
+def _within(opened: Opened) -> str:
+    return f", in {' and '.join(repr(entry) for entry in opened.entries)}" if opened.entries else ""
+
+
+def parts_of(opened: Opened, part: str = "") -> Parts:
+    """Take a file apart; one that has not the first of its format's parts is taken by the part that it has. Raises WeightsError."""
     try:
         return formats.split(opened.state, part=part)
     except WeightsError as error:
-        if part == QUERY and formats.kind_of(opened.state) == MOCO:
-            return formats.split(opened.state, part=KEY)
+        others = () if part else BY_KIND[formats.kind_of(opened.state)].parts
+        for other in list(others)[1:]:
+            with contextlib.suppress(WeightsError):
+                return formats.split(opened.state, part=other)
         raise WeightsError(f"{opened.path}: {error}") from None
 
 
@@ -147,7 +155,7 @@ def head_of(parts: Parts, told: Mapping[str, Any] | None = None) -> Head | None:
         return None
     role = parts.head_role
     if not role and told:
-        by_trainer = {"moco_cxr": formats.PROJECTION, "classification": formats.CLASSIFIER}
+        by_trainer = {"moco_cxr": PROJECTION, "classification": CLASSIFIER}
         role = by_trainer.get(str(told.get("trainer")), str(told.get("head_role", "")))
     return Head(name=parts.head_name, role=role, layers=tuple((int(value.shape[1]), int(value.shape[0])) for value in weights))
 
@@ -196,8 +204,7 @@ def _count(state: Mapping[str, torch.Tensor], *, counters: bool = True) -> int:
 
 
 def _counts(parts: Parts) -> dict[str, int]:
-    named = {MOCO: "query encoder" if parts.prefix == "encoder_q." else "key encoder"}.get(parts.kind, "backbone")
-    counts = {named: len(parts.backbone), "head": len(parts.head), **{what: len(keys) for what, keys in parts.dropped.items()}}
+    counts = {parts.called: len(parts.backbone), "head": len(parts.head), **{what: len(keys) for what, keys in parts.dropped.items()}}
     return {what: count for what, count in counts.items() if count}
 
 

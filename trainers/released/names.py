@@ -1,4 +1,4 @@
-"""Names of the same layers in torchvision, timm and efficientnet_pytorch. ResNets and DenseNets have one set of names in both."""
+"""Names of the same layers in torchvision, timm, older timm and efficientnet_pytorch. ResNets have one set of names in all."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ _MNASNET_INNER = {"0": "conv_pw", "1": "bn1", "3": "conv_dw", "4": "bn2", "6": "
 _MNASNET_BLOCK = re.compile(r"layers\.(8|9|10|11|12|13)\.(\d+)\.layers\.(\d+)\.(.+)")
 _MNASNET_LAYER = re.compile(r"layers\.(\d+)\.([^.]+)")
 
+#: Swin in Microsoft's files and in timm before 0.9: merging stands at the end of a stage, and today at the beginning of the next.
+_SWIN_END = "layers.0.downsample.reduction.weight"
+_SWIN_MERGING = re.compile(r"layers\.(\d+)\.downsample\.")
+
 _LITE0_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _LITE0_BLOCK = {
@@ -65,6 +69,8 @@ def to_timm(state: State, targets: Iterable[str]) -> dict[str, str]:
         return {name: _of_lite0(name, blocks) for name in state}
     if is_torchvision_mnasnet(state):
         return {name: _of_mnasnet(name) for name in state}
+    if _SWIN_END in state:
+        return {name: _SWIN_MERGING.sub(lambda found: f"layers.{int(found[1]) + 1}.downsample.", name) for name in state}
     return {name: _DENSE_DOT.sub(r"\1\2", name) for name in state}
 
 

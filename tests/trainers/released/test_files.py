@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fractions
 import pickle
 import random
 import re
 import struct
+import sys
+import types
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +61,7 @@ def test_a_file_is_told_by_its_content_and_not_by_its_name(tmp_path: Path, name:
 def test_the_state_dict_is_found_where_programs_put_it(tmp_path: Path, entry: str) -> None:
     torch.save({entry: STATE, "epoch": 3} if entry else {**STATE, "epoch": 3}, tmp_path / "w.pth")
     opened = open_weights(tmp_path / "w.pth")
-    assert (opened.entry, dict(opened.beside), opened.without_tensor) == (entry, {"epoch": 3}, ())
+    assert (opened.entries, dict(opened.beside), opened.without_tensor) == ((entry,) if entry else (), {"epoch": 3}, ())
 
 
 def test_numbers_of_numpy_are_values(tmp_path: Path) -> None:
@@ -91,8 +95,30 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path, new: boo
 
 
 def test_the_object_that_is_refused_is_named(tmp_path: Path) -> None:
-    torch.save({"state_dict": STATE, "args": argparse.Namespace(lr=1)}, tmp_path / "w.pth")
-    assert "holds Python objects (argparse.Namespace)" in refusal(tmp_path / "w.pth")
+    torch.save({"state_dict": STATE, "args": fractions.Fraction(1, 3)}, tmp_path / "w.pth")
+    assert "holds Python objects (fractions.Fraction)" in refusal(tmp_path / "w.pth")
+
+
+class CfgNode(dict[str, object]):
+    """Settings as yacs pickles them: a dict with attributes."""
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_settings_beside_the_weights_are_read_as_plain_values(tmp_path: Path, new: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """argparse.Namespace (DINO, MAE, DeiT) and yacs' CfgNode (Swin, SimMIM, MoBY) lie beside the weights of training checkpoints."""
+    monkeypatch.setattr(CfgNode, "__module__", "yacs.config")
+    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", types.ModuleType("yacs.config"))
+    monkeypatch.setattr(sys.modules["yacs.config"], "CfgNode", CfgNode, raising=False)
+    config = CfgNode(MODEL=CfgNode(TYPE="swin"), SEED=0)
+    config.__dict__["__immutable__"] = True
+    content = {"model": STATE, "args": argparse.Namespace(lr=1, arch="vit_small"), "config": config}
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=new)
+    monkeypatch.undo()
+    opened = open_weights(tmp_path / "w.pth")
+    assert opened.entries == ("model",) and opened.state.keys() == STATE.keys()
+    assert opened.beside["config"] == {"MODEL": {"TYPE": "swin"}, "SEED": 0}
+    assert type(opened.beside["args"]) is OrderedDict and type(opened.beside["config"]["MODEL"]) is OrderedDict
 
 
 def test_a_pickle_that_torch_did_not_write_is_said_to_be_one(tmp_path: Path) -> None:

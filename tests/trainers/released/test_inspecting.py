@@ -11,7 +11,7 @@ import torch
 
 from tests.trainers.released import made_files
 from trainers.parts import backbones, heads
-from trainers.released import architectures, formats
+from trainers.released import architectures, formats, published
 from trainers.released.converting import Options, convert
 from trainers.released.inspecting import Summary, inspect
 from trainers.released.names import TORCHVISION, to_timm, to_torchvision
@@ -108,7 +108,7 @@ def test_whose_code_wrote_a_file_is_said_where_everything_agrees(tmp_path: Path,
 def test_a_fine_tuned_checkpoint(tmp_path: Path) -> None:
     made_files.finetuned(tmp_path / "iter_8192.pth.tar", "resnet18", ("Edema", "Fracture", "Pneumonia"))
     found = inspect(tmp_path / "iter_8192.pth.tar")
-    assert (found.kind, found.arch, found.stated_arch, found.epoch, found.lr) == (formats.FINETUNED, ("resnet18",), "ResNet18", 3, 1e-4)
+    assert (found.kind, found.arch, found.stated_arch, found.epoch, found.lr) == (published.FINETUNED, ("resnet18",), "ResNet18", 3, 1e-4)
     assert found.head is not None and (found.head.role, found.head.layers) == ("classifier", ((512, 3),))
     assert found.parts == {"backbone": 120, "head": 2, "unused ImageNet head": 2}
 
@@ -120,7 +120,7 @@ def test_our_checkpoint_is_known_by_its_job(tmp_path: Path) -> None:
     torch.save(module.state_dict(), tmp_path / "epoch-0003.safetensors")
     assert inspect(tmp_path / "epoch-0003.safetensors").as_json()["head"]["role"] == ""
     found = inspect(tmp_path / "epoch-0003.safetensors", {"trainer": "classification", "arch": "slim", "lr": 0.01, "epoch": 3})
-    assert (found.kind, found.arch, found.epoch, found.lr, found.channels) == (formats.OURS, ("slim",), 3, 0.01, 1)
+    assert (found.kind, found.arch, found.epoch, found.lr, found.channels) == (published.OURS, ("slim",), 3, 0.01, 1)
     assert found.head is not None and found.head.role == "classifier"
 
 

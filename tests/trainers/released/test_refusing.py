@@ -109,8 +109,8 @@ def test_a_state_dict_with_something_else_in_it_is_refused(small: Path) -> None:
     [
         ("torchvison", {}, "--to torchvison: no such format; did you mean 'torchvision'?"),
         ("onnx", {}, "--to onnx: no such format; it is one of torchvision, timm"),
-        ("timm", {"part": "key"}, "only checkpoints of MoCo have a key encoder, and this is a plain network"),
-        ("timm", {"part": "both"}, "--part both: is query or key"),
+        ("timm", {"part": "key"}, "there is no part 'key' in a plain network (torchvision or timm), which has one network: leave it out"),
+        ("timm", {"part": "both"}, "there is no part 'both' in a plain network"),
         ("timm", {"channels": 2}, "--channels 2: is 1 or 3"),
         ("facebook_moco", {}, "networks whose head is called fc, and mnasnet_050 is none: --to moco_cxr"),
         ("moco_cxr", {"keep_head": True}, "the head of this file is a classifier"),
