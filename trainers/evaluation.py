@@ -88,7 +88,8 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
     method = request.method.build(setup)
     method.module.to(device)
     if card.task == "segmentation":
-        return evaluate_masks(request, choose, predictions, card=card, access=access, method=method, structures=shared)
+        picture = partial(_picture, method, request)
+        return evaluate_masks(request, choose, predictions, card=card, access=access, method=method, structures=shared, picture=picture)
     # A method with a head for each source may have none for some labels of another card.
     shared = tuple(name for name in shared if name in getattr(method, "labels", request.labels))
     units = {key: request.units.get(key) or getattr(card, key) for key in ("score_per", "views", "cluster")}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file
 
 from trainers.api import Overlaps, Solver, Trainer
-from trainers.data.access import Access
+from trainers.data.access import Access, Rows
 from trainers.data.cards import Card
 from trainers.errors import DataError, Error
 from trainers.parts.overlaps import measure, overlap_table
@@ -35,10 +35,12 @@ def evaluate_masks(
     access: Access,
     method: Trainer | Solver,
     structures: tuple[str, ...],
+    picture: Callable[[Rows], Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Declare the threshold, hand the choice to `choose` (which makes it durable), then open the test split and measure what is drawn.
 
-    Writes `predictions` (parquet, one row an image and structure) and returns the content of the result. Raises Error for several
+    Writes `predictions` (parquet, one row an image and structure), has pictures made of what was scored (`picture`, which returns their
+    captions), and returns the content of the result. Raises Error for several
     checkpoints, whose masks are not averaged, and for a unit other than the image.
     """
     units = {key: request.units.get(key) or getattr(card, key) for key in ("score_per", "views", "cluster")}
@@ -68,4 +70,5 @@ def evaluate_masks(
         "test_digest": digest_of(rows.images),
         "predictions_digest": table_digest(table),
         "data": [used(access)],
+        **picture(rows),
     }

@@ -74,7 +74,7 @@ class Evaluator:
         card = next(iter(cards)) if target.data == SAME_DATA else target.data
         if not self.scene.resolver.labels(card):
             raise fault(self.scene.sweep, f"{path}.data", f"data '{card}' has no labels to score against: name a card with labels")
-        if (task := self.scene.resolver.task(card)) not in self.writer.declaration.tasks:
+        if (task := self.scene.resolver.task(card)) not in ("", *self.writer.declaration.tasks):
             raise fault(self.scene.sweep, f"{path}.data", of_another_task(card, task, self.writer.declaration))
         return card
 

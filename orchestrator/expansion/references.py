@@ -61,7 +61,7 @@ class Resolver(Protocol):
         ...
 
     def task(self, card: str) -> str:
-        """Return what kind of labels a card has: `multilabel`, `multiclass`, `segmentation`, `unlabelled`."""
+        """Return what kind of labels a card has: `multilabel`, `multiclass`, `segmentation`, `unlabelled`; empty when none looks."""
         ...
 
     def overlap(self, trained: str, card: str, split: str) -> str:

@@ -294,7 +294,7 @@ class _Counting:
         return ("any",)
 
     def task(self, card: str) -> str:
-        return "multilabel"
+        return ""
 
     def overlap(self, trained: str, card: str, split: str) -> str:
         return ""

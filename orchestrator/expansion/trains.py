@@ -145,8 +145,8 @@ class TrainWriter:
             if not resolver.labels(card):
                 message = f"data '{card}' has no labels, and trainer '{trainer.name}' learns from labels: name a card with labels"
                 raise fault(self.scene.sweep, path, message)
-            if resolver.task(card) not in trainer.tasks:
-                raise fault(self.scene.sweep, path, of_another_task(card, resolver.task(card), trainer))
+            if (task := resolver.task(card)) not in ("", *trainer.tasks):
+                raise fault(self.scene.sweep, path, of_another_task(card, task, trainer))
 
     def _weights_of(self, point: Point, base: Mapping[str, Json]) -> Start:
         """Return what a point starts from outside the plan: its own start, or the file of `after: {weights: ...}`."""

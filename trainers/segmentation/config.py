@@ -69,14 +69,26 @@ class Config:
         default="file", metadata={"doc": "whether test masks are compared as fine as they are on disk, or as squares of `px`"}
     )
     save_every_epochs: int = field(default=1, metadata={"doc": "how often validation is predicted and a checkpoint kept"})
+    patience: int = field(
+        default=0,
+        metadata={"doc": "a run ends after so many looks at validation, and one more, with no better `stop_on` in a row; 0 is off"},
+    )
+    stop_on: str = field(default="val/loss", metadata={"doc": "what patience goes by: `val/loss`, less is better, or `val/dice`, more is"})
     keep_best: int = field(default=1, metadata={"doc": "how many checkpoints are kept, by the pick's metric"})
+    pictures_every_epochs: int = field(
+        default=0,
+        metadata={"doc": "how often outlines over the first validation images are kept, and of test images in the end; 0 is never"},
+    )
 
     def __post_init__(self) -> None:
         positive(self, "lr", "decoder_lr_factor", "layer_decay")
         within(self, px=(32, inf), width=(1, inf), epochs=(1, inf), batch_size=(1, inf), bn_images=(0, inf), save_every_epochs=(1, inf))
+        within(self, pictures_every_epochs=(0, inf), patience=(0, inf))
         within(self, drop_path=(0, 0.99), warmup=(0, 1), weight_decay=(0, inf), grad_clip=(0, inf), layer_decay=(0, 1))
         if self.decoder == "upernet_published" and "swin" not in self.arch:
             raise ValueError(f"decoder: upernet_published takes the maps of a Swin, and arch is '{self.arch}': set decoder: upernet")
+        if self.patience and self.stop_on not in MONITORS and not self.stop_on.startswith("val/dice/"):
+            raise ValueError(f"stop_on: no '{self.stop_on}' is measured: name one of {', '.join(MONITORS[:-1])}")
 
 
 #: Key -> (what the published code does, our default, why). What is not here is as published.
@@ -123,12 +135,14 @@ PRESETS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
         "masks": ("coverage", "what a mask of a left and a right half is taken for"),
         "lr": (0.05, "the README's command"),
         "epochs": (500, "the README's command"),
+        "patience": (50, "the README's command"),
     },
     "release": {
         **_PUBLISHED,
         "masks": ("published", "bytes added with wrap-around, all above 0 marked"),
         "lr": (0.05, "the README's command; its default is 1e-3"),
         "epochs": (500, "the README's command; its default is 200"),
+        "patience": (50, "the README's command, which counts one more; its default is 20"),
     },
     "recommended": {
         "decoder": ("upernet", "the standard one: cumulative, with the map at stride 4"),

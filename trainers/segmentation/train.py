@@ -29,7 +29,9 @@ from trainers.errors import Diverged, Error
 from trainers.parts import backbones, labels, optimizers, pyramids, schedules, surfaces
 from trainers.parts.dice import mask_loss
 from trainers.parts.inputs import Normalizer
+from trainers.parts.outlines import LEGEND, overlay
 from trainers.parts.upernet import PublishedUPerNet, UPerNet
+from trainers.pictures import shown
 from trainers.precision import autocast
 from trainers.segmentation.config import Config
 
@@ -83,6 +85,7 @@ class Segmentation:
         self.masks = setup.data.masks(config.px, config.masks)
         self._columns = [self.masks.structures.index(name) for name in self.labels if name in self.masks.structures]
         self._epoch = 0
+        self._captions: dict[str, str] = {}
         if setup.predict_only:
             return
         rows = setup.data.rows("train")
@@ -231,6 +234,34 @@ class Segmentation:
         finally:
             self.module.train(training)
 
+    # --- pictures ------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def captions(self) -> dict[str, str]:
+        """Return what each picture shows: of the validation images, and of the test images once they were asked for."""
+        rows = None if self.setup.predict_only else self.setup.data.find("val")
+        return self._captions if rows is None else _captions("val", shown(rows))
+
+    def pictures(self, epoch: int) -> dict[str, NDArray[np.uint8]]:
+        """Return outlines over the first validation images."""
+        del epoch
+        rows = self.setup.data.find("val")
+        return {} if rows is None else self._outlined("val", shown(rows))
+
+    def overlays(self, rows: Rows) -> dict[str, NDArray[np.uint8]]:
+        """Return outlines over test images."""
+        self._captions = _captions("test", rows)
+        return self._outlined("test", rows)
+
+    def _outlined(self, split: str, rows: Rows) -> dict[str, NDArray[np.uint8]]:
+        found: dict[str, NDArray[np.uint8]] = {}
+        for here, pair, logits in self._predicted(rows, "none"):
+            for index, at in enumerate(range(*here.indices(len(rows)))):
+                height, width = self.store.file_shape(int(rows.position[at]))
+                image, true = pair[index, 0].numpy(), pair[index, 1:].float().numpy() - 127.5
+                found[f"{split}-{at + 1}"] = overlay(image, list(true), list(logits[index].cpu().numpy()), width / height)
+        return found
+
 
 class _Counts:
     """Counts of pixels, filled image by image."""
@@ -257,6 +288,11 @@ class _Counts:
             true=self.true,
             **more,
         )
+
+
+def _captions(split: str, rows: Rows) -> dict[str, str]:
+    named = {"val": "validation", "test": "test"}[split]
+    return {f"{split}-{at + 1}": f"{named} image {image}: {LEGEND}" for at, image in enumerate(rows.images.tolist())}
 
 
 def _network(config: Config, backbone: nn.Module, structures: int, seed: int) -> tuple[nn.Module, nn.Module]:

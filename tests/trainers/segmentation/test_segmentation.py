@@ -92,6 +92,13 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(made: Path, tmp_path: Path, cha
     assert resumed.digests["epoch-0002"] == whole.digests["epoch-0002"]
 
 
+def test_patience_ends_a_run_that_gets_no_better(made: Path, tmp_path: Path) -> None:
+    # At a rate of all but nothing validation stays where it is: three looks in a row that are no better follow the first one.
+    config = replace(TINY, epochs=9, lr=1e-12, drop_path=0.0, patience=2, stop_on="val/dice")
+    _, outcome, _ = run(setup_of(made, config), tmp_path)
+    assert outcome.finished and 4 <= outcome.epoch < 9
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_others(made: Path, tmp_path: Path) -> None:
     short = replace(TINY, epochs=1)
     digests = [run(setup_of(made, short, seed=seed), tmp_path / name)[0].digests for seed, name in ((1, "a"), (1, "b"), (2, "c"))]
@@ -277,6 +284,7 @@ def test_presets_are_whole_and_the_published_one_is_the_published_network() -> N
         ({"decoder": "upernet_published"}, "takes the maps of a Swin, and arch is 'slim': set decoder: upernet"),
         ({"px": 16}, "px: is 16, and must be 32 or more"),
         ({"lr": 0.0}, "lr: is 0.0, and must be above 0"),
+        ({"patience": 2, "stop_on": "val/auroc"}, "stop_on: no 'val/auroc' is measured: name one of val/dice"),
     ],
 )
 def test_what_cannot_be_is_said_when_planned(changes: dict[str, Any], said: str) -> None:
@@ -287,3 +295,23 @@ def test_what_cannot_be_is_said_when_planned(changes: dict[str, Any], said: str)
 def test_an_empty_draw_and_a_wrong_structure_are_refused(made: Path) -> None:
     with pytest.raises(Error, match="has no label 'lung'; did you mean 'lungs'"):
         train.build(setup_of(made, replace(TINY, labels=("lung",))))
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_of_the_first_validation_images_and_say_so(made: Path) -> None:
+    method = train.build(setup_of(made, TINY))
+    pictures, rows = method.pictures(1), method.setup.data.rows("val")
+    assert list(pictures) == list(method.captions) == [f"val-{at}" for at in range(1, min(4, len(rows)) + 1)]
+    assert str(rows.images[0]) in method.captions["val-1"]
+    again = method.pictures(2)
+    assert all(np.array_equal(picture, again[name]) for name, picture in pictures.items())
+    assert set(method.setup.data.opened) == {"train", "val"}, "no test image is looked at in training"
+
+
+def test_overlays_are_of_the_rows_that_they_are_asked_for(made: Path) -> None:
+    method = train.build(setup_of(made, TINY, predict_only=True, labels=("lungs",)))
+    rows = method.setup.data.rows("test").take(np.arange(2))
+    assert list(method.overlays(rows)) == list(method.captions) == ["test-1", "test-2"]
+    assert str(rows.images[1]) in method.captions["test-2"]
