@@ -45,6 +45,8 @@ class Declaration:
     `BY_SOURCE`: set by a trainer that learns from several cards and is validated on each by itself (`val/<card>/auroc_macro`,
     `val/mean_auroc`): the names of further networks that are validated beside the one that is handed on, a tuple, mostly empty.
     `DEPARTURES`: key -> (paper's or release's value, why), for the docs. `FLOOR`: True for a no-network floor.
+    `EMBEDDINGS`: what its `embed(rows, of)` can hand out: `backbone`, `projector`. `NEEDS`: those of `STARTS` whose file prediction reads
+    too.
     `PRESETS`: name -> config key -> (value, why): what `preset: <name>` of a phase lays below its `config`.
     """
 
@@ -60,6 +62,8 @@ class Declaration:
     monitors: Mapping[str, str] = field(default_factory=dict)
     departures: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, tuple[Any, str]]] = field(default_factory=dict)
+    embeddings: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     floor: bool = False
     by_source: tuple[str, ...] | None = None
     about: str = ""
@@ -113,6 +117,8 @@ def declaration_of(package: str) -> Declaration:
         monitors=_monitors(getattr(module, "MONITORS", ())),
         departures=getattr(module, "DEPARTURES", {}),
         presets=presets,
+        embeddings=tuple(getattr(module, "EMBEDDINGS", ())),
+        needs=tuple(getattr(module, "NEEDS", ())),
         floor=getattr(module, "FLOOR", False),
         by_source=getattr(module, "BY_SOURCE", None),
         about=(module.__doc__ or "").strip().split("\n")[0],

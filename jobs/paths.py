@@ -6,7 +6,8 @@ RUN_ROOT/
   sweeps/<sweep>/                       plan.json, report/, STOP, failures/, usage/
   code/<digest>/                        the code of a submission that outlives its client
   submissions/<sid>.json                one intent a submission
-  jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, checkpoints/, pictures/
+  jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, embeddings.parquet,
+                                        checkpoints/, pictures/
     attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt, stop, failed_nodes;
                                         where several processes run the job, stdout.<rank> and traceback.<rank>.txt of each but the
                                         first
@@ -101,6 +102,10 @@ class JobPaths:
     @property
     def predictions(self) -> Path:
         return self.folder / "predictions.parquet"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.folder / "embeddings.parquet"
 
     @property
     def checkpoints(self) -> Path:

@@ -45,6 +45,8 @@ SPLITS_OPEN_TO: Mapping[Stage, tuple[Split, ...]] = {
     Stage.PICK: (Split.VAL,),
     Stage.EVALUATE: (Split.VAL, Split.TEST, Split.HELD_OUT),
 }
+#: What an evaluate job that hands out embeddings opens besides; of these its predictions hold nothing.
+EMBEDDED_TOO = frozenset({Split.TRAIN})
 #: Splits that stay shut until `choice.json` is on disk.
 SHUT_UNTIL_CHOICE = frozenset({Split.TEST, Split.HELD_OUT})
 

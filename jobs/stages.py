@@ -21,7 +21,7 @@ from jobs.picking import pick
 from jobs.pictures import keep_pictures, told
 from jobs.records import read_job, read_record
 from jobs.seat import Seat
-from jobs.spec import SHUT_UNTIL_CHOICE, SPLITS_OPEN_TO, Input, JobSpec, Json, Split, Stage, canonical_json, pretty_json
+from jobs.spec import EMBEDDED_TOO, SHUT_UNTIL_CHOICE, SPLITS_OPEN_TO, Input, JobSpec, Json, Split, Stage, canonical_json, pretty_json
 from trainers.errors import DataError, Error, WeightsError
 
 __all__ = ["Node", "Stopped", "data_root", "made_folder", "made_parts", "run_stage"]
@@ -121,7 +121,7 @@ def _train(node: Node) -> dict[str, Json]:
         gpus=node.gpus(),
         data=_data_request(node, machine, is_open=lambda split: split in SPLITS_OPEN_TO[Stage.TRAIN]),
         parents={item.role: _parent(node, item) for item in inputs},
-        weights=_weights(node, machine),
+        weights=_weights(node.spec, machine),
         monitor=monitor,
         group=None if node.company is None else training.Group(**node.company.facts(node.host.should_stop)),
     )
@@ -180,10 +180,12 @@ def _take_of(node: Node, job: str) -> str:
     return "choice" if node.spec_of(job).stage is Stage.PICK else "last"
 
 
-def _weights(node: Node, machine: Mapping[str, Json]) -> dict[str, Path]:
-    """Return the external weight files that the job names by digest. Raises WeightsError when one is not what it was."""
+def _weights(spec: JobSpec, machine: Mapping[str, Json], only: tuple[str, ...] | None = None) -> dict[str, Path]:
+    """Return the external files that a job names by digest, or `only` some. Raises WeightsError when one is not what it was."""
     found: dict[str, Path] = {}
-    for key, digest in node.spec.weights.items():
+    for key, digest in spec.weights.items():
+        if only is not None and key not in only:
+            continue
         known = machine.get("weight_files", {}).get(digest)
         if known is None:
             raise WeightsError(
@@ -257,9 +259,11 @@ def _evaluate(node: Node) -> dict[str, Json]:
     config = {key: value for key, value in _resolved_config(node, job).items() if key != "monitor"}
     evaluation = _runtime("trainers.evaluation")
     chosen: list[bool] = []
+    embedded = node.spec.config.get("embeddings")
+    opened = (*SPLITS_OPEN_TO[Stage.EVALUATE], *(EMBEDDED_TOO if embedded else ()))
 
     def is_open(split: str) -> bool:
-        return split in SPLITS_OPEN_TO[Stage.EVALUATE] and (split not in SHUT_UNTIL_CHOICE or bool(chosen))
+        return split in opened and (split not in SHUT_UNTIL_CHOICE or bool(chosen))
 
     def choose(choice: Mapping[str, Json]) -> None:
         write_atomically(node.paths.choice, pretty_json({**choice, "train_job": job, "checkpoints": names, **by_label}).encode())
@@ -279,6 +283,8 @@ def _evaluate(node: Node) -> dict[str, Json]:
         traits=node.spec.config.get("traits", {}),
         keep_pictures=lambda pictures: keep_pictures(node.paths.pictures, pictures),
         learnt_from=train_result.get("learnt_from", {}),
+        embeddings=(embedded, node.paths.embeddings) if embedded else None,
+        weights=_weights(trained, machine, only=declaration.needs),
     )
     result = _with_pictures(node, evaluation.evaluate(request, choose, node.paths.predictions))
     if node.spec.contamination:

@@ -97,6 +97,8 @@ class Target:
     score_per: str | None = None  # image | study | patient; None takes the card's
     views: str | None = None  # max_logit | mean_prob | first; None takes the card's
     cluster: str | None = None  # patient | study | image; None takes the card's
+    #: Which embeddings are handed out besides predictions: backbone | projector; None hands out none.
+    embedding: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

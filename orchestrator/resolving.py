@@ -245,11 +245,25 @@ class DiskResolver:
             return WeightsRef(sha256=None, named=STAND_IN)
         if file is None:
             return None
+        _, part = named_part(value)
+        return WeightsRef(sha256=self._known(file), named=None if value == _IMAGENET else f"{FILE}#{part}" if part else FILE)
+
+    def file(self, value: str) -> WeightsRef:
+        """Return a file by its path, or by its name in the cluster config. Raises WeightsError when it is not on this machine."""
+        path = Path(self._cluster.weights.get(value, Path(value).expanduser())).resolve()
+        if path.is_file():
+            return WeightsRef(sha256=self._known(path), named=FILE)
+        if self._sample is None:
+            raise WeightsError(f"there is no file {path}; correct the path, or name the file under `weights:` in the cluster config")
+        self._stands_in = True
+        return WeightsRef(sha256=None, named=STAND_IN)
+
+    def _known(self, file: Path) -> str:
+        """Return the sha256 of a file, which nodes find it by."""
         digest = self._digests.of(file)
         self._digests.save()
         self._weight_files[digest] = file
-        _, part = named_part(value)
-        return WeightsRef(sha256=digest, named=None if value == _IMAGENET else f"{FILE}#{part}" if part else FILE)
+        return digest
 
 
 def _split_of(card: Card) -> dict[str, Json]:

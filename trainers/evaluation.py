@@ -18,9 +18,10 @@ import pyarrow as pa
 from safetensors.torch import load_file
 
 from trainers.api import Overlaps, Scores, Setup, Solver, Source, Trainer
-from trainers.data.access import Rows
+from trainers.data.access import Access, Rows
 from trainers.data.cards import Card
 from trainers.data.policies import truths
+from trainers.embedding_files import hand_out
 from trainers.errors import DataError, Error
 from trainers.loop import prepare
 from trainers.mask_evaluation import evaluate_masks
@@ -55,6 +56,10 @@ class EvaluateRequest:
     keep_pictures: Callable[[Mapping[str, bytes]], None] | None = None
     #: Of a model that learnt from several sources, card -> `labels` and `task` of each, as its result has them.
     learnt_from: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: Which embeddings to hand out (`backbone`, `projector`), and where to; None hands out none.
+    embeddings: tuple[str, Path] | None = None
+    #: Files by config key that prediction reads, already checked against their sha256.
+    weights: Mapping[str, Path] = field(default_factory=dict)
 
 
 def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], None], predictions: Path) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         data=access,
         sources=(access,),
         parents={},
-        weights={},
+        weights=request.weights,
         device=device,
         predict_only=True,
         labels=request.labels,
@@ -111,6 +116,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
     table = prediction_table(scored, shared, access.policies, tuple(request.traits))
     write_table(table, predictions)
     pictured = _picture(method, request, access.rows(request.split))
+    embedded = _handed_out(request, method, card, access)
     return {
         "card": card.name,
         "split": str(request.split),
@@ -129,9 +135,21 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         "n_patients": len(set(scored.rows.patients.tolist())),
         "test_digest": digest_of(scored.rows.images),
         "predictions_digest": table_digest(table),
+        **embedded,
         "data": [used(access)],
         **pictured,
     }
+
+
+def _handed_out(request: EvaluateRequest, method: Trainer | Solver, card: Card, access: Access) -> dict[str, Any]:
+    """Write the embeddings that were asked for, by the checkpoint that predicted; only where they were, so that other results stay."""
+    if request.embeddings is None:
+        return {}
+    of, file = request.embeddings
+    if len(request.files) != 1:
+        raise Error(f"the pick hands on {len(request.files)} checkpoints, and embeddings are of one: set pick.checkpoints to best")
+    splits = dict.fromkeys([*(split for split in ("train", "val") if split in card.split_names), str(request.split)])
+    return {"embeddings": hand_out(method, of, access, list(splits), file)}
 
 
 def _picture(method: Any, request: EvaluateRequest, rows: Rows) -> dict[str, Any]:

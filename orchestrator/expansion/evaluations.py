@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobs.spec import Input, JobSpec, Json, Split, Stage
@@ -13,11 +13,13 @@ from orchestrator.expansion.points import Scene
 from orchestrator.expansion.replicates import FRACTION
 from orchestrator.expansion.specs import Content, Face, SpecWriter
 from orchestrator.expansion.trains import data_content, of_another_task
-from orchestrator.model import SAME_DATA, Phase, Target
+from orchestrator.model import SAME_DATA, Phase, Pick, Target
 
 #: Label of an evaluate job that names the data set it was scored on.
 TARGET = "target"
 _UNITS = ("score_per", "views", "cluster")
+#: What a pick takes where it hands on one checkpoint for all labels.
+_ONE = ("best", 1, "run")
 
 
 @dataclass(slots=True)
@@ -76,7 +78,23 @@ class Evaluator:
             raise fault(self.scene.sweep, f"{path}.data", f"data '{card}' has no labels to score against: name a card with labels")
         if (task := self.scene.resolver.task(card)) not in ("", *self.writer.declaration.tasks):
             raise fault(self.scene.sweep, f"{path}.data", of_another_task(card, task, self.writer.declaration))
+        self._check_embedding(index, target)
         return card
+
+    def _check_embedding(self, index: int, target: Target) -> None:
+        """Refuse embeddings that the trainer does not have, and those of several checkpoints at once."""
+        if target.embedding is None:
+            return
+        path, trainer, pick = f"phases.{self.phase.name}.evaluate[{index}]", self.writer.declaration, self.phase.pick
+        if not trainer.embeddings:
+            message = f"trainer '{trainer.name}' has no embeddings: leave `embeddings` out"
+            raise fault(self.scene.sweep, f"{path}.outputs", message)
+        if target.embedding not in trainer.embeddings:
+            there = " or ".join(trainer.embeddings)
+            raise fault(self.scene.sweep, f"{path}.embedding", f"trainer '{trainer.name}' embeds by {there}: write embedding: {there}")
+        if pick is not None and any(taken != _ONE for taken in _taken_by(pick)):
+            message = "the pick may hand on several checkpoints, and embeddings are of one: leave checkpoints, top and per out of the pick"
+            raise fault(self.scene.sweep, f"{path}.outputs", message)
 
     def _evaluate(self, winner: Winner, target: Target, card: str, shown: str) -> JobSpec:
         draw = winner.point.replicate.draw if target.split == Split.HELD_OUT else None
@@ -85,6 +103,7 @@ class Evaluator:
         units = {name: getattr(target, name) or reference.defaults.get(name) for name in _UNITS}
         # What predictions carry of each unit is in the id: a trait that is declared later is evaluated, and no other id changes.
         traits: dict[str, Json] = {"traits": dict(sorted(reference.traits.items()))} if reference.traits else {}
+        embedded: dict[str, Json] = {} if target.embedding is None else {"embeddings": target.embedding}
         labels = {**winner.labels, TARGET: shown}
         return self.writer.write(
             Stage.EVALUATE,
@@ -94,7 +113,7 @@ class Evaluator:
                 resources=self.phase.resources,
                 resolved=resolved and winner.pick.resolved,
             ),
-            config=Content.of({"split": target.split, "run": winner.run, **units, **traits}),
+            config=Content.of({"split": target.split, "run": winner.run, **units, **traits, **embedded}),
             data=data,
             inputs=(Input(role="pick", job=winner.pick.job_id, take="choice", run=winner.run),),
         )
@@ -104,3 +123,9 @@ class Evaluator:
         if key not in self._data:
             self._data[key] = data_content([self.scene.resolver.data(card)], draw, self.phase.missing)
         return self._data[key]
+
+
+def _taken_by(pick: Pick) -> Iterator[tuple[Json, ...]]:
+    """Yield what a pick takes of its runs: checkpoints, top and per, for all and for those that carry certain labels."""
+    for settings in ({}, *(case.settings for case in pick.when)):
+        yield tuple(settings.get(name, getattr(pick, name)) for name in ("checkpoints", "top", "per"))

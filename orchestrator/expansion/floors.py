@@ -55,7 +55,7 @@ def _floor_of(phase: Phase, name: str, trainer: str) -> Phase:
         draws=phase.draws,
         seeds=phase.seeds,
         pick=Pick(metric=None, rule="last"),
-        evaluate=phase.evaluate,
+        evaluate=tuple(replace(target, embedding=None) for target in phase.evaluate),
         resources=replace(Resources(), cpus=ask.cpus, memory_mb=ask.memory_mb, time_minutes=ask.time_minutes),
         fuse=phase.fuse,
         sweep_seed=phase.sweep_seed,

@@ -56,6 +56,10 @@ class Resolver(Protocol):
         """Return the file behind a start (`imagenet`, a path) for an architecture; None when the start is no file (`random`)."""
         ...
 
+    def file(self, value: str) -> WeightsRef:
+        """Return a file that a config names, by its path or as a key of the cluster's weights. Raises WeightsError where there is none."""
+        ...
+
     def labels(self, card: str) -> tuple[str, ...]:
         """Return the label names of a card, in order."""
         ...
@@ -80,6 +84,7 @@ class Remembering:
         self._resolver = resolver
         self._data: dict[str, DataRef] = {}
         self._weights: dict[tuple[str, str | None], WeightsRef | None] = {}
+        self._files: dict[str, WeightsRef] = {}
         self._overlaps: dict[tuple[str, str, str], str] = {}
 
     @property
@@ -107,6 +112,12 @@ class Remembering:
         if (value, arch) not in self._weights:
             self._weights[(value, arch)] = self._resolver.weights(value, arch=arch)
         return self._weights[(value, arch)]
+
+    def file(self, value: str) -> WeightsRef:
+        """Return a file that a config names."""
+        if value not in self._files:
+            self._files[value] = self._resolver.file(value)
+        return self._files[value]
 
     def labels(self, card: str) -> tuple[str, ...]:
         """Return the label names of a card."""

@@ -290,6 +290,9 @@ class _Counting:
     def weights(self, value: str, *, arch: str | None) -> WeightsRef | None:
         return None
 
+    def file(self, value: str) -> WeightsRef:
+        return WeightsRef(sha256=None)
+
     def labels(self, card: str) -> tuple[str, ...]:
         return ("any",)
 

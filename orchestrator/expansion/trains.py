@@ -12,12 +12,13 @@ from orchestrator.expansion.labels import labels_text
 from orchestrator.expansion.places import fault
 from orchestrator.expansion.points import Branch, Point, Scene
 from orchestrator.expansion.presets import beside_own
-from orchestrator.expansion.references import DataRef
+from orchestrator.expansion.references import DataRef, WeightsRef
 from orchestrator.expansion.replicates import training_seed
 from orchestrator.expansion.sources import SourceMetrics
 from orchestrator.expansion.specs import EMPTY, ConfigTemplate, Content, Face, SpecWriter
 from orchestrator.grammar.faults import suggest
 from orchestrator.model import DEFAULT_ROLE, Phase
+from trainers.errors import WeightsError
 from trainers.slugs import slug
 from trainers.version import LOOP_VERSION
 
@@ -164,7 +165,8 @@ class TrainWriter:
         wanted = {key: value for key in self.writer.declaration.starts if isinstance(value := config.get(key), str)}
         if file is not None:
             wanted = {DEFAULT_ROLE: file}
-        refs = {key: self.scene.resolver.weights(value, arch=arch) for key, value in wanted.items()}
+        resolver, needs = self.scene.resolver, self.writer.declaration.needs
+        refs = {key: self._file(key, value) if key in needs else resolver.weights(value, arch=arch) for key, value in wanted.items()}
         found = {key: ref for key, ref in refs.items() if ref is not None}
         files = {key: ref.sha256 for key, ref in found.items() if ref.sha256 is not None}
         return Start(
@@ -172,6 +174,12 @@ class TrainWriter:
             named={key: ref.named for key, ref in found.items() if ref.named is not None and key in config},
             resolved=all(ref.resolved for ref in found.values()),
         )
+
+    def _file(self, key: str, value: str) -> WeightsRef:
+        try:
+            return self.scene.resolver.file(value)
+        except WeightsError as error:
+            raise fault(self.scene.sweep, f"phases.{self.phase.name}.config.{key}", str(error)) from error
 
     def _check(self, config: Mapping[str, Json], point: Point) -> None:
         """Let the trainer look at a whole config, and see that the epoch to hand on is one that it reaches."""

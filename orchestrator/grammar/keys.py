@@ -113,6 +113,14 @@ TARGET = Record(
         "score_per": Key(about="What is scored; the card says where this does not.", shape=Choice(options=UNITS)),
         "views": Key(about="How the images of one unit become one score.", shape=Choice(options=("max_logit", "mean_prob", "first"))),
         "cluster": Key(about="What the bootstrap resamples; patient where ids exist.", shape=Choice(options=UNITS)),
+        "outputs": Key(
+            about="What is written: predictions always; embeddings too, of the training, validation and scored images, as parquet.",
+            shape=ListOf(item=Choice(options=("predictions", "embeddings"))),
+        ),
+        "embedding": Key(
+            about="Which embeddings: the backbone's features (the default), or what the trainer's projector makes of them.",
+            shape=Choice(options=("backbone", "projector")),
+        ),
     },
     refused={"unit": THREE_UNITS},
 )

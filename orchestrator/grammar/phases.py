@@ -337,16 +337,27 @@ def read_targets(node: Node | None, context: Context, *, same: bool = True) -> t
     """Return the evaluations under `evaluate`; `same` says whether `data: same` means anything."""
     targets: list[Target] = []
     for item in node.items if node else ():
-        target = Target(**item.plain())
+        target = _target(item, context.faults)
         card = item.get("data")
         if target.data == SAME_DATA and not same:
             context.faults.add(card or item, "'same' needs one card, and this phase has sources; name the card")
         elif card is not None and target.data != SAME_DATA:
             context.check_card(card)
-        if target in targets:
+        if any(replace(target, embedding=other.embedding) == other for other in targets):
             context.faults.add(item, "this evaluation is listed twice; leave one out")
         targets.append(target)
     return tuple(targets)
+
+
+def _target(item: Node, faults: Faults) -> Target:
+    """Return one evaluation; `outputs` and `embedding` become which embeddings it hands out, if any."""
+    given = dict(item.plain())
+    outputs, embedding = given.pop("outputs", ["predictions"]), given.pop("embedding", None)
+    if "predictions" not in outputs or len(set(outputs)) != len(outputs):
+        faults.add(item.get("outputs") or item, "what is evaluated is predicted: write outputs: [predictions, embeddings]")
+    if embedding is not None and "embeddings" not in outputs:
+        faults.add(item.get("embedding") or item, "nothing is embedded here: write outputs: [predictions, embeddings] beside it")
+    return Target(**given, embedding=(embedding or "backbone") if "embeddings" in outputs else None)
 
 
 def _read_hand_on(node: Node, faults: Faults) -> str:

@@ -51,8 +51,14 @@ class Digests:
     def folds(self, name: str, draws: Draws) -> int:
         return draws.folds
 
+    def file(self, value: str) -> WeightsRef:
+        return WeightsRef(sha256=hashlib.sha256(value.encode()).hexdigest(), named="file")
+
     def weights(self, value: str, *, arch: str | None) -> WeightsRef | None:
         return None
+
+    def task(self, card: str) -> str:
+        return "multilabel"
 
     def labels(self, card: str) -> tuple[str, ...]:
         return ("pleural_effusion",)

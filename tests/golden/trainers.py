@@ -51,6 +51,14 @@ class ClassificationConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingProbeConfig:
+    """Stand-in for a linear classifier on a table of vectors."""
+
+    embeddings: str
+    penalty: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ThumbnailConfig:
     """Stand-in for the floor."""
 
@@ -133,8 +141,16 @@ CATALOG: dict[str, Declaration] = {
     declaration.name: declaration
     for declaration in (
         _stand_in("ag_cnn", AgCnnConfig, starts=("init",), roles=("global", "local")),
-        _stand_in("ark", ArkConfig, starts=("init",), by_source=()),
-        _stand_in("classification", ClassificationConfig, starts=("init",), sample={"px": 64, "epochs": 2}, presets=CLASSIFICATION_PRESETS),
+        _stand_in("ark", ArkConfig, starts=("init",), embeddings=("backbone", "projector"), by_source=()),
+        _stand_in(
+            "classification",
+            ClassificationConfig,
+            starts=("init",),
+            sample={"px": 64, "epochs": 2},
+            presets=CLASSIFICATION_PRESETS,
+            embeddings=("backbone",),
+        ),
+        _stand_in("embedding_probe", EmbeddingProbeConfig, starts=("embeddings",), needs=("embeddings",), roles=()),
         _stand_in(
             "moco_cxr",
             MocoCxrConfig,

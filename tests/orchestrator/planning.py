@@ -68,6 +68,9 @@ class FakeResolver:
     def folds(self, name: str, draws: Draws) -> int:
         return draws.folds if draws.scheme == "kfold" else self.pairs
 
+    def file(self, value: str) -> WeightsRef:
+        return WeightsRef(sha256=hashlib.sha256(value.encode()).hexdigest(), named="file")
+
     def weights(self, value: str, *, arch: str | None) -> WeightsRef | None:
         if value == "random":
             return None

@@ -12,6 +12,7 @@ from trainers.parts.bounds import positive, within
 NAME = "classification"
 VERSION = 2
 STARTS = ("init",)
+EMBEDDINGS = ("backbone",)
 SAMPLE: Mapping[str, Any] = {"arch": "slim", "px": 64, "epochs": 3, "batch_size": 16}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -125,6 +126,12 @@ class _Classification:
     def _as_scores(self, logits: Tensor) -> Tensor:
         return losses.log_odds(logits) if self._exclusive else logits
 
+    def embed(self, rows: Rows, of: str) -> NDArray[np.float32]:
+        """Return the pooled features (n, d) of one view of each image, its centre: what the head sees. `of` is `backbone`."""
+        if self.config.packed:
+            return self._packed(rows)
+        return self._each(self.module.features, rows.position, self.module.head.in_features, replace(self._cut, ten=False))
+
     @torch.no_grad()
     def _each(
         self, function: Callable[[Tensor], Tensor], positions: NDArray[np.int64], columns: int, cut: cuts.Cut, images: int = 0
@@ -201,19 +208,14 @@ class LinearProbe(_Classification):
         train, val = self.setup.data.rows("train"), self.setup.data.find("val")
         fit = fit_together if self.config.packed else logistic.fit
         fits = fit(
-            self._features(train),
+            self.embed(train, "backbone"),
             labels.learnt(train, self.setup, self.labels),
             penalties=(self.config.penalty,) if val is None else self.config.penalties,
-            validation=None if val is None else (self._features(val), labels.measured(val, self.setup, self.labels)),
+            validation=None if val is None else (self.embed(val, "backbone"), labels.measured(val, self.setup, self.labels)),
         )
         heads.fill(self.module.head, np.stack([one.weight for one in fits]), np.array([one.bias for one in fits]))
         self._check_frozen()
         return logistic.described(fits, self.labels)
-
-    def _features(self, rows: Rows) -> NDArray[np.float32]:
-        if self.config.packed:
-            return self._packed(rows)
-        return self._each(self.module.features, rows.position, self.module.head.in_features, self._cut)
 
 
 class FineTuning(_Classification):

@@ -1,0 +1,1 @@
+"""A linear classifier on vectors that somebody else computed."""
