@@ -23,10 +23,13 @@ def build(
     layer_decay: float = 1.0,
     momentum: float = 0.9,
     nesterov: bool = False,
+    fused: bool = True,
 ) -> torch.optim.Optimizer:
     """Make an optimizer over the trainable parameters of a backbone and its head.
 
     `adam` couples its weight decay (L2), `adamw` does not. Normalisation layers and biases decay only with `decay_norms`.
+    `fused` is for methods whose every parameter has a gradient from the first step on: fused sgd keeps no momentum for one that gets its
+    first gradient later.
     `head_lr_factor` multiplies the head's rate; `layer_decay` multiplies the rate once more for every layer below the head.
     `nesterov` is for sgd.
     """
@@ -36,9 +39,9 @@ def build(
     ]
     groups = [group for group in groups if group["params"]]
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused)
     kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=lr, fused=True)
+    return kind(groups, lr=lr, fused=fused)
 
 
 def _groups(module: nn.Module, lr: float, weight_decay: float, decay_norms: bool) -> list[dict[str, Any]]:

@@ -168,7 +168,7 @@ FORMATS: tuple[Format, ...] = (
         title="a checkpoint of this project",
         signs=(("backbone.",),),
         parts={"": Part(prefix="backbone.", called="backbone")},
-        beside={"head": ("head.",)},
+        beside={"head": ("head.",), "projector": ("projector.",), "heads by source": ("heads.",)},
         head_role="",
     ),
     Format(

@@ -1,0 +1,1 @@
+"""Accruing and reusing knowledge from many annotated sources (Ark)."""
