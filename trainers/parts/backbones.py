@@ -35,11 +35,14 @@ OWN: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-def build(arch: str, channels: int, px: int | None, *, drop_path: float = 0.0, seed: int | None = None) -> nn.Module:
+def build(
+    arch: str, channels: int, px: int | None, *, window: int | None = None, drop_path: float = 0.0, seed: int | None = None
+) -> nn.Module:
     """Build a network that maps (B, channels, px, px) to pooled features (B, `width(network)`), with fresh weights.
 
-    `px` sets the size of networks that have a fixed one (ViT, Swin); `seed` makes the weights a function of it alone.
-    Raises Error for an architecture that timm does not know, or one without stochastic depth when `drop_path` is set.
+    `px` sets the size of networks that have a fixed one (ViT, Swin), `window` the side of a Swin's windows in tokens; `seed` makes the
+    weights a function of it alone. Raises Error for an architecture that timm does not know, one without windows when `window` is set, or
+    one without stochastic depth when `drop_path` is.
     """
     name, arguments = OWN.get(arch, (arch, {}))
     if not timm.is_model(name):
@@ -49,6 +52,10 @@ def build(arch: str, channels: int, px: int | None, *, drop_path: float = 0.0, s
     described = timm.get_pretrained_cfg(name)
     if px is not None and described is not None and described.fixed_input_size:
         arguments["img_size"] = px
+    if window is not None:
+        if not name.startswith("swin"):
+            raise Error(f"config.window: '{arch}' has no windows of attention: leave it out, or set it to null")
+        arguments["window_size"] = window
     if drop_path > 0:
         arguments["drop_path_rate"] = drop_path
     with torch.random.fork_rng(devices=[], enabled=seed is not None):

@@ -87,7 +87,7 @@ def caption(one: Picture, report: Report) -> str:
     titles = {arm.key: arm.title for part in report.test_sets for arm in part.arms}
     arms = ", ".join(dict.fromkeys(titles.get(arm, arm) for arm in one.arms))
     what = one.caption or one.name.replace("_", " ").replace("-", " ")
-    when = f"test images of {one.test_set}" if one.epoch is None else f"validation images after epoch {one.epoch}"
+    when = f"test images of {one.test_set}" if one.epoch is None else f"after epoch {one.epoch}"
     return f"{what.rstrip('.')}: {when}, phase {one.phase}; for {arms}."
 
 

@@ -94,7 +94,7 @@ def test_the_page_holds_them_with_captions_and_asks_for_nothing(study: tuple[Pla
     for source, one in zip(page.asked, report.pictures, strict=True):
         kind, _, content = source.partition(",")
         assert kind == "data:image/png;base64" and base64.b64decode(content) == (folder / "pictures" / one.file).read_bytes()
-    assert text.count("input, masked, reconstruction: validation images after epoch 2, phase pretrain; for ") == 4  # alt and caption
+    assert text.count("input, masked, reconstruction: after epoch 2, phase pretrain; for ") == 4  # alt and caption
     assert text.count("overlay: test images of phantom, phase finetune; for ") >= 2
     assert "no number of this report rests on them" in text
     # Small ones are enlarged by whole numbers, so that a pixel stays one.
