@@ -21,6 +21,7 @@ from orchestrator.expansion.places import fault
 from orchestrator.expansion.points import Known, PhasePoints, Scene, points_of
 from orchestrator.expansion.pooling import joined_notes, refuse_pooled
 from orchestrator.expansion.references import Remembering, Resolver
+from orchestrator.expansion.sources import seen_notes
 from orchestrator.expansion.specs import Fragments, SpecWriter
 from orchestrator.expansion.trains import Trained, TrainWriter, metrics_of
 from orchestrator.model import AxisInfo, Phase, Plan, Sweep
@@ -106,6 +107,7 @@ class _Work:
         cards = list(dict.fromkeys(point.cards for point in expanded.points))
         refuse_pooled(self.sweep, phase, cards, self.resolver)
         self.notes += joined_notes(self.sweep, phase, cards, self.resolver)
+        self.notes += seen_notes(phase, self.resolver)
         self.notes += expanded.notes
         for info in expanded.axes.values():
             self._merge(info)

@@ -138,6 +138,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         **embedded,
         "data": [used(access)],
         **pictured,
+        **_asked(method, card.name, shared),
     }
 
 
@@ -150,6 +151,15 @@ def _handed_out(request: EvaluateRequest, method: Trainer | Solver, card: Card, 
         raise Error(f"the pick hands on {len(request.files)} checkpoints, and embeddings are of one: set pick.checkpoints to best")
     splits = dict.fromkeys([*(split for split in ("train", "val") if split in card.split_names), str(request.split)])
     return {"embeddings": hand_out(method, of, access, list(splits), file)}
+
+
+def _asked(method: Any, card: str, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Return which sources of a method with several speak for each label, and whether the card is none of them (zero-shot)."""
+    ask = getattr(method, "asked", None)
+    if ask is None:
+        return {}
+    heads = {label: sources for label, sources in ask().items() if label in labels}
+    return {"heads": heads, "zero_shot": all(card not in sources for sources in heads.values())}
 
 
 def _picture(method: Any, request: EvaluateRequest, rows: Rows) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from jobs.catalog import Declaration
+from jobs.spec import Split
 from orchestrator.expansion.places import fault
+from orchestrator.expansion.references import Resolver
 from orchestrator.grammar.faults import suggest
 from orchestrator.model import Phase, Sweep
 
@@ -28,6 +30,18 @@ def refuse_several(sweep: Sweep, phase: Phase, catalog: Mapping[str, Declaration
     twice = next((card for card in phase.sources if phase.sources.count(card) > 1), None)
     if twice is not None:
         raise fault(sweep, path, f"'{twice}' is named twice, and a source is one card: leave one out")
+
+
+def seen_notes(phase: Phase, resolver: Resolver) -> Iterator[str]:
+    """Say of which sources validation images may be among those that another source trains on: what is chosen by them is too good."""
+    for card in phase.sources:
+        for other in phase.sources:
+            why = resolver.overlap(other, card, Split.VAL)
+            if why:
+                yield (
+                    f"{phase.name}: validation images of '{card}' may be seen in training on '{other}' ({why}): its validation numbers and "
+                    "the means over sources may choose and are no results"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,3 +23,23 @@ def pretrainings(name: str) -> set[str]:
 def test_shenzhen_starts_from_the_pretrainings_of_the_study_on_chexpert() -> None:
     assert pretrainings("moco_cxr_shenzhen") == pretrainings("moco_cxr_paper")
     assert len(pretrainings("moco_cxr_paper")) == 6
+
+
+def test_ark_5_is_ark_6_without_mimic_and_neither_opens_a_test_set() -> None:
+    catalog = find_trainers()
+    six, five = (expand(load_sweep(SWEEPS / f"ark{n}_pretrain.yaml", catalog=catalog), catalog, FakeResolver()) for n in (6, 5))
+    (large,), (small,) = ([job for job in plan.jobs if job.stage is Stage.TRAIN] for plan in (six, five))
+    cards = [[source["card"] for source in job.data["sources"]] for job in (large, small)]
+    assert cards[0] == ["mimic_cxr", *cards[1]] and len(cards[1]) == 5
+    assert large.config == small.config and large.config["monitor"] == {"metric": "val/mean_auroc", "mode": "max"}
+    assert not [job for plan in (six, five) for job in plan.jobs if job.stage is Stage.EVALUATE]
+
+
+def test_the_ablation_of_ark_has_every_arm_beside_one_baseline() -> None:
+    catalog = find_trainers()
+    plan = expand(load_sweep(SWEEPS / "ark_ablation.yaml", catalog=catalog), catalog, FakeResolver())
+    jobs = [job for job in plan.jobs if job.stage is Stage.TRAIN]
+    assert len(jobs) == 8 * 5 and len(plan.jobs) == 8 * 5 * (1 + 1 + 3)
+    arms = {tuple(job.labels[name] for name in ("only", "mode", "consistency", "export")) for job in jobs}
+    assert ("all", "cyclic", 0.5, "teacher") in arms and len(arms) == 8
+    assert {job.config["only"] for job in jobs} == {"all", "made_hospital_a", "made_hospital_b", "made_hospital_c"}

@@ -59,6 +59,7 @@ class Config:
             "labels, shared by name"
         },
     )
+    only: str = field(default="all", metadata={"doc": "the one source that is learnt from and validated, by card"})
     order: Literal["fixed", "shuffled"] = field(default="shuffled", metadata={"doc": "of the sources: as written, or anew in every cycle"})
     student_view: Literal["ark", "plus"] = field(
         default="ark", metadata={"doc": "as published (crops from .08, shift, scale, turn, light), or `cxr_plus` (crops from .6)"}

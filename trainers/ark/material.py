@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.api import Setup
+from trainers.api import Setup, Source
 from trainers.ark.config import Config
 from trainers.ark.views import Look, views
 from trainers.data.access import Access, ImageStore, Rows
@@ -26,6 +26,8 @@ from trainers.errors import DataError, Error
 _LOG = logging.getLogger(__name__)
 _ORDER, _CYCLE = 21, 22
 _CARD = "card"
+#: Value of `only` that leaves no source out.
+ALL_SOURCES = "all"
 
 
 def number_of(card: str) -> int:
@@ -47,7 +49,7 @@ class Material:
     def __init__(self, setup: Setup) -> None:
         self.config: Config = setup.config
         self.seed = setup.seed
-        self.accesses: tuple[Access, ...] = setup.sources
+        self.accesses: tuple[Access, ...] = tuple(access for access in setup.sources if access.card in learnt(setup))
         for access in self.accesses:
             _refuse(access, self.config)
         _refuse_other_names(self.config, [access.card for access in self.accesses])
@@ -136,6 +138,18 @@ class Material:
             else:
                 weights[mine] = known * (len(known) / max(float(known.sum()), 1))
         return torch.from_numpy(np.nan_to_num(target)), torch.from_numpy(weights)
+
+
+def learnt(setup: Setup) -> dict[str, Source]:
+    """Return the sources that are learnt from. Raises Error when `only` names none of them."""
+    only: str = setup.config.only
+    if only == ALL_SOURCES:
+        return dict(setup.learnt_from)
+    if only not in setup.learnt_from:
+        near = difflib.get_close_matches(only, setup.learnt_from, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(setup.learnt_from)}"
+        raise Error(f"config.only: there is no source '{only}'; {hint}")
+    return {only: setup.learnt_from[only]}
 
 
 def is_exclusive(task: str, config: Config) -> bool:

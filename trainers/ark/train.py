@@ -20,7 +20,7 @@ from torch.nn import functional
 from trainers.api import Scores, Setup
 from trainers.ark.config import Config
 from trainers.ark.heads import Outputs
-from trainers.ark.material import Material, Step, number_of
+from trainers.ark.material import Material, Step, learnt, number_of
 from trainers.ark.network import Network, head, projector
 from trainers.ark.views import Look
 from trainers.data.access import Access, ImageStore, Rows
@@ -74,7 +74,7 @@ class Ark:
     def __init__(self, setup: Setup) -> None:
         config: Config = setup.config
         self.config, self.setup = config, setup
-        self.outputs = Outputs(setup.learnt_from, config)
+        self.outputs = Outputs(learnt(setup), config)
         if setup.predict_only:
             self.module = self._network(_STUDENT)
             self.labels = self.outputs.predicted(setup.data.card, setup.data.label_names)
@@ -309,5 +309,9 @@ class Ark:
         self._val_loss = state["val_loss"]
 
     def facts(self) -> dict[str, Any]:
-        """Return which network the checkpoints hold."""
-        return {"exported": self.config.export}
+        """Return which network the checkpoints hold, and whose labels it learnt."""
+        return {"exported": self.config.export, "heads": {name: list(labels) for name, labels in self.outputs.heads.items()}}
+
+    def asked(self) -> dict[str, list[str]]:
+        """Return by label which sources' heads predict the card that is evaluated: its own, or all that have the label (zero-shot)."""
+        return {label: list(self.outputs.asked(self.setup.data.card, label)) for label in self.labels}

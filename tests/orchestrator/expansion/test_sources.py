@@ -95,6 +95,16 @@ def test_a_source_stands_once(tmp_path: Path) -> None:
     assert error.value.path == "phases.one.sources"
 
 
+def test_validation_images_that_another_source_trains_on_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "several.yaml"
+    path.write_text(SWEEP.format(trainer="ark", sources="chexpert, rsna", metric="val/mean_auroc"), encoding="utf-8")
+    resolver = FakeResolver(label_names=dict(LABELS), overlaps={("chexpert", "rsna", "val"): "card 'rsna' says so"})
+    plan = expand(load_sweep(path, catalog=CATALOG), CATALOG, resolver)
+    said = "one: validation images of 'rsna' may be seen in training on 'chexpert' (card 'rsna' says so): its validation numbers"
+    assert [note for note in plan.notes if note.startswith(said)] == list(plan.notes)
+    assert not planned(tmp_path).notes
+
+
 def test_a_floor_beside_several_sources_is_refused(tmp_path: Path) -> None:
     more = "    evaluate: [{data: rsna, split: test}]\nallow_contamination: [rsna]\nreport: {measure: auroc_macro, floor: true}\n"
     with pytest.raises(SweepError, match="a floor learns from one card, and 'one' has 2 sources") as error:

@@ -370,6 +370,19 @@ def test_the_ablations_run_and_learn(tmp_path: Path, mode: Any) -> None:
         assert {name for name in method.module.state_dict() if name.startswith("heads.")} == {"heads.all.weight", "heads.all.bias"}
 
 
+def test_one_source_alone_is_learnt_from_and_predicts_others_by_the_names_that_they_share(tmp_path: Path) -> None:
+    config = replace(TINY, only="beta", epochs=1)
+    _, outcome, method = run(setup_of(config), tmp_path)
+    assert set(method.outputs.heads) == {"beta"} and method.steps_per_epoch == 3
+    assert {name.split("/")[1] for name in outcome.metrics if name.startswith("val/")} == {
+        "beta", "student", "mean_auroc", "mean_loss", "mean_auroc_not_estimable", "mean_loss_not_estimable"
+    }  # fmt: skip
+    assert [set(access.opened) for access in method.setup.sources] == [set(), {"train", "val"}, set()]
+    assert evaluating(config, "alpha").labels == ("signal",) and evaluating(config, "beta").labels == ("signal", "other")
+    with pytest.raises(Error, match=r"config.only: there is no source 'bta'; did you mean 'beta'\?"):
+        train.build(setup_of(replace(TINY, only="bta")))
+
+
 # --- predicting --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -401,6 +414,7 @@ def test_a_source_is_predicted_by_its_own_head() -> None:
         scores = predicted(method)
         assert scores.labels == method.labels == labels and scores.logits.shape == (VAL, len(labels))
         assert scores.exclusive == (card == "gamma")
+        assert method.asked() == {label: [card] for label in labels}
         probability = 1 / (1 + np.exp(-scores.logits.astype(np.float64)))
         assert np.allclose(probability.sum(1), 1, atol=1e-5) == (card == "gamma")
 
@@ -415,6 +429,7 @@ def test_another_card_takes_each_label_from_all_heads_that_have_it_by_name() -> 
         embedding = method.module.embed(views)
         alpha, beta = (torch.sigmoid(method.module.logits(embedding, card).double()) for card in ("alpha", "beta"))
     mean = (alpha[:, 0] + beta[:, 0]) / 2
+    assert method.asked() == {"signal": ["alpha", "beta"], "other": ["beta"]}
     assert np.allclose(scores.logits[:, 0], torch.logit(mean).numpy(), atol=1e-5)
     assert np.allclose(scores.logits[:, 1], torch.logit(beta[:, 1]).numpy(), atol=1e-5)
     assert evaluating(TINY, "elsewhere", labels=("unheard", "other")).labels == ("other",)
