@@ -47,6 +47,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
     cells = tuple(one for part in parts for one in part.cells)
     differences = tuple(one for part in parts for one in part.differences)
     label_cells = tuple(one for part in parts for one in part.label_cells)
+    further = tuple(one for part in parts for one in part.further)
     rows = tuple(row for part in parts for row in ledger(part.planned, part.board))
     areas = tuple(one for part in parts for one in part.folds)
     study = study_of(parts, inputs)
@@ -88,7 +89,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         methods=(
             *methods(
                 test_sets,
-                cells,
+                (*cells, *further),
                 areas,
                 confidence=inputs.report.confidence,
                 resamples=inputs.report.resamples,
@@ -99,6 +100,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         ),
         references=published,
         contamination=inputs.contamination,
+        further=further,
         pictures=inputs.pictures,
         as_published=tuple(one for part in parts for one in part.as_published),
         replicate_tests=replicate_tests(differences, cells),

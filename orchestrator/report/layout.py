@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.report import alone_tables, findings, published_tables, tables
+from orchestrator.report import alone_tables, findings, further_table, published_tables, tables
 from orchestrator.report.blocks import Block, Panel
 from orchestrator.report.diagnostics.tables import blocks as diagnostic_blocks
 from orchestrator.report.entries import Table
@@ -35,7 +35,7 @@ def sections(report: Report) -> tuple[Section, ...]:
 
 
 def _blocks(report: Report, test_set: TestSet) -> Iterable[Block]:
-    made = (_held_out,) if test_set.by_folds else (_headline, _curves, _findings, _pairwise, _runs_alone, _published)
+    made = (_held_out,) if test_set.by_folds else (_headline, _further, _curves, _findings, _pairwise, _runs_alone, _published)
     for make in made:
         block = make(report, test_set)
         if block.all_figures() or block.all_tables():
@@ -52,6 +52,10 @@ def _held_out(report: Report, test_set: TestSet) -> Block:
 
 def _headline(report: Report, test_set: TestSet) -> Block:
     return Block(key="headline", tables=(tables.headline(report, test_set),))
+
+
+def _further(report: Report, test_set: TestSet) -> Block:
+    return Block(key="further", title="By other measures", tables=_there(further_table.further(report, test_set)))
 
 
 def _curves(report: Report, test_set: TestSet) -> Block:

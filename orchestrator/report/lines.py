@@ -104,7 +104,7 @@ def _named(found: list[Line]) -> Iterator[Line]:
 
 def _cells(report: Report) -> Iterator[Line]:
     keys, sets = Keys.of(report.test_sets), {one.key: one for one in report.test_sets}
-    for cell in (*report.cells, *report.label_cells):
+    for cell in (*report.cells, *report.label_cells, *report.further):
         test_set = sets[cell.test_set]
         bare = Line(
             sweep=report.sweep,

@@ -29,7 +29,7 @@ _SCORES = {
 def measure_words(test_sets: Sequence[TestSet], cells: Sequence[Cell]) -> tuple[str, ...]:
     """Return a paragraph on the measures of a report; nothing of those that it does not hold."""
     named = {kind.name for one in test_sets if not one.by_folds and (kind := kind_of(one.measure)) is not None}
-    named |= {one.label_measure for one in test_sets if not one.by_folds}
+    named |= {one.label_measure for one in test_sets if not one.by_folds} | {kind.name for one in cells if (kind := kind_of(one.measure))}
     said = [_WORDS[name] for name in KINDS if name in named]
     if any(KINDS[name].scale.resampled for name in named):
         titles = " and ".join(KINDS[name].title for name in KINDS if name in named and KINDS[name].scale.resampled)

@@ -58,6 +58,17 @@ def members(measure: str, frame: Frame, groups: Mapping[str, Sequence[str]]) -> 
     return kind, tuple(wanted)
 
 
+def further_kinds(frame: Frame, shown: Kind) -> list[Kind]:
+    """Return by what else masks are measured: everything that they have, besides what is shown; nothing for scores.
+
+    The mean with empty masks counted is another number only where an image is without a structure.
+    """
+    if not isinstance(frame, Masks):
+        return []
+    left_out = {shown.name} | (set() if (frame.truth == 0).any() else {"dice_as_published"}) | ({"hd95"} if frame.hd95 is None else set())
+    return [kind for kind in KINDS.values() if kind.frame is Masks and kind.name not in left_out]
+
+
 def _known(frame: Frame, groups: Mapping[str, Sequence[str]]) -> str:
     names: list[str] = []
     for name, kind in KINDS.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from orchestrator.report.design import contrast_text
 from orchestrator.report.differences import adjust, difference
 from orchestrator.report.inputs import CardFacts, Inputs
 from orchestrator.report.kinds import KINDS
-from orchestrator.report.measures import kind_of, measure_of, measure_title
+from orchestrator.report.measures import further_kinds, kind_of, measure_of, measure_title
 from orchestrator.report.published import Answered, as_published
 from orchestrator.report.results import Run
 from orchestrator.report.sizes import size_rank, sizes
@@ -34,6 +34,8 @@ class Part:
     label_differences: tuple[Difference, ...] = ()
     folds: tuple[FoldArea, ...] = ()
     as_published: tuple[Published, ...] = ()
+    #: Cells of the other measures that masks have.
+    further: tuple[Cell, ...] = ()
 
 
 def part_of(key: str, runs: Sequence[Run], inputs: Inputs) -> Part:
@@ -60,8 +62,15 @@ def part_of(key: str, runs: Sequence[Run], inputs: Inputs) -> Part:
             board=None,
             cells=tuple(no_runs(one, facts.measure) for one in planned),
         )
-    board = lay_out(present, title=f"'{key}'", measure=facts.measure, groups=card.groups, cluster=first.cluster, resamples=report.resamples)
-    return _answers(_describe(facts, present, planned, board), planned, board, inputs)
+    options = {"title": f"'{key}'", "groups": card.groups, "cluster": first.cluster, "resamples": report.resamples}
+    board = lay_out(present, measure=facts.measure, **options)
+    part = _answers(_describe(facts, present, planned, board), planned, board, inputs)
+    further = further_kinds(board.frame, board.kind)
+    boards = {kind.name: lay_out(present, measure=kind.name, **options) for kind in further}
+    asked = {"cluster": part.test_set.cluster, "confidence": report.confidence}
+    return replace(
+        part, further=tuple(cell(one, boards[kind.name], None, measure=kind.name, **asked) for kind in further for one in planned)
+    )
 
 
 def _planned(key: str, runs: Sequence[Run], arms: Sequence[ArmInfo]) -> tuple[Planned, ...]:

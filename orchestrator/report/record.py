@@ -22,7 +22,7 @@ def record(report: Report) -> dict[str, Json]:
     Raises ValueError for a number that is not finite: a report has None where there is no number.
     """
     content = {**_plain(report), "schema": report.schema}
-    for name in ("contamination", "pictures"):
+    for name in ("contamination", "further", "pictures"):
         # Most reports have none, and say nothing of it.
         if not content[name]:
             del content[name]

@@ -373,6 +373,8 @@ class Report:
     references: tuple[Reference, ...] = ()
     #: Test sets of which training may have seen images, and that the sweep allows.
     contamination: tuple[Contamination, ...] = ()
+    #: What else the headline's runs can be measured by, where they drew masks: one entry an arm, number of labels and measure.
+    further: tuple[Cell, ...] = ()
     #: What jobs drew of a few fixed images.
     pictures: tuple[Picture, ...] = ()
     schema: int = SCHEMA
