@@ -30,18 +30,32 @@ Leaf: TypeAlias = Tensor | np.ndarray
 #: What a batch holds before it is cut: tensors, arrays, and what is not made yet.
 Uncut: TypeAlias = Leaf | Drawn
 
+#: The longest sequence whose attention may be written out: a matrix of its square a head is kept for the backward pass.
+_WRITTEN_OUT = 640
+
 
 def place(module: nn.Module, device: torch.device) -> bool:
     """Move a module to a device, a convolutional net in channels_last; return whether it is one.
 
-    One convolution is a patch embedding, two or more a convolutional net. Parameters stay the same objects.
+    One convolution is a patch embedding, two or more a convolutional net. Parameters stay the same objects. On a CPU, attention chooses
+    its kernel by precision.
     """
     convolutional = sum(isinstance(part, nn.Conv2d) for part in module.modules()) > 1
     module.to(device)
+    if device.type == "cpu":
+        for part in module.modules():
+            if getattr(part, "fused_attn", False) is True and _choose_attention not in part._forward_pre_hooks.values():
+                part.register_forward_pre_hook(_choose_attention)
     if convolutional:
         # `Module.to(memory_format=...)` has no overload that pyright accepts beside a device.
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return convolutional
+
+
+def _choose_attention(part: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """Let timm's attention write out its products in bfloat16 on a CPU, where the fused kernel is slower and its backward pass much so."""
+    short = inputs[0].dim() == 3 and inputs[0].shape[1] <= _WRITTEN_OUT
+    part.fused_attn = not (short and torch.is_autocast_enabled("cpu"))  # type: ignore[assignment]
 
 
 def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:

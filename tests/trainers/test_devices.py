@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainers.devices import part_of, place, size_of, to_device
+from trainers.parts import backbones
 
 CPU = torch.device("cpu")
 
@@ -63,3 +65,43 @@ def test_convolutional_nets_are_placed_in_channels_last_and_others_are_not() -> 
     patches = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Flatten(2), nn.Linear(4, 4))
     assert not place(patches, CPU)
     assert patches.get_parameter("0.weight").is_contiguous()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the sequences that the fused kernel is called for."""
+    found: list[int] = []
+    fused = functional.scaled_dot_product_attention
+
+    def counted(query: Tensor, *others: Any, **more: Any) -> Tensor:
+        found.append(query.shape[2])
+        return fused(query, *others, **more)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    return found
+
+
+def test_attention_is_written_out_in_bfloat16_on_a_cpu_and_fused_else(calls: list[int]) -> None:
+    network = backbones.build("slim_vit", 1, 64, seed=1)
+    images = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        before = network(images)
+    assert calls == [65] * 4
+    for _ in range(2):
+        place(network, CPU)
+    assert all(len(part._forward_pre_hooks) == 1 for part in network.modules() if hasattr(part, "fused_attn"))
+    with torch.autocast("cpu", torch.bfloat16):
+        after = network(images)
+        assert calls == [65] * 4
+        assert torch.allclose(after, before, atol=0.03 * float(before.detach().abs().max()))
+    network(images)
+    assert calls == [65] * 8
+
+
+def test_attention_over_many_patches_stays_fused(calls: list[int]) -> None:
+    """Written out, a matrix of 1,025 squared a head would be kept for every block."""
+    network = backbones.build("slim_vit", 1, 256, seed=1)
+    place(network, CPU)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        network(torch.zeros(1, 1, 256, 256))
+    assert calls == [1025] * 4
