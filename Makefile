@@ -30,19 +30,21 @@ $(VENV)/.labels: tests/labels.txt $(VENV)/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r tests/labels.txt
 	@touch $@
 
-# These start schedulers, servers and browsers, which take both cores themselves; all other tests share the cores.
-ALONE := tests/browser tests/e2e tests/slurm
-SIDE_BY_SIDE := -n 2 --dist loadfile tests $(ALONE:%=--ignore=%)
+# These start schedulers, servers and browsers, in two streams (tests/conftest.py): a Slurm that mostly waits, and all else that takes both
+# cores itself. All other tests share the cores.
+STREAMS := tests/browser tests/e2e tests/slurm
+SIDE_BY_SIDE := -n 2 --dist loadfile tests $(STREAMS:%=--ignore=%)
+IN_STREAMS := -n 2 --dist loadgroup $(STREAMS)
 
 ## test: what CI runs; REQUIRE=all turns a skip into a failure
 test: setup labels check
 	$(BIN)/python -m pytest --require=$(REQUIRE) $(SIDE_BY_SIDE)
-	$(BIN)/python -m pytest --require=$(REQUIRE) $(ALONE)
+	$(BIN)/python -m pytest --require=$(REQUIRE) $(IN_STREAMS)
 
 ## test-all: the slow statistics and the whole fault-injection sets too, which also write their section of docs/benchmarks.md
 test-all: setup labels check
 	$(BIN)/python -m pytest --require=$(REQUIRE) --slow $(SIDE_BY_SIDE)
-	BENCHMARKS=docs/benchmarks.md $(BIN)/python -m pytest --require=$(REQUIRE) --slow $(ALONE)
+	BENCHMARKS=docs/benchmarks.md $(BIN)/python -m pytest --require=$(REQUIRE) --slow $(IN_STREAMS)
 
 ## check: style, types, walls, generated files
 check: setup

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -62,7 +63,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require", choices=("auto", "all"), default="auto", help="all: a missing package is a failure, not a skip")
 
 
+def _stream(item: pytest.Item) -> str:
+    """Return which tests one follows: those of the real Slurm follow each other, and so do all others that take both cores."""
+    return "slurm" if Path(item.path).is_relative_to(Path(__file__).with_name("slurm")) else "here"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        # With `--dist loadgroup`: two streams, of which that of Slurm mostly waits.
+        item.add_marker(pytest.mark.xdist_group(_stream(item)))
     if config.getoption("--slow"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
