@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from jobs.catalog import Declaration
 from orchestrator.documents import read_document
@@ -14,6 +14,9 @@ from orchestrator.model import Draws, Pick
 
 FOLDER = Path(__file__).parents[1] / "sweeps" / "presets"
 _NAMES = ("paper", "release", "recommended")
+#: Studies whose presets are named after them.
+_STUDIES = ("benchmark",)
+Presets: TypeAlias = Mapping[str, Mapping[str, tuple[Any, str]]]
 _DRAWS, _PICK = Draws(), Pick()
 #: What stands in a sweep and not in a trainer's config: the path of the key, its default, and what there is to say of it.
 _BESIDE: tuple[tuple[str, Any, str], ...] = (
@@ -50,7 +53,8 @@ def presets_page(catalog: Mapping[str, Declaration]) -> str:
         "A preset is a set of config values that a trainer declares under a name. `preset: release` stands beside `trainer` in a phase;",
         "`compare: {preset: [paper, release, recommended]}` sets presets side by side, in one phase or at the top of a sweep. A value is",
         "the default, unless the preset sets it, then `config`, then an axis, then `when`. The name of a preset is a label and no part of",
-        "what a job is: the same values are the same job, however they came. `sweeps/moco_cxr_presets.yaml` compares the three.",
+        "what a job is: the same values are the same job, however they came. `sweeps/moco_cxr_presets.yaml` and",
+        "`sweeps/benchmark_presets.yaml` compare the three, of MoCo-CXR and of the [benchmark of transformers](howto/benchmark.md).",
     ]
     lines += [
         "",
@@ -59,7 +63,7 @@ def presets_page(catalog: Mapping[str, Declaration]) -> str:
     ]
     for name, declaration in catalog.items():
         if declaration.presets:
-            lines += ["", f"## `{name}`", "", *_tables(declaration)]
+            lines += ["", f"## `{name}`", *_tables(declaration)]
     lines += ["", "## In the sweep", "", "What no config of a trainer holds stands in files that a sweep `extends`:"]
     lines += [f"`extends: presets/{file.name}`" + ("." if file == _files()[-1] else ",") for file in _files()]
     return "\n".join([*lines, "", *_beside(), "", *_AFTERWORD]) + "\n"
@@ -67,17 +71,28 @@ def presets_page(catalog: Mapping[str, Declaration]) -> str:
 
 def _tables(declaration: Declaration) -> list[str]:
     """Return a table of the values, a row a key and a column a preset, and for each preset a table of the reasons."""
-    presets, known = declaration.presets, fields_of(declaration)
-    keys = [key for key in known.keys if any(key in settings for settings in presets.values())]
-    rows: list[tuple[str, ...]] = []
-    for key in keys:
-        values = [shown_value(settings[key][0]) if key in settings else "the default" for settings in presets.values()]
-        rows.append((f"`{key}`", *values, shown_value(known.defaults[key]) if key in known.defaults else "must be given"))
-    lines = table(("key", *presets, "default"), rows)
-    for name, settings in presets.items():
-        reasons = [(f"`{key}`", shown_value(settings[key][0]), settings[key][1]) for key in keys if key in settings]
-        lines += ["", f"### `{declaration.name}`, `preset: {name}`", "", *table(("key", "value", "why"), reasons)]
+    known = fields_of(declaration)
+    lines: list[str] = []
+    for presets in _families(declaration.presets):
+        keys = [key for key in known.keys if any(key in settings for settings in presets.values())]
+        rows: list[tuple[str, ...]] = []
+        for key in keys:
+            values = [shown_value(settings[key][0]) if key in settings else "the default" for settings in presets.values()]
+            rows.append((f"`{key}`", *values, shown_value(known.defaults[key]) if key in known.defaults else "must be given"))
+        lines += ["", *table(("key", *presets, "default"), rows)]
+        for name, settings in presets.items():
+            reasons = [(f"`{key}`", shown_value(settings[key][0]), settings[key][1]) for key in keys if key in settings]
+            lines += ["", f"### `{declaration.name}`, `preset: {name}`", "", *table(("key", "value", "why"), reasons)]
     return lines
+
+
+def _families(presets: Presets) -> list[Presets]:
+    """Return the presets of each study that a trainer has some of, which are named `<study>_...`; plain names are one family."""
+    found: dict[str, dict[str, Mapping[str, tuple[Any, str]]]] = {}
+    for name, settings in presets.items():
+        study = next((f"{one}_" for one in _STUDIES if name.startswith(f"{one}_")), "")
+        found.setdefault(study, {})[name] = settings
+    return list(found.values())
 
 
 def _files() -> list[Path]:

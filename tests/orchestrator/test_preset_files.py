@@ -37,7 +37,8 @@ def epochs_of(fraction: float) -> int:
 
 def test_there_is_a_file_for_each_preset_and_no_other() -> None:
     assert {path.stem for path in FOLDER.glob("*.yaml")} == {f"moco_cxr_{name}" for name in NAMES}
-    assert all(set(CATALOG[trainer].presets) == set(NAMES) for trainer in ("moco_cxr", "classification"))
+    for trainer in ("moco_cxr", "classification"):
+        assert {name for name in CATALOG[trainer].presets if not name.startswith("benchmark_")} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

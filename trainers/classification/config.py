@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
 
+from trainers.classification.benchmark_presets import BENCHMARK_PRESETS
 from trainers.parts.bounds import positive, within
 
 NAME = "classification"
@@ -193,7 +194,8 @@ DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
     "save_every_epochs": ("`save_every_examples: 8192`, up to ten kept", 1, "the released grid may miss the last"),
     "init": ("imagenet even for 'scratch' ResNets", "random", "from scratch must be from scratch"),
 }
-#: Name -> key -> (value, why): MoCo-CXR's evaluation. `freeze` is that of its linear protocol; end to end is `freeze: nothing`.
+#: Name -> key -> (value, why): MoCo-CXR's evaluation, and the benchmark of transformers. `freeze` of the first three is that of MoCo-CXR's
+#: linear protocol; end to end is `freeze: nothing`.
 PRESETS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
     "paper": {
         "channels": (3, "a grey image three times, as ImageNet's stem expects"),
@@ -255,4 +257,5 @@ PRESETS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
         "grad_clip": (0.0, "not needed at this rate"),
         "precision": ("fp32", "bf16 where the hardware has it"),
     },
+    **BENCHMARK_PRESETS,
 }

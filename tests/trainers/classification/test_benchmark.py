@@ -16,7 +16,7 @@ from tests.trainers.made_data import MemoryStore, made_access, made_images, made
 from tests.trainers.made_host import MemoryHost, run
 from trainers.api import Scores, Setup
 from trainers.classification import train
-from trainers.classification.config import Config
+from trainers.classification.config import PRESETS, Config
 from trainers.data.access import Access
 from trainers.data.cards import load_card
 from trainers.errors import Error
@@ -133,7 +133,7 @@ def wide_access() -> Access:
         card="made",
         label_names=rows.label_names,
         rows_of=lambda split: rows.take(np.arange(*{"train": (0, 30), "val": (30, 45), "test": (45, 60)}[split])),
-        store=lambda px: MemoryStore(images, [(36, 44)] * 60),
+        store=lambda px, exact=False: MemoryStore(images, [(36, 44)] * 60),
         is_open=lambda split: True,
     )
 
@@ -282,3 +282,39 @@ def test_the_six_labels_of_vindr_are_positive_by_any_of_three_radiologists() -> 
     card = load_card("vindr")
     assert card.options["raters"] == "any"
     assert list(card.labels.values()) == ["Pleural effusion", "Lung tumor", "Pneumonia", "Tuberculosis", "Other diseases", "No finding"]
+
+
+# --- presets ------------------------------------------------------------------------------------------------------------------------------
+
+
+def preset(name: str, **more: Any) -> Config:
+    return Config(**{**{key: value for key, (value, _) in PRESETS[name].items()}, **more})
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "later"),
+    [("benchmark_release", 0.01, 9.99998e-3), ("benchmark_release_vit21k", 1e-6, 8.0099e-4)],
+)
+def test_the_readmes_two_commands_are_two_rows_with_their_rates(name: str, first: float, later: float) -> None:
+    config = preset(name, arch="slim", px=32)
+    method = train.build(setup_of(config, wide_access()))
+    assert isinstance(method, train.FineTuning)
+    assert method.learning_rate_factor(0) * config.lr == pytest.approx(first)
+    method.validated({"val/loss": 0.16})
+    assert method.learning_rate_factor(10**6) * config.lr == pytest.approx(later, rel=1e-5)
+
+
+def test_the_presets_of_the_benchmark_differ_where_their_names_say() -> None:
+    release, vit, paper = (PRESETS[f"benchmark_{name}"] for name in ("release", "release_vit21k", "paper"))
+    assert {key for key in release if release[key][0] != vit[key][0]} == {"lr", "warmup_epochs", "drop_path"}
+    assert {key for key in release if release[key][0] != paper[key][0]} == {"schedule", "soft_targets", "augment"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in PRESETS if name.startswith("benchmark_")))
+def test_every_preset_of_the_benchmark_trains_and_predicts(name: str, tmp_path: Path) -> None:
+    config = preset(name, arch="slim", px=32, epochs=1, batch_size=16)
+    access = wide_access()
+    _, outcome, _ = run(train, setup_of(config, access), tmp_path)
+    assert outcome.finished
+    method = train.build(setup_of(config, access, predict_only=True, labels=access.label_names))
+    assert np.isfinite(method.predict(access.rows("test")).logits).all()
