@@ -72,7 +72,7 @@ def _raised(phase: Phase, draws: Draws, wanted: Mapping[float | None, int]) -> t
     ]
     if not changed:
         return draws, []
-    if draws.sizes != "exact":
+    if draws.sizes == "random":
         raise Error(
             f"--repeats: the draws of {phase.name} have random sizes, which come from one stream through all of them, so more of them "
             "would make every draw anew; raise `repeats` in the sweep if that is meant, or use `sizes: exact`"

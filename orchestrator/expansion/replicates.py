@@ -92,7 +92,9 @@ def _fraction(draws: Draws, size: float, index: int) -> dict[str, Json]:
     }
     # Only where it is asked for, so that other draws are what they were. One stream runs through all fractions and their draws.
     if draws.sizes != "exact":
-        draw |= {"sizes": draws.sizes, "of": [[size, repeats] for size, repeats in zip(draws.fractions, repeats_of(draws), strict=True)]}
+        draw |= {"sizes": draws.sizes}
+    if draws.sizes == "random":
+        draw |= {"of": [[size, repeats] for size, repeats in zip(draws.fractions, repeats_of(draws), strict=True)]}
     return draw
 
 

@@ -138,8 +138,9 @@ DRAWS = Record(
         "nested_fractions": Key(about="Whether a smaller draw lies inside the larger one of the same number.", shape=Flag()),
         "sizes": Key(
             about="exact: stratified, as large as asked for; random: each unit is in or out by itself, as MoCo-CXR released it, from one "
-            "stream through all fractions and repeats, so that others of these make every draw anew.",
-            shape=Choice(options=("exact", "random")),
+            "stream through all fractions and repeats, so that others of these make every draw anew; shuffled: the first of all units in "
+            "the order of random.Random(seed + draw), as the benchmark of transformers has it.",
+            shape=Choice(options=("exact", "random", "shuffled")),
         ),
         "scheme": Key(about="Draws of a size, or folds.", shape=Choice(options=("fraction", "kfold", "leave_pair_out"))),
         "folds": Key(about="The number of folds of kfold.", shape=Whole(low=2, high=MOST)),

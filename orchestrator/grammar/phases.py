@@ -240,6 +240,17 @@ def _check_parent(node: Node, context: Context, *, none: bool) -> None:
         context.faults.add(node, f"no phase '{node.value}'{suggest(str(node.value), known, what='there are')}")
 
 
+def _check_sizes(node: Node, sizes: str, faults: Faults) -> None:
+    """Record keys that draws of an original's kind do not have."""
+    nested = {"random": "make every draw its own", "shuffled": "lie inside each other anyway"}
+    if sizes not in nested:
+        return
+    for key, why in (("count", "are of fractions; leave count out"), ("nested_fractions", f"{nested[sizes]}; leave it out")):
+        given = node.get(key)
+        if given is not None and given.value is not False:
+            faults.add(given, f"{sizes} sizes {why}", at=given.key)
+
+
 def _read_draws(node: Node | None, faults: Faults) -> Draws | None:
     if node is None:
         return None
@@ -254,11 +265,7 @@ def _read_draws(node: Node | None, faults: Faults) -> Draws | None:
         faults.add(count, "fraction and count are both given; keep one of the two", at=count.key)
     if scheme == "fraction" and not fraction and not count:
         faults.add(node, "the key 'fraction' is missing: shares such as [0.01, 0.1], or `count`", at=node.key)
-    if _value(node, "sizes", "exact") == "random":
-        for key, why in (("count", "are of fractions; leave count out"), ("nested_fractions", "make every draw its own; leave it out")):
-            given = node.get(key)
-            if given is not None and given.value is not False:
-                faults.add(given, f"random sizes {why}", at=given.key)
+    _check_sizes(node, _value(node, "sizes", "exact"), faults)
     sizes = fraction or count
     values = tuple(float(item.value) for item in sizes.items) if sizes else (1.0,)  # type: ignore[arg-type]
     for index, item in enumerate(sizes.items if sizes else ()):

@@ -14,6 +14,7 @@ from orchestrator.report.inputs import Inputs, inputs_of
 from orchestrator.report.ledger import ledger
 from orchestrator.report.methods import methods
 from orchestrator.report.parts import Part, part_of
+from orchestrator.report.published_groups import published_groups
 from orchestrator.report.references import references
 from orchestrator.report.results import Run
 from orchestrator.report.study.analysis import study_of
@@ -102,7 +103,7 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
         contamination=inputs.contamination,
         further=further,
         pictures=inputs.pictures,
-        as_published=tuple(one for part in parts for one in part.as_published),
+        as_published=(*(one for part in parts for one in part.as_published), *published_groups(parts, study.groups, inputs)),
         replicate_tests=replicate_tests(differences, cells),
         swap_tests=tuple(one for part in parts for one in swaps(part)),
         views=together,

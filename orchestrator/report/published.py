@@ -41,7 +41,8 @@ SAID: Mapping[str, str] = {
         "975th value are printed. It does not cover new draws, nor images of one patient being alike, nor the number of comparisons."
     ),
     "ark": f"Ark: {_RUNS}",
-    "benchmark": f"Benchmark of transformers: {_RUNS}",
+    "benchmark": f"Benchmark of transformers: {_RUNS} The best arm of a group, such as CNNs, is set against the best of another in the "
+    "same way, both chosen by their test scores; this report's groups are chosen on validation.",
     "unichest": (
         f"UniChest: rows of the test set are resampled {RESAMPLES:,} times for the first run alone; the 51st and 951st value make a 90 % "
         "interval, and the bounds over findings are the means of the bounds of each. It does not cover 95 %, nor other runs, nor images of "
@@ -68,7 +69,7 @@ class Answered:
     def playing(self) -> list[Planned]:
         """Return the arms that have runs and are no floor."""
         floors = {arm.key for arm in self.test_set.arms if arm.floor}
-        return [one for one in self.planned if one.arm not in floors and _scored(one, self.board)]
+        return [one for one in self.planned if one.arm not in floors and runs_of(one, self.board)]
 
 
 def as_published(asked: Sequence[str], answered: Answered) -> tuple[Published, ...]:
@@ -84,7 +85,8 @@ def as_published(asked: Sequence[str], answered: Answered) -> tuple[Published, .
     )
 
 
-def _scored(planned: Planned, board: Board) -> list[Scored]:
+def runs_of(planned: Planned, board: Board) -> list[Scored]:
+    """Return the runs of an arm that have the measure."""
     return [one for one in planned.present(board) if None in one.areas]
 
 
@@ -117,7 +119,7 @@ def _moco_cxr(answered: Answered) -> list[Published]:
 
 
 def _moco_cell(answered: Answered, planned: Planned, rows: _Rows) -> Published:
-    runs = _scored(planned, answered.board)
+    runs = runs_of(planned, answered.board)
     row = _row(answered, planned, len(runs))
     return _with_bounds(row, lambda: moco_cxr_interval(np.mean([rows.measure(one) for one in runs], axis=0)), answered)
 
@@ -125,7 +127,7 @@ def _moco_cell(answered: Answered, planned: Planned, rows: _Rows) -> Published:
 def _moco_difference(answered: Answered, ours: Difference, rows: _Rows) -> Published | None:
     """Pair draws by their place in the list, as the script does; None when either arm has no run."""
     sides = [next(one for one in answered.planned if (one.arm, one.size) == (key, ours.size)) for key in (ours.arm, ours.baseline)]
-    a, b = _by_place(*(_scored(side, answered.board) for side in sides))
+    a, b = _by_place(*(runs_of(side, answered.board) for side in sides))
     if not a:
         return None
     row = replace(
@@ -136,7 +138,7 @@ def _moco_difference(answered: Answered, ours: Difference, rows: _Rows) -> Publi
         ours_high=ours.high,
         ours_estimand=ours.estimand,
         ours_p=ours.p_adjusted,
-        ours_claim=_claim(ours.estimate, ours.p_adjusted, 1 - answered.confidence),
+        ours_claim=reading(ours.estimate, ours.p_adjusted, 1 - answered.confidence),
     )
     gaps = [(one, other) for one, other in zip(a, b, strict=True)]
     row = _with_bounds(
@@ -167,7 +169,7 @@ def _unichest(answered: Answered) -> list[Published]:
 
 def _unichest_arm(answered: Answered, planned: Planned, rows: _Rows) -> list[Published]:
     """Return a row for each finding of the measure, when there are several, and one for the measure; all of the first run."""
-    run, row = _scored(planned, answered.board)[0], _row(answered, planned, 1)
+    run, row = runs_of(planned, answered.board)[0], _row(answered, planned, 1)
     names = [label.name for label in answered.board.labels if label.in_measure]
 
     def bounds(name: str) -> Bounds:
@@ -187,7 +189,7 @@ def _runs_against_the_best(answered: Answered) -> list[Published]:
     by_size = {size: list(group) for size, group in groupby(sorted(answered.playing(), key=_size), key=_size)}
     for size in (one.key for one in answered.test_set.sizes if one.key in by_size):
         arms = by_size[size]
-        values = [np.array([one.areas[None].value for one in _scored(arm, answered.board)]) for arm in arms]
+        values = [np.array([one.areas[None].value for one in runs_of(arm, answered.board)]) for arm in arms]
         best = max(range(len(arms)), key=lambda index: float(values[index].mean()))
         ours = _all_pairs(answered, arms)
         for index, arm in enumerate(arms):
@@ -212,16 +214,16 @@ def _against(
         row,
         baseline=best[0],
         p=tested.p,
-        claim=_claim(tested.statistic, tested.p, LEVEL),
+        claim=reading(tested.statistic, tested.p, LEVEL),
         ours_p=p,
-        ours_claim=_claim(-1.0, p, 1 - answered.confidence),
+        ours_claim=reading(-1.0, p, 1 - answered.confidence),
         status=tuple(str(word) for word in tested.status),
     )
 
 
 def _all_pairs(answered: Answered, arms: Sequence[Planned]) -> dict[frozenset[str], float]:
     """Return the p of each pair of arms, adjusted over all pairs by max-t: the best was chosen by the numbers that it is tested on."""
-    replicated = [one for one in arms if len(cells.replicate_groups(_scored(one, answered.board))) > 1]
+    replicated = [one for one in arms if len(cells.replicate_groups(runs_of(one, answered.board))) > 1]
     found: dict[tuple[int, int], Difference] = {}
     for i, arm in enumerate(replicated):
         for j in range(i + 1, len(replicated)):
@@ -238,7 +240,7 @@ def _all_pairs(answered: Answered, arms: Sequence[Planned]) -> dict[frozenset[st
                 found[i, j] = one
     if not found:
         return {}
-    stacked = [cells.stack(cells.replicate_groups(_scored(one, answered.board)), None) for one in replicated]
+    stacked = [cells.stack(cells.replicate_groups(runs_of(one, answered.board)), None) for one in replicated]
     matched = all(one.matching == "matched" for one in found.values()) and len({len(values) for values, _, _ in stacked}) == 1
     of_arms = covariance_of_arms([values for values, _, _ in stacked], [moved for _, moved, _ in stacked], matched=matched)
     adjusted = min_p(np.array([one.p for one in found.values()]), covariance_of_pairs(of_arms, list(found)))
@@ -292,7 +294,7 @@ def _with_bounds(row: Published, made: Callable[[], Bounds], answered: Answered)
     return replace(row, estimate=bounds.value, low=bounds.low, high=bounds.high)
 
 
-def _claim(difference: float | None, p: float | None, level: float) -> str:
+def reading(difference: float | None, p: float | None, level: float) -> str:
     """Say what a test is read as: higher, lower, open (no difference shown), or nothing where there is no p."""
     if p is None or difference is None:
         return ""

@@ -57,7 +57,10 @@ def _table(test_set: TestSet, rows: list[Published], keys: PublishedKeys) -> Tab
 
 def _arm(one: Published, titles: dict[str, str], series: dict[str, int]) -> Entry:
     below = ""
-    if one.baseline is not None:
+    if one.groups is not None and one.baseline is not None:
+        group, other = one.groups
+        below = f"best of {group} by test score, minus {titles[one.baseline]} of {other}"
+    elif one.baseline is not None:
         word = "minus" if is_difference(one) else "against"
         below = f"{word} {apart(titles[one.arm], titles[one.baseline])[1]}"
     return Entry(text=titles[one.arm], below=below, series=series[one.arm], sort=titles[one.arm])

@@ -190,6 +190,8 @@ class Published:
     ours_claim: str = ""
     status: tuple[str, ...] = ()
     not_covered: str
+    #: Where the arm is the best of a group, and its baseline that of another: the names of the two.
+    groups: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

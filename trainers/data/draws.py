@@ -4,6 +4,7 @@ A draw is a mapping of plain values, as it stands in a job:
 
     {scheme: fraction, by: patient|study|image, fraction: 0.01 | count: 64, index: 3, nested_fractions: true, seed: 0}
     {scheme: fraction, sizes: random, by: image, fraction: 0.01, index: 3, of: [[0.001, 5], [0.01, 5]], seed: 0}
+    {scheme: fraction, sizes: shuffled, by: image, fraction: 0.25, index: 0, seed: 99}
     {scheme: kfold, folds: 5, fold: 2, index: 0, seed: 0}
     {scheme: leave_pair_out, fold: 17}
 
@@ -13,6 +14,9 @@ card's primary label: a unit is positive when any of its images is.
 `sizes: random` are the draws of MoCo-CXR's `reorganize_files.py` instead: each unit is in or out by a number of its own, whatever the
 others are, so that sizes are random and nothing is stratified. One stream of Python's random numbers goes through the units in the order
 of the label file and, at each, through every draw of every fraction (`of`: fraction and how many draws, in order).
+
+`sizes: shuffled` are those of the benchmark of transformers: units in their order, shuffled by Python's `random.Random(seed + index)`, of
+which the first `int(n * fraction)` are drawn. Nothing is stratified, and the draws of one index lie inside each other.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from trainers.data.access import Rows
 
 SCHEMES = ("fraction", "kfold", "leave_pair_out")
-EXACT, RANDOM = "exact", "random"
+EXACT, RANDOM, SHUFFLED = "exact", "random", "shuffled"
 #: Random numbers that are held at once.
 _AT_ONCE = 1 << 20
 UNITS = ("patient", "study", "image")
@@ -102,6 +106,8 @@ def select(rows: Rows, draw: Mapping[str, Any], primary: str, policies: Mapping[
     held_out = None
     if plan["sizes"] == RANDOM:
         kept = _independent(units, plan)
+    elif plan["sizes"] == SHUFFLED:
+        kept = _first_of_shuffle(units, plan)
     elif plan["scheme"] == "fraction":
         kept = _fraction(units, plan, primary)
     else:
@@ -150,8 +156,10 @@ def _checked(draw: Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(f"draws.scheme: '{plan['scheme']}' is none of {', '.join(SCHEMES)}")
     if plan["by"] not in UNITS:
         raise DataError(f"draws.by: '{plan['by']}' is none of {', '.join(UNITS)}")
-    if plan["sizes"] not in (EXACT, RANDOM):
-        raise DataError(f"draws.sizes: '{plan['sizes']}' is none of {EXACT}, {RANDOM}")
+    if plan["sizes"] not in (EXACT, RANDOM, SHUFFLED):
+        raise DataError(f"draws.sizes: '{plan['sizes']}' is none of {EXACT}, {RANDOM}, {SHUFFLED}")
+    if plan["sizes"] != EXACT:
+        _check_fraction(plan)
     if plan["sizes"] == RANDOM:
         _check_random(plan)
     if plan["scheme"] == "fraction":
@@ -163,11 +171,15 @@ def _checked(draw: Mapping[str, Any]) -> dict[str, Any]:
     return plan
 
 
-def _check_random(plan: Mapping[str, Any]) -> None:
+def _check_fraction(plan: Mapping[str, Any]) -> None:
     if plan["scheme"] != "fraction" or plan["fraction"] is None:
-        raise DataError("draws.sizes: random sizes come of fractions: give `fraction`, or leave sizes out")
+        raise DataError(f"draws.sizes: {plan['sizes']} sizes come of fractions: give `fraction`, or leave sizes out")
     if plan["nested_fractions"]:
-        raise DataError("draws.nested_fractions: with random sizes every draw is on its own: leave it out")
+        why = "every draw is on its own" if plan["sizes"] == RANDOM else "smaller draws lie inside larger ones anyway"
+        raise DataError(f"draws.nested_fractions: with {plan['sizes']} sizes {why}: leave it out")
+
+
+def _check_random(plan: Mapping[str, Any]) -> None:
     if not any(fraction == plan["fraction"] and 0 <= plan["index"] < repeats for fraction, repeats in _columns(plan)):
         raise DataError(f"draws.of: {plan['of']} has no draw {plan['index']} of the fraction {plan['fraction']}")
 
@@ -258,9 +270,7 @@ def _independent(units: _Units, plan: Mapping[str, Any]) -> np.ndarray:
     columns = _columns(plan)
     width = sum(repeats for _, repeats in columns)
     here = sum(repeats for _, repeats in columns[: [fraction for fraction, _ in columns].index(plan["fraction"])]) + plan["index"]
-    # Units in the order in which the rows name them first.
-    _, first = np.unique(units.of_row, return_index=True)
-    order = np.argsort(first, kind="stable")
+    order = _in_order(units)
     stream = _twister(plan["seed"])
     kept = np.zeros(len(units.ids), dtype=bool)
     rows_at_once = max(1, _AT_ONCE // width)
@@ -272,6 +282,28 @@ def _independent(units: _Units, plan: Mapping[str, Any]) -> np.ndarray:
             f"draws.fraction: no {plan['by']} of {len(kept)} came up in draw {plan['index']} of the fraction {plan['fraction']:g}, "
             "whose sizes are random: raise the fraction, or leave `sizes: random` out"
         )
+    return kept
+
+
+def _in_order(units: _Units) -> np.ndarray:
+    """Return unit numbers in the order in which the rows name them first."""
+    import numpy as np
+
+    _, first = np.unique(units.of_row, return_index=True)
+    return np.argsort(first, kind="stable")
+
+
+def _first_of_shuffle(units: _Units, plan: Mapping[str, Any]) -> np.ndarray:
+    """Return the drawn units (u,) bool: the first of all, shuffled (BenchmarkTransformers `dataloader.py`). Raises DataError for none."""
+    import numpy as np
+
+    places = list(range(len(units.ids)))
+    random.Random(plan["seed"] + plan["index"]).shuffle(places)
+    chosen = places[: int(len(places) * plan["fraction"])]
+    if not chosen:
+        raise DataError(f"draws.fraction: {plan['fraction']:g} of {len(places)} {plan['by']} units is none: raise the fraction")
+    kept = np.zeros(len(places), dtype=bool)
+    kept[_in_order(units)[chosen]] = True
     return kept
 
 

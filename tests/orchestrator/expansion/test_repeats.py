@@ -62,6 +62,14 @@ def test_draws_from_one_stream_are_not_raised_behind_their_backs(tmp_path: Path)
     assert [job.job_id for job in before.jobs] == [job.job_id for job in after.jobs] and not notes
 
 
+def test_draws_of_shuffles_of_their_own_may_be_raised(tmp_path: Path) -> None:
+    before, after, _ = raised(tmp_path, CHAIN.replace("repeats: [2, 1]", "repeats: [2, 1], sizes: shuffled"), "0.1=4")
+    assert {job.job_id for job in before.jobs} < {job.job_id for job in after.jobs}
+    draws = [job.data["draw"] for job in jobs_of(after, "finetune") if job.data["draw"]["fraction"] == 0.1]
+    assert {draw["sizes"] for draw in draws} == {"shuffled"}
+    assert not any("of" in draw for draw in draws)
+
+
 def test_what_was_raised_is_said_with_how_to_keep_it(tmp_path: Path) -> None:
     _, after, notes = raised(tmp_path, CHAIN, "0.1=4")
     assert notes == ("finetune: 4 draws of 0.1 instead of 2", "finetune: to keep the draws, write repeats: [4, 1] in the sweep")

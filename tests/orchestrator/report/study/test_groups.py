@@ -150,3 +150,30 @@ def test_arms_that_are_validated_on_other_patients_are_not_chosen_among(made: Ma
     plan = made.plan(groups=GROUPS, contrasts=())
     report = build(plan, made.run)
     assert "its arms are validated on different data" in only(report).reason
+
+
+def test_the_benchmarks_form_chooses_and_tests_on_the_test_set_and_stands_beside_ours(made: Made) -> None:
+    report, specs = study(made)
+    assert report.as_published == ()
+    contrasts = (Contrast(baseline={"model": "cnn"}),)
+    report = build(made.plan(groups=GROUPS, contrasts=contrasts, as_published=("benchmark",)), made.run)
+    (row,) = [one for one in report.as_published if one.groups is not None]
+    areas = {model: np.array([area_of(made, specs[model, draw]) for draw in range(DRAWS)]) for model in VALUES}
+    best = max(("vit", "swin"), key=lambda model: areas[model].mean())
+    assert (row.groups, row.arm, row.baseline) == (("baseline", "networks"), "finetune/model=cnn", f"finetune/model={best}")
+    wanted = stats.ttest_ind(areas["cnn"], areas[best])
+    assert row.p == pytest.approx(wanted.pvalue, rel=1e-9)
+    assert row.estimate == pytest.approx(areas["cnn"].mean() - areas[best].mean(), abs=1e-12)
+    assert row.claim == ("open" if wanted.pvalue >= 0.05 else "lower")
+    ours = only(report)
+    assert (row.ours_estimate, row.ours_low, row.ours_high, row.ours_p) == (ours.estimate, ours.low, ours.high, ours.p_adjusted)
+    shown = sections(report)
+    page = html(report, shown)
+    assert f"best of baseline by test score, minus {best} of networks" in page
+    assert markdown(report, shown).count("by test score, minus") == 1
+
+
+def area_of(made: Made, spec: JobSpec) -> float:
+    """Return the mean area over findings of one evaluation, by scikit-learn."""
+    table = pq.read_table(made.run.job(spec.job_id).predictions).to_pandas()
+    return float(np.mean([roc_auc_score(one.truth, one.score) for _, one in table.groupby("label")]))
