@@ -6,6 +6,7 @@
     intersection, predicted, true       whole numbers: pixels in both masks, in the predicted one, in the true one
     hd95                                the 95th percentile of surface distances; null where a mask is empty. May be absent
     diagonal                            of the image, in the unit of hd95: what a structure that was not found counts. With hd95 only
+    further columns                     what is known of the image, such as sex: what a report can be split by
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ MARK = "intersection"
 STRUCTURE = "structure"
 NEEDED = ("image", "patient", "study", STRUCTURE, MARK, "predicted", "true")
 COUNTS = (MARK, "predicted", "true")
+#: Columns that have a meaning of their own; what else there is are traits of the image.
+_OWN = (*NEEDED, "hd95", "diagonal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +68,17 @@ def masks_of(table: Any, name: str) -> Masks:
     image, label = Coded.of(table.column("image")), Coded.of(table.column(STRUCTURE))
     columns = {what: _numbers(table, what) for what in (*COUNTS, "hd95", "diagonal") if what in table.column_names}
     owners = {what: Coded.of(table.column(what)) for what in ("patient", "study")}
+    traits = {what: Coded.of(table.column(what).cast("string").fill_null("")) for what in table.column_names if what not in _OWN}
     fault = fault_of(columns)
     if fault is not None:
         row, said = fault
         raise ReportError(f"predictions of {name}: {label.texts[label.codes[row]]} in image '{image.texts[image.codes[row]]}': {said}")
     if twice(image, label) is not None:
         raise ReportError(f"predictions of {name}: an image is scored twice for one structure; delete the file and evaluate again")
-    for what, column in owners.items():
+    for what, column in (owners | traits).items():
         if two_values(image, column) is not None:
             raise ReportError(f"predictions of {name}: an image belongs to two values of '{what}'; delete the file and evaluate again")
-    return matrices(image, label, columns, owners, f"predictions of {name}")
+    return matrices(image, label, columns, owners, f"predictions of {name}", traits)
 
 
 def matrices(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,13 @@ def test_what_no_image_can_tell_is_absent() -> None:
         true=np.zeros((8, 1), np.int64),
     )
     assert measure(nothing, prefix="val") == {"val/dice_as_published/heart": 1.0, "val/dice_as_published": 1.0}
+
+
+def test_traits_of_images_stand_in_the_table_and_in_what_a_report_reads(tmp_path: Path) -> None:
+    overlaps = made()
+    sex = np.array(["F", "M", "F"] * 8)
+    overlaps = replace(overlaps, rows=replace(overlaps.rows, traits={"sex": sex}))
+    pq.write_table(overlap_table(overlaps, ("sex",)), tmp_path / "predictions.parquet")
+    frame = read_predictions(tmp_path / "predictions.parquet", "made")
+    of_image = dict(zip(overlaps.rows.images.tolist(), sex.tolist(), strict=True))
+    assert frame.traits["sex"].tolist() == [of_image[image] for image in frame.units.tolist()]
