@@ -14,6 +14,7 @@ VERSION = 1
 STARTS = ("init",)
 #: Whichever of the two is handed on has the plain names.
 BY_SOURCE = ("student", "teacher")
+EMBEDDINGS = ("backbone", "projector")
 SAMPLE: Mapping[str, Any] = {
     "arch": "slim",
     "channels": 1,

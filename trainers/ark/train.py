@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -275,6 +276,23 @@ class Ark:
         if self.setup.predict_only:
             return self._scores(self.exported, self.setup.data.card, rows, self.labels)
         return self._scores(self.exported, rows.card, rows, self._access(rows.card).label_names)
+
+    @torch.no_grad()
+    def embed(self, rows: Rows, of: str) -> NDArray[np.float32]:
+        """Return what the network that is handed on makes of one view of each image, its centre: (n, d) before or after its projector."""
+        card = self.setup.data.card if self.setup.predict_only else rows.card
+        network = self.exported
+        make = network.features if of == "backbone" else network.embed
+        training, device = network.training, next(network.parameters()).device
+        how = Cut(px=self.config.px, squashed=self.config.aspect == "squashed")
+        network.eval()
+        with autocast(self.config.precision, device):
+            parts = [
+                make(torch.from_numpy(cut(self._stores[card], rows.position[first : first + self.config.batch_size], how)[0]).to(device))
+                for first in range(0, len(rows), self.config.batch_size)
+            ]
+        network.train(training)
+        return torch.cat(parts).float().cpu().numpy()
 
     def _access(self, card: str) -> Access:
         return next(access for access in self.material.accesses if access.card == card)

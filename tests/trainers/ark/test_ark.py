@@ -440,6 +440,18 @@ def test_a_card_that_shares_no_label_is_refused() -> None:
         evaluating(TINY, "elsewhere", labels=("unheard", "unseen"))
 
 
+def test_embeddings_are_those_before_and_after_the_projector_and_the_heads_read_the_latter() -> None:
+    method = evaluating(TINY, "alpha")
+    rows = method.setup.data.rows("val")
+    before, after = method.embed(rows, "backbone"), method.embed(rows, "projector")
+    assert before.shape == (VAL, 192) and after.shape == (VAL, 16) and before.dtype == after.dtype == np.float32
+    state = method.module.state_dict()
+    weight, bias = (state[f"projector.{name}"].numpy() for name in ("weight", "bias"))
+    assert np.allclose(after, before @ weight.T + bias, atol=1e-5)
+    weight, bias = (state[f"heads.alpha.{name}"].numpy() for name in ("weight", "bias"))
+    assert np.allclose(predicted(method).logits, after @ weight.T + bias, atol=1e-5)
+
+
 # --- refusals ----------------------------------------------------------------------------------------------------------------------------
 
 
