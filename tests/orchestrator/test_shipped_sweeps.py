@@ -43,3 +43,18 @@ def test_the_ablation_of_ark_has_every_arm_beside_one_baseline() -> None:
     arms = {tuple(job.labels[name] for name in ("only", "mode", "consistency", "export")) for job in jobs}
     assert ("all", "cyclic", 0.5, "teacher") in arms and len(arms) == 8
     assert {job.config["only"] for job in jobs} == {"all", "made_hospital_a", "made_hospital_b", "made_hospital_c"}
+
+
+def test_masked_pretraining_has_the_six_starts_of_its_table_and_says_what_its_pool_holds() -> None:
+    catalog = find_trainers()
+    sweep = load_sweep(SWEEPS / "benchmark_simmim.yaml", catalog=catalog)
+    plan = expand(sweep, catalog, FakeResolver(label_names={}))
+    pretrained = [job for job in plan.jobs if job.phase in ("one_set", "pool") and job.stage is Stage.TRAIN]
+    assert (
+        len(pretrained) == 4 and {job.config["px"] for job in pretrained} == {192} and {job.config["window"] for job in pretrained} == {6}
+    )
+    runs = [job for job in plan.jobs if job.phase == "target" and job.stage is Stage.TRAIN]
+    starts = {(job.labels["after"], job.labels["init"]) for job in runs}
+    assert len(starts) == 6 and len(runs) == 6 * 5 * 10
+    # Every start and set of the table has its published value.
+    assert len(sweep.report.reference) == 6 * 5

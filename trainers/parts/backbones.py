@@ -82,7 +82,7 @@ def start(backbone: nn.Module, setup: Setup) -> KeyReport | None:
     """
     config, parent = setup.config, setup.parents.get("init")
     if parent is None and config.init == STAND_IN:
-        fixed = build(config.arch, config.channels, config.px, seed=STAND_IN_SEED)
+        fixed = build(config.arch, config.channels, config.px, window=getattr(config, "window", None), seed=STAND_IN_SEED)
         return load_matching(backbone, fixed.state_dict(), what="the stand-in weights")
     if parent is None:
         source = resolve_init(config.arch, config.init, setup.weights)

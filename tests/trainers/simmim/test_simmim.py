@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
+from tests.trainers.data.test_made_cards import parameters_of
 from tests.trainers.made_data import MemoryStore, made_access
 from tests.trainers.made_host import run
 from trainers.api import Parent, Setup, Trainer
 from trainers.data.access import Access
+from trainers.data.cards import load_card
+from trainers.data.phantom.layout import write_made
 from trainers.errors import Collapsed, Error, WeightsError
 from trainers.simmim import config as declaration
 from trainers.simmim import train
@@ -260,6 +264,34 @@ def test_it_starts_from_another_of_its_own_and_hands_its_encoder_to_a_classifier
     assert fingerprint(classifier.module.backbone) == fingerprint(learnt.backbone)
     with pytest.raises(WeightsError, match=r"config\.arch: the simmim parent has slim_swin, this job slim_vit: set arch: slim_swin"):
         train.build(setup_of(replace(config, arch="slim_vit"), parents={"init": parent}))
+
+
+def test_a_classifier_with_larger_windows_has_its_tables_stretched(tmp_path: Path) -> None:
+    from trainers.classification import train as classification
+    from trainers.classification.config import Config as Classifier
+
+    data = made_access(n=40, px=64, sizes=(20, 10))
+    config = replace(TINY, px=64, mask_patch=16, window=2, epochs=1, batch_size=8)
+    run(train, setup_of(config, data=data), tmp_path)
+    parent = Parent(files=(tmp_path / "epoch-0001.safetensors",), trainer="simmim", config={"arch": "slim_swin", "channels": 1})
+    classifier = classification.build(setup_of(Classifier(arch="slim_swin", px=64), data=data, parents={"init": parent}))  # type: ignore[arg-type]
+    assert classifier.report is not None and "5 relative-position tables, window 2 -> 4" in classifier.report.sentence()
+
+
+def test_a_network_that_draws_masks_starts_from_its_encoder(tmp_path: Path) -> None:
+    from tests.trainers.segmentation import test_segmentation as drawing
+    from trainers.segmentation import train as segmentation
+
+    card = load_card("jsrt_lung")
+    write_made(tmp_path / "jsrt" / "made", parameters_of(card, patients_train=10, patients_valid=2), card.made["layout"])
+    run(train, setup_of(replace(TINY, epochs=1)), tmp_path / "run")
+    file = tmp_path / "run" / "epoch-0001.safetensors"
+    parent = Parent(files=(file,), trainer="simmim", config={"arch": "slim_swin", "channels": 1})
+    setup = drawing.setup_of(tmp_path / "jsrt" / "made", replace(drawing.TINY, arch="slim_swin"), parents={"init": parent})
+    drawn = dict(segmentation.build(setup).module.named_parameters())
+    learnt = {name.removeprefix("backbone."): value for name, value in load_file(file).items() if name.startswith("backbone.layers.1.")}
+    found = {name: next(value for other, value in drawn.items() if other.endswith(name)) for name in learnt}
+    assert len(learnt) > 10 and all(torch.equal(found[name], value) for name, value in learnt.items())
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------------------------------
