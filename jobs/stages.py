@@ -283,6 +283,7 @@ def _evaluate(node: Node) -> dict[str, Json]:
         traits=node.spec.config.get("traits", {}),
         keep_pictures=lambda pictures: keep_pictures(node.paths.pictures, pictures),
         learnt_from=train_result.get("learnt_from", {}),
+        heads=node.spec.config.get("heads", "auto"),
         embeddings=(embedded, node.paths.embeddings) if embedded else None,
         weights=_weights(trained, machine, only=declaration.needs),
     )

@@ -68,6 +68,9 @@ class Setup:
     #: The sources that the method learns from, by card, in the sweep's order (predict-only: those of the training run, as far as its
     #: result names them).
     learnt_from: Mapping[str, Source] = field(default_factory=dict)
+    #: Which of several heads predicts (predict-only): `auto` is the card's own, and on another card the mean of all that have a label;
+    #: `mean` is that mean on every card; else the head of a source.
+    heads: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,8 @@ class EvaluateRequest:
     keep_pictures: Callable[[Mapping[str, bytes]], None] | None = None
     #: Of a model that learnt from several sources, card -> `labels` and `task` of each, as its result has them.
     learnt_from: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: Whose head of such a model predicts: `auto`, `mean`, or a source (`trainers.api.Setup.heads`).
+    heads: str = "auto"
     #: Which embeddings to hand out (`backbone`, `projector`), and where to; None hands out none.
     embeddings: tuple[str, Path] | None = None
     #: Files by config key that prediction reads, already checked against their sha256.
@@ -89,6 +91,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         predict_only=True,
         labels=request.labels,
         learnt_from={card: Source(labels=tuple(one["labels"]), task=one["task"]) for card, one in request.learnt_from.items()},
+        heads=request.heads,
     )
     method = request.method.build(setup)
     method.module.to(device)

@@ -13,11 +13,14 @@ from orchestrator.expansion.points import Scene
 from orchestrator.expansion.replicates import FRACTION
 from orchestrator.expansion.specs import Content, Face, SpecWriter
 from orchestrator.expansion.trains import data_content, of_another_task
+from orchestrator.grammar.faults import suggest
 from orchestrator.model import SAME_DATA, Phase, Pick, Target
 
 #: Label of an evaluate job that names the data set it was scored on.
 TARGET = "target"
 _UNITS = ("score_per", "views", "cluster")
+#: Values of `heads` that are no source; the first is the default.
+_HEADS = ("auto", "mean")
 #: What a pick takes where it hands on one checkpoint for all labels.
 _ONE = ("best", 1, "run")
 
@@ -55,7 +58,10 @@ class Evaluator:
         """Return the card of every target, and what the label `target` says: the card, with its split where that is needed."""
         found = [self._card(index, target, cards) for index, target in enumerate(self.phase.evaluate)]
         split = [f"{card}/{target.split}" for card, target in zip(found, self.phase.evaluate, strict=True)]
-        full = [f"{name}/{target.score_per}/{target.views}" for name, target in zip(split, self.phase.evaluate, strict=True)]
+        full = [
+            f"{name}/{target.score_per}/{target.views}" + (f"/{target.heads}" if target.heads else "")
+            for name, target in zip(split, self.phase.evaluate, strict=True)
+        ]
         names: list[tuple[str, str]] = []
         for card, with_split, in_full in zip(found, split, full, strict=True):
             enough = with_split if split.count(with_split) == 1 else in_full
@@ -79,7 +85,17 @@ class Evaluator:
         if (task := self.scene.resolver.task(card)) not in ("", *self.writer.declaration.tasks):
             raise fault(self.scene.sweep, f"{path}.data", of_another_task(card, task, self.writer.declaration))
         self._check_embedding(index, target)
+        self._check_heads(index, target, cards)
         return card
+
+    def _check_heads(self, index: int, target: Target, cards: tuple[str, ...]) -> None:
+        """Refuse a choice of heads where there is one, and a source that the phase does not have."""
+        path, trainer = f"phases.{self.phase.name}.evaluate[{index}].heads", self.writer.declaration
+        if target.heads is not None and trainer.by_source is None:
+            raise fault(self.scene.sweep, path, f"trainer '{trainer.name}' has one head for all labels: leave heads out")
+        known = (*_HEADS, *cards)
+        if target.heads is not None and target.heads not in known:
+            raise fault(self.scene.sweep, path, f"'{target.heads}' is no source{suggest(target.heads, known, what='there are')}")
 
     def _check_embedding(self, index: int, target: Target) -> None:
         """Refuse embeddings that the trainer does not have, and those of several checkpoints at once."""
@@ -104,6 +120,7 @@ class Evaluator:
         # What predictions carry of each unit is in the id: a trait that is declared later is evaluated, and no other id changes.
         traits: dict[str, Json] = {"traits": dict(sorted(reference.traits.items()))} if reference.traits else {}
         embedded: dict[str, Json] = {} if target.embedding is None else {"embeddings": target.embedding}
+        heads: dict[str, Json] = {} if target.heads in (None, _HEADS[0]) else {"heads": target.heads}
         labels = {**winner.labels, TARGET: shown}
         return self.writer.write(
             Stage.EVALUATE,
@@ -113,7 +130,7 @@ class Evaluator:
                 resources=self.phase.resources,
                 resolved=resolved and winner.pick.resolved,
             ),
-            config=Content.of({"split": target.split, "run": winner.run, **units, **traits, **embedded}),
+            config=Content.of({"split": target.split, "run": winner.run, **units, **traits, **embedded, **heads}),
             data=data,
             inputs=(Input(role="pick", job=winner.pick.job_id, take="choice", run=winner.run),),
         )

@@ -121,6 +121,11 @@ TARGET = Record(
             about="Which embeddings: the backbone's features (the default), or what the trainer's projector makes of them.",
             shape=Choice(options=("backbone", "projector")),
         ),
+        "heads": Key(
+            about="Of a model with a head a source: the card's own, or on another card the mean (auto, the default); the mean of all "
+            "that have a label; or the head of one source, by its card.",
+            shape=NAME,
+        ),
     },
     refused={"unit": THREE_UNITS},
 )

@@ -12,16 +12,20 @@ from trainers.api import Source
 from trainers.ark.config import Config
 from trainers.ark.material import is_exclusive
 from trainers.ark.network import ALL, Network
-from trainers.errors import DataError
+from trainers.errors import DataError, Error
 from trainers.parts.losses import log_odds
 from trainers.parts.metrics import mean_probability
+
+#: Values of `Setup.heads` that are no source.
+AUTO, MEAN = "auto", "mean"
 
 
 class Outputs:
     """The heads of a network over sources, which share a label where they call it by the same name."""
 
-    def __init__(self, sources: Mapping[str, Source], config: Config) -> None:
+    def __init__(self, sources: Mapping[str, Source], config: Config, *, choice: str = AUTO) -> None:
         self.sources = dict(sources)
+        self._choice = choice
         self.cards = tuple(self.sources)
         self._single = config.mode == "single_head"
         #: By source: whether its labels are the classes of one softmax.
@@ -43,22 +47,25 @@ class Outputs:
 
     def predicted(self, card: str, labels: tuple[str, ...]) -> tuple[str, ...]:
         """Return which labels of a card some source has. Raises DataError when none is."""
-        if card in self.sources:
-            return self.sources[card].labels
-        known = tuple(label for label in labels if any(label in source.labels for source in self.sources.values()))
+        if self._choice not in (AUTO, MEAN, *self.cards):
+            raise Error(f"heads: there is none for '{self._choice}', the model learnt from {', '.join(self.cards)}: name one, auto or mean")
+        known = tuple(label for label in labels if self.asked(card, label))
         if not known:
-            raise DataError(
-                f"card '{card}' has no label that a source of the model has ({', '.join(self.cards)}): evaluate on a card that shares one"
-            )
+            asked = ", ".join(self.cards) if self._choice in (AUTO, MEAN) else self._choice
+            raise DataError(f"card '{card}' has no label that a source of the model has ({asked}): evaluate on a card that shares one")
         return known
 
     def are_classes(self, card: str) -> bool:
         """Tell whether a card's labels are predicted as the classes of one softmax: by its own head alone."""
-        return card in self.sources and self.exclusive[self.cards.index(card)]
+        own = self._choice in (AUTO, card)
+        return own and card in self.sources and self.exclusive[self.cards.index(card)]
 
     def asked(self, card: str, label: str) -> tuple[str, ...]:
-        """Return the sources whose heads predict a label on a card: the card's own, or all that have it."""
-        return (card,) if card in self.sources else tuple(name for name, source in self.sources.items() if label in source.labels)
+        """Return the sources whose heads predict a label on a card: the card's own, all that have it, or the one that was asked for."""
+        having = tuple(name for name, source in self.sources.items() if label in source.labels)
+        if self._choice == AUTO:
+            return (card,) if card in having else having
+        return having if self._choice == MEAN else tuple(name for name in having if name == self._choice)
 
     def scores(self, network: Network, embedding: Tensor, card: str, labels: tuple[str, ...]) -> np.ndarray:
         """Return scores (B, len(labels)) float32, whose sigmoids are probabilities; of several heads, of the mean probability."""

@@ -75,7 +75,7 @@ class Ark:
     def __init__(self, setup: Setup) -> None:
         config: Config = setup.config
         self.config, self.setup = config, setup
-        self.outputs = Outputs(learnt(setup), config)
+        self.outputs = Outputs(learnt(setup), config, choice=setup.heads)
         if setup.predict_only:
             self.module = self._network(_STUDENT)
             self.labels = self.outputs.predicted(setup.data.card, setup.data.label_names)

@@ -110,3 +110,18 @@ def test_a_floor_beside_several_sources_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match="a floor learns from one card, and 'one' has 2 sources") as error:
         planned(tmp_path, more=more)
     assert error.value.path == "report.floor"
+
+
+def test_an_evaluation_may_name_whose_head_predicts(tmp_path: Path) -> None:
+    targets = "[{data: vindr}, {data: vindr, heads: auto, score_per: image}, {data: vindr, heads: mean}, {data: vindr, heads: rsna}]"
+    plan = planned(tmp_path, more=f"    evaluate: {targets}\n")
+    jobs = jobs_of(plan, "one", Stage.EVALUATE)
+    assert [job.config.get("heads") for job in jobs] == [None, None, "mean", "rsna"]
+    assert len({job.job_id for job in jobs}) == len({job.labels["target"] for job in jobs}) == 4
+    with pytest.raises(SweepError, match=r"'rsn' is no source; did you mean 'rsna'\?") as error:
+        planned(tmp_path, more="    evaluate: [{data: vindr, heads: rsn}]\n")
+    assert error.value.path == "phases.one.evaluate[0].heads"
+    with pytest.raises(SweepError, match="trainer 'classification' has one head for all labels: leave heads out"):
+        planned(
+            tmp_path, trainer="classification", sources="chexpert", metric="val/loss", more="    evaluate: [{data: vindr, heads: mean}]\n"
+        )

@@ -386,7 +386,7 @@ def test_one_source_alone_is_learnt_from_and_predicts_others_by_the_names_that_t
 # --- predicting --------------------------------------------------------------------------------------------------------------------------
 
 
-def evaluating(config: Config, card: str, *, labels: tuple[str, ...] | None = None) -> train.Ark:
+def evaluating(config: Config, card: str, *, labels: tuple[str, ...] | None = None, heads: str = "auto") -> train.Ark:
     """Return a method that is built to predict a card with what was trained on alpha, beta and gamma."""
     trained = setup_of(config)
     access = source(card if card in CARDS else "alpha", labels=labels)
@@ -399,6 +399,7 @@ def evaluating(config: Config, card: str, *, labels: tuple[str, ...] | None = No
         predict_only=True,
         labels=trained.labels,
         learnt_from=trained.learnt_from,
+        heads=heads,
         device=torch.device("cpu"),
     )
     return train.build(setup)
@@ -433,6 +434,20 @@ def test_another_card_takes_each_label_from_all_heads_that_have_it_by_name() -> 
     assert np.allclose(scores.logits[:, 0], torch.logit(mean).numpy(), atol=1e-5)
     assert np.allclose(scores.logits[:, 1], torch.logit(beta[:, 1]).numpy(), atol=1e-5)
     assert evaluating(TINY, "elsewhere", labels=("unheard", "other")).labels == ("other",)
+
+
+def test_an_evaluation_may_ask_for_the_mean_or_for_the_head_of_another_source() -> None:
+    alpha, beta, mean = (evaluating(TINY, "alpha", heads=heads) for heads in ("alpha", "beta", "mean"))
+    assert alpha.asked() == {"signal": ["alpha"], "noise": ["alpha"]}
+    assert beta.labels == ("signal",) and beta.asked() == {"signal": ["beta"]}
+    assert mean.asked() == {"signal": ["alpha", "beta"], "noise": ["alpha"]}
+    p = [1 / (1 + np.exp(-predicted(method).logits[:, 0].astype(np.float64))) for method in (alpha, beta, mean)]
+    assert np.allclose((p[0] + p[1]) / 2, p[2], atol=1e-6) and not np.allclose(p[0], p[1])
+    assert (
+        predicted(evaluating(TINY, "gamma", heads="gamma")).exclusive and not predicted(evaluating(TINY, "gamma", heads="mean")).exclusive
+    )
+    with pytest.raises(Error, match="heads: there is none for 'delta'"):
+        evaluating(TINY, "alpha", heads="delta")
 
 
 def test_a_card_that_shares_no_label_is_refused() -> None:
