@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -154,7 +155,19 @@ def _refused(path: Path, said: str) -> WeightsError:
 
 
 def _damaged(path: Path) -> WeightsError:
+    if _holds_arrays(path):
+        return WeightsError(f"{path}: holds arrays of NumPy, as JAX code writes weights; take timm's file of the same network")
     return WeightsError(f"{path}: cannot be read as weights (damaged, or another format); fetch or write the file again")
+
+
+def _holds_arrays(path: Path) -> bool:
+    """Tell an archive of NumPy (`.npz`)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    # Damaged archives fail in their own ways.
+    except Exception:
+        return False
 
 
 def _empty(path: Path) -> WeightsError:

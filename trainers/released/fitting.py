@@ -17,6 +17,11 @@ _COMPUTED = ("*relative_position_index", "*attn_mask", "*relative_coords_table")
 _SECOND_HEADS = ("head_dist.*",)
 
 
+def is_computed(name: str) -> bool:
+    """Tell a table that older networks store and today's compute."""
+    return bool(_matching((name,), _COMPUTED))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """What a network is given."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from trainers.errors import WeightsError
-from trainers.released import architectures, file_names, formats
+from trainers.released import architectures, file_names, fitting, formats
 from trainers.released.files import Opened, open_weights, sha256_of
 from trainers.released.formats import Parts
 from trainers.released.names import timm_arch
@@ -200,7 +200,8 @@ def provenance_of(opened: Opened) -> Mapping[str, Any]:
 
 
 def _count(state: Mapping[str, torch.Tensor], *, counters: bool = True) -> int:
-    return sum(value.numel() for name, value in state.items() if value.is_floating_point() and (counters or ".running_" not in name))
+    counted = (name for name, value in state.items() if value.is_floating_point() and not fitting.is_computed(name))
+    return sum(state[name].numel() for name in counted if counters or ".running_" not in name)
 
 
 def _counts(parts: Parts) -> dict[str, int]:

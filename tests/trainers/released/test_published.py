@@ -227,6 +227,7 @@ def test_inspect_and_convert_know_every_format(case: str, tmp_path: Path) -> Non
     found = inspect(path)
     assert (found.kind, found.arch, found.channels) == (KINDS[case], (arch,), 3)
     assert sum(found.parts.values()) == found.tensors == len(keys)
+    assert found.backbone_parameters == sum(p.numel() for p in wanted.parameters())
     done = convert(path, Options(to="cxr"))
     assert {owner: len(gone) for owner, gone in done.dropped.items()} == dropped
     assert done.used.keys() | {key for gone in done.dropped.values() for key in gone} == keys
