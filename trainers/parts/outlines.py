@@ -32,4 +32,4 @@ def overlay(
             inside = (cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_CUBIC) > 0).astype(np.uint8)
             contours, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(picture, contours, -1, colour, width, cv2.LINE_AA)
-    return picture
+    return np.asarray(picture, np.uint8)

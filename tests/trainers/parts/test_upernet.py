@@ -58,7 +58,7 @@ def naive_published(decoder: PublishedUPerNet, maps: list[torch.Tensor]) -> torc
     top = block(torch.cat([last, *pooled], 1), decoder.PPN.bottleneck, 0, 1)
     f = [maps[0]]
     for one, conv in zip((maps[1], maps[2], top), decoder.FPN.conv1x1, strict=True):
-        f.append(functional.conv2d(one, conv.weight, conv.bias))  # pyright: ignore[reportArgumentType]
+        f.append(conv(one))
     shared: Any = decoder.FPN.smooth_conv[0]
     out = [functional.conv2d(up(f[i + 1], f[i].shape[2:]) + f[i], shared.weight, shared.bias, padding=1) for i in range(3)] + [f[3]]
     fused = block(torch.cat([up(one, f[0].shape[2:]) for one in out], 1), decoder.FPN.conv_fusion, 0, 1)
@@ -78,11 +78,11 @@ def test_the_standard_path_carries_the_coarsest_map_to_the_finest() -> None:
     maps = [torch.randn(1, channels, side, side) for channels, side in ((8, 16), (12, 8), (16, 4), (20, 2))]
     assert decoder(maps).shape == (1, 3, 16, 16)
     # Where nothing but the smoothed finest level reaches the head, the coarsest map is seen through every sum on the way.
-    decoder.fusion[0].weight.data[:, 8:] = 0
+    decoder.fusion.get_parameter("0.weight").data[:, 8:] = 0
     changed = [*maps[:3], maps[3] + 1.0 * torch.randn(1, 20, 2, 2)]
     assert (decoder(maps) - decoder(changed)).abs().max() > 1e-6
     theirs = PublishedUPerNet((8, 12, 16, 16), 3).eval()
-    theirs.FPN.conv_fusion[0].weight.data[:, 8:] = 0
+    theirs.FPN.conv_fusion.get_parameter("0.weight").data[:, 8:] = 0
     coarse = [maps[0], maps[1], maps[2], torch.randn(1, 16, 2, 2)]
     assert torch.equal(theirs(coarse), theirs([*coarse[:3], torch.randn(1, 16, 2, 2)]))
 

@@ -42,7 +42,7 @@ FIRST, LAST = 2e-5, 3e-2
 class Discs:
     """Masks in memory: a disc an image, beside it its neighbour, not annotated in every third image where `gaps`."""
 
-    structures = ("disc", "ring")
+    structures: tuple[str, ...] = ("disc", "ring")
 
     def __init__(self, count: int, *, gaps: bool) -> None:
         self.px, self._gaps = PX, gaps
