@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from jobs.catalog import find_trainers
@@ -58,3 +59,27 @@ def test_masked_pretraining_has_the_six_starts_of_its_table_and_says_what_its_po
     assert len(starts) == 6 and len(runs) == 6 * 5 * 10
     # Every start and set of the table has its published value.
     assert len(sweep.report.reference) == 6 * 5
+
+
+def test_the_transfer_of_ark_follows_the_teacher_of_ark_6_into_ten_targets_ten_times() -> None:
+    catalog = find_trainers()
+    masks = ("montgomery", "jsrt_lung", "jsrt_heart", "jsrt_clavicle", "vindr_ribcxr")
+    tasks = dict.fromkeys(masks, "segmentation")
+    plans = {
+        name: expand(load_sweep(SWEEPS / f"{name}.yaml", catalog=catalog), catalog, FakeResolver(tasks=tasks))
+        for name in ("ark6_pretrain", "ark_transfer", "ark_embeddings")
+    }
+    (ark,) = (job for job in plans["ark6_pretrain"].jobs if job.stage is Stage.TRAIN)
+    transfer = plans["ark_transfer"].jobs
+    counts = Counter((job.phase, job.stage) for job in transfer)
+    assert len(transfer) == 602 and all(counts["ark", stage] == 1 for stage in (Stage.TRAIN, Stage.PICK))
+    assert all(counts[phase, stage] == 100 for phase in ("transfer", "segment") for stage in Stage)
+    for name in ("ark_transfer", "ark_embeddings"):
+        assert ark.job_id in {job.job_id for job in plans[name].jobs}
+    trained = {(job.labels["data"], job.labels["after"]) for job in transfer if job.phase == "segment"}
+    assert trained == {(card, after) for card in masks for after in ("ark", "none")}
+    drawn = {
+        phase: [job.data for job in plans["ark_embeddings"].jobs if job.phase == phase and job.stage is Stage.TRAIN]
+        for phase in ("features", "external")
+    }
+    assert drawn["features"] == 2 * drawn["external"] and len(drawn["external"]) == 33
