@@ -43,7 +43,7 @@ def train(folder: Path, config: Config, trainer: Toy | None = None, stop_after: 
     trainer, host = trainer or Drawing(config, 7), FolderHost(folder / "checkpoints")
     if stop_after is not None:
         host.should_stop = lambda: len(host.losses()) >= stop_after
-    fit(trainer, config, host, device=CPU, measure=measure)
+    fit(trainer, config, host, device=CPU, measure=measure)  # pyright: ignore[reportArgumentType]
     return trainer, host
 
 
