@@ -147,9 +147,18 @@ class Segmentation:
         return torch.from_numpy(every[:, self._columns])
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch (`trainers.parts.dice.mask_loss`)."""
+        """Return the loss of a batch (`trainers.parts.dice.mask_loss`). Raises Error for one image of which BatchNorm can make nothing."""
         views, targets = batch["pair"][:, :1], batch["pair"][:, 1:].float() / 255
-        return {"loss": mask_loss(self.module(views), targets, batch["known"], self.config.loss)}
+        try:
+            logits = self.module(views)
+        except ValueError as error:
+            if len(views) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise Error(
+                f"config.last_batch: the last batch has one image, whose deepest map at {self.config.px} px is one pixel, and BatchNorm "
+                "normalises no single number: set last_batch: drop, another batch_size, or a larger px"
+            ) from None
+        return {"loss": mask_loss(logits, targets, batch["known"], self.config.loss)}
 
     def after_step(self, step: int) -> None:
         """Nothing follows a step."""

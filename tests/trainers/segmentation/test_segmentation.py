@@ -129,6 +129,14 @@ def test_one_training_image_makes_batches_of_one(made: Path, tmp_path: Path) -> 
     assert outcome.finished and outcome.step == 2 and math.isfinite(outcome.metrics["epoch/loss"])
 
 
+def test_a_batch_of_one_whose_deepest_map_is_one_pixel_is_one_sentence(made: Path, tmp_path: Path) -> None:
+    method = train.build(setup_of(made, TINY))
+    method.module.train()
+    batch = next(iter(method.batches(0)))
+    with pytest.raises(Error, match="the last batch has one image.*set last_batch: drop"):
+        method.loss({name: value[:1] for name, value in batch.items()})
+
+
 def test_several_structures_are_learnt_at_once(made: Path, tmp_path: Path) -> None:
     both = write_card(tmp_path, "lungs: left lung + right lung, heart: heart")
     source = {"card": "jsrt_both", "made": {"generator": "phantom"}}
