@@ -133,7 +133,7 @@ def test_a_batch_of_one_whose_deepest_map_is_one_pixel_is_one_sentence(made: Pat
     method = train.build(setup_of(made, TINY))
     method.module.train()
     batch = next(iter(method.batches(0)))
-    with pytest.raises(Error, match="the last batch has one image.*set last_batch: drop"):
+    with pytest.raises(Error, match=r"the last batch has one image.*set last_batch: drop"):
         method.loss({name: value[:1] for name, value in batch.items()})
 
 
