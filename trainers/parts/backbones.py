@@ -8,6 +8,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.drop import DropPath
 from torch import nn
 
 from trainers.api import Setup
@@ -41,8 +42,8 @@ def build(
     """Build a network that maps (B, channels, px, px) to pooled features (B, `width(network)`), with fresh weights.
 
     `px` sets the size of networks that have a fixed one (ViT, Swin), `window` the side of a Swin's windows in tokens; `seed` makes the
-    weights a function of it alone. Raises Error for an architecture that timm does not know, one without windows when `window` is set, or
-    one without stochastic depth when `drop_path` is.
+    weights a function of it alone. `drop_path` 0 is none, whatever timm does by itself. Raises Error for an architecture that timm does not
+    know, one without windows when `window` is set, or one without stochastic depth when `drop_path` is.
     """
     name, arguments = OWN.get(arch, (arch, {}))
     if not timm.is_model(name):
@@ -62,11 +63,16 @@ def build(
         if seed is not None:
             torch.manual_seed(seed)
         try:
-            return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **arguments)
+            network = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **arguments)
         except TypeError:
             if drop_path == 0:
                 raise
             raise Error(f"config.drop_path: '{arch}' has no stochastic depth; set it to 0") from None
+    for part in network.modules():
+        # timm gives some networks a depth of their own, a Swin 0.1: where none is asked for there is none.
+        if drop_path == 0 and isinstance(part, DropPath):
+            part.drop_prob = 0.0
+    return network
 
 
 def width(backbone: nn.Module) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from timm.layers.drop import DropPath
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import VisionTransformer
@@ -75,13 +74,6 @@ def strides(backbone: nn.Module, arch: str) -> tuple[int, int]:
     if high != wide:
         raise Error(f"config.arch: '{arch}' has patches of {high} x {wide} pixels, and squares are masked: set one with square patches")
     return high, high * 2 ** (len(backbone.layers) - 1) if not isinstance(backbone, VisionTransformer) else high
-
-
-def set_drop_path(backbone: nn.Module, rate: float) -> None:
-    """Take out the stochastic depth that timm gives a network by itself (0.1 to a Swin) where a config wants none."""
-    for part in backbone.modules():
-        if rate == 0 and isinstance(part, DropPath):
-            part.drop_prob = 0.0
 
 
 def token_width(backbone: nn.Module) -> int:

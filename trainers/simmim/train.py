@@ -31,7 +31,7 @@ from trainers.precision import autocast
 from trainers.processes import Processes, rows_of_all
 from trainers.simmim.config import Config
 from trainers.simmim.masking import Masking, constant_l1, each_l1, masked_l1
-from trainers.simmim.network import MaskedAutoencoder, Rebuilder, groups, set_drop_path, strides, token_width
+from trainers.simmim.network import MaskedAutoencoder, Rebuilder, groups, strides, token_width
 
 _LOG = logging.getLogger(__name__)
 _BACKBONE, _HEAD, _ORDER, _MASKS = range(1, 5)
@@ -57,7 +57,6 @@ class MaskedModelling:
         backbone = backbones.build(
             config.arch, config.channels, config.px, window=config.window, drop_path=config.drop_path, seed=key(setup.seed, _BACKBONE)
         )
-        set_drop_path(backbone, config.drop_path)
         token_px, stride = strides(backbone, config.arch)
         _check_sizes(config, token_px, stride)
         self.masking = Masking.of(config.px, config.mask_patch, config.mask_ratio, token_px)

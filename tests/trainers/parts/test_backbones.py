@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from timm.layers.drop import DropPath
 from torch import nn
 
 from trainers.data import transforms
@@ -91,6 +92,13 @@ def test_weights_follow_from_the_seed_alone_and_leave_the_global_generator_be() 
 def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
     with pytest.raises(Error, match="timm knows no 'resnet81'; did you mean 'resnet"):
         backbones.build("resnet81", 1, 64)
+
+
+@pytest.mark.parametrize("arch", ["slim_swin", "swin_tiny_patch4_window7_224"])
+def test_a_depth_that_timm_gives_by_itself_is_not_there_unless_asked_for(arch: str) -> None:
+    own = [part.drop_prob for part in backbones.build(arch, 1, 56, drop_path=0.1).modules() if isinstance(part, DropPath)]
+    assert len(own) > 2 and max(own) == pytest.approx(0.1)
+    assert {part.drop_prob for part in backbones.build(arch, 1, 56).modules() if isinstance(part, DropPath)} == {0.0}
 
 
 def test_drop_path_reaches_the_network_or_is_refused() -> None:
