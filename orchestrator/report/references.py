@@ -12,22 +12,31 @@ from orchestrator.report.values import Reference, TestSet
 PLACED = ("value", "low", "high", "source", "measure", "data", "fraction", "count", "name")
 #: The number of labels of a value that names none.
 _EVERYTHING = ("all", "fraction=1")
+#: Values without a place that a sentence names.
+_NAMED = 3
 
 
 def references(asked: Sequence[Mapping[str, Json]], test_sets: Sequence[TestSet]) -> tuple[tuple[Reference, ...], tuple[str, ...]]:
-    """Place published values on test sets; return them and a sentence for each that has no place in this report.
+    """Place published values on test sets; return them and a sentence for those of a source that have no place here, for each reason.
 
     A value is of every test set unless it names one (`data`), of the headline measure unless it names another (`measure`), and of all
     labels unless it names a number of them (`fraction` or `count`).
     """
     found: list[Reference] = []
-    said: list[str] = []
+    homeless: dict[tuple[str, str], list[str]] = {}
     for one in asked:
         placed = [made for test_set in test_sets if (made := _on(one, test_set)) is not None]
         found += placed
         if not placed:
-            said.append(f"The published value of {_title(one)} ({one['source']}) has no place: {_missing(one, test_sets)}.")
-    return tuple(found), tuple(said)
+            homeless.setdefault((str(one["source"]), _missing(one, test_sets)), []).append(_title(one))
+    return tuple(found), tuple(_left_out(titles, source, why) for (source, why), titles in homeless.items())
+
+
+def _left_out(titles: Sequence[str], source: str, why: str) -> str:
+    if len(titles) == 1:
+        return f"The published value of {titles[0]} ({source}) has no place: {why}."
+    named, more = ", ".join(titles[:_NAMED]), len(titles) - _NAMED
+    return f"The published values of {named}{f' and {more} more' if more > 0 else ''} ({source}) have no place: {why}."
 
 
 def _on(one: Mapping[str, Json], test_set: TestSet) -> Reference | None:

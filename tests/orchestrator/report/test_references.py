@@ -79,3 +79,14 @@ def test_a_value_without_a_place_is_said(tmp_path: Path, asked: dict[str, Any], 
     report = with_references(tmp_path, asked)
     assert report.references == ()
     assert any(f"The published value of MoCo-CXR ({PAPER}) has no place: {why}" in warning for warning in report.warnings)
+
+
+def test_values_of_one_source_without_a_place_are_one_sentence_a_reason(tmp_path: Path) -> None:
+    """A sample leaves data sets out, and each of them may have dozens of published values."""
+    many = [{**KNOWN, "name": f"arm {number}", "data": "mimic"} for number in range(5)]
+    report = with_references(tmp_path, *many, {**KNOWN, "name": "one alone", "data": "vindr"})
+    said = [warning for warning in report.warnings if "no place" in warning]
+    assert said == [
+        f"The published values of arm 0, arm 1, arm 2 and 2 more ({PAPER}) have no place: no test set is mimic.",
+        f"The published value of one alone ({PAPER}) has no place: no test set is vindr.",
+    ]
