@@ -100,7 +100,7 @@ def test_the_choice_is_on_disk_before_a_test_row_or_image_is_handed_out(
         return rows
 
     def looked(self: gate._Guarded, position: int) -> np.ndarray:
-        of = [split for split, rows in self._access.opened.items() if position in rows.position]
+        of = [split for split, rows in self._gate.access.opened.items() if position in rows.position]
         assert len(of) == 1
         seen.append((f"image of {of[0]}", paths.choice.exists()))
         return image(self, position)

@@ -16,7 +16,7 @@ from orchestrator.report.analysis import build
 from orchestrator.report.results import read_runs
 from orchestrator.report.tables import ledger
 from tests.jobs.study import Study, lay
-from trainers.evaluation import _mean_probability
+from trainers.parts.metrics import mean_probability
 
 LABELS = ("pleural_effusion", "cardiomegaly", "edema")
 SWEEP = """sweep: labels
@@ -90,5 +90,5 @@ def test_report_and_mlflow_say_which(made: Study) -> None:
 
 def test_one_checkpoint_alone_is_itself_to_the_bit() -> None:
     logits = np.array([[-30.0, 0.1], [12.5, 3e-7]], np.float32)
-    assert _mean_probability([logits]) is logits
-    np.testing.assert_allclose(_mean_probability([logits, logits]), logits, rtol=1e-6)
+    assert mean_probability([logits]) is logits
+    np.testing.assert_allclose(mean_probability([logits, logits]), logits, rtol=1e-6)

@@ -214,16 +214,16 @@ class _Gate:
     """Lets nothing pass that is of an image whose row was not handed out."""
 
     def __init__(self, access: Access) -> None:
-        self._access = access
+        self.access = access
         self._allowed: set[int] = set()
         self._openings = 0
 
     def check(self, position: int, what: str) -> None:
-        if self._access.openings != self._openings:
-            self._allowed = set(self._access.handed_out().tolist())
-            self._openings = self._access.openings
+        if self.access.openings != self._openings:
+            self._allowed = set(self.access.handed_out().tolist())
+            self._openings = self.access.openings
         if int(position) not in self._allowed:
-            raise SplitClosed(f"{what} {position} of card '{self._access.card}' belongs to no split that this stage has opened")
+            raise SplitClosed(f"{what} {position} of card '{self.access.card}' belongs to no split that this stage has opened")
 
 
 class _Guarded:
