@@ -35,7 +35,7 @@ def references(asked: Sequence[Mapping[str, Json]], test_sets: Sequence[TestSet]
 def _left_out(titles: Sequence[str], source: str, why: str) -> str:
     if len(titles) == 1:
         return f"The published value of {titles[0]} ({source}) has no place: {why}."
-    named, more = ", ".join(titles[:_NAMED]), len(titles) - _NAMED
+    named, more = "; ".join(titles[:_NAMED]), len(titles) - _NAMED
     return f"The published values of {named}{f' and {more} more' if more > 0 else ''} ({source}) have no place: {why}."
 
 

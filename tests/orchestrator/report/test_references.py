@@ -87,6 +87,6 @@ def test_values_of_one_source_without_a_place_are_one_sentence_a_reason(tmp_path
     report = with_references(tmp_path, *many, {**KNOWN, "name": "one alone", "data": "vindr"})
     said = [warning for warning in report.warnings if "no place" in warning]
     assert said == [
-        f"The published values of arm 0, arm 1, arm 2 and 2 more ({PAPER}) have no place: no test set is mimic.",
+        f"The published values of arm 0; arm 1; arm 2 and 2 more ({PAPER}) have no place: no test set is mimic.",
         f"The published value of one alone ({PAPER}) has no place: no test set is vindr.",
     ]
