@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -17,6 +14,7 @@ from torch import Tensor, distributed
 
 from tests.trainers.ark.made_sources import TINY, setup_of
 from tests.trainers.toy import CPU, FolderHost
+from tests.trainers.two_processes import together
 from trainers.api import Scores
 from trainers.ark import train
 from trainers.ark.config import Config
@@ -24,8 +22,6 @@ from trainers.loop import fit, prepare
 from trainers.parts.metrics import measure
 from trainers.sources import measured_by_source
 
-ROOT = Path(__file__).parents[3]
-SERVER = multiprocessing.get_context("forkserver")
 #: Views of 64 pixels: BatchNorm over 4 images of one value each would blow rounding up.
 SMALL = replace(TINY, px=64, epochs=2, batch_size=16, bn_images=8, lr=0.02, warmup=0.5, student_view="ark")
 CASES = {
@@ -61,31 +57,6 @@ def run(folder: Path, config: Config, stop_after: int = 0) -> None:
     torch.save(seen, folder / f"rank{rank}.pt")
 
 
-def member(rank: int, folder: Path, config: Config, stop_after: int) -> None:
-    """Be one of two processes."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
-        run(folder, config, stop_after)
-    finally:
-        distributed.destroy_process_group()
-
-
-def together(folder: Path, config: Config, stop_after: int = 0) -> list[dict[str, Any]]:
-    """Train with two processes and return what each saw."""
-    folder.mkdir(exist_ok=True)
-    (folder / "meeting").unlink(missing_ok=True)
-    SERVER.set_forkserver_preload(["tests.trainers.toy", "torch._dynamo", "trainers.ark.train", "trainers.evaluation", "pandas"])
-    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"):
-        members = [SERVER.Process(target=member, args=(rank, folder, config, stop_after)) for rank in range(2)]
-        for process in members:
-            process.start()
-    for process in members:
-        process.join(120)
-        assert process.exitcode == 0
-    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank*.pt"))]
-
-
 def alone(folder: Path, config: Config) -> dict[str, Any]:
     folder.mkdir()
     run(folder, replace(config, micro_batch=0))
@@ -103,7 +74,7 @@ def assert_close(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> No
 def test_two_processes_log_and_export_what_one_does(tmp_path: Path, case: str) -> None:
     config = CASES[case]
     one = alone(tmp_path / "one", config)
-    first, second = together(tmp_path / "two", config)
+    first, second = together(run, tmp_path / "two", config)
     assert first["lines"][0]["train/loss"] == pytest.approx(one["lines"][0]["train/loss"], rel=2e-5)
     for mine, theirs in zip(first["lines"], one["lines"], strict=True):
         trained = {name: value for name, value in theirs.items() if not name.startswith("val/")}
@@ -119,10 +90,10 @@ def test_two_processes_log_and_export_what_one_does(tmp_path: Path, case: str) -
 
 def test_two_processes_stop_together_in_a_pass_and_go_on_exactly(tmp_path: Path) -> None:
     config = CASES["in turn, a pass at a time"]
-    whole = together(tmp_path / "whole", config)
-    stopped = together(tmp_path / "parts", config, stop_after=1)
+    whole = together(run, tmp_path / "whole", config)
+    stopped = together(run, tmp_path / "parts", config, 1)
     assert [one["finished"] for one in stopped] == [False, False]
-    resumed = together(tmp_path / "parts", config)
+    resumed = together(run, tmp_path / "parts", config)
     assert [one["finished"] for one in resumed] == [True, True]
     assert stopped[0]["lines"] + resumed[0]["lines"] == whole[0]["lines"]
     for part in ("module", "teacher"):

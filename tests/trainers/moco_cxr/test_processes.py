@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -17,13 +14,12 @@ from torch import Tensor, distributed
 
 from tests.trainers.made_data import made_access
 from tests.trainers.toy import CPU, FolderHost
+from tests.trainers.two_processes import together
 from trainers.api import Setup
 from trainers.loop import fit, prepare
 from trainers.moco_cxr import train
 from trainers.moco_cxr.config import Config
 
-ROOT = Path(__file__).parents[3]
-SERVER = multiprocessing.get_context("forkserver")
 #: 64 pixels and groups of 8: BatchNorm over 4 images of one value each would blow rounding up until nothing can be compared.
 TINY = Config(
     arch="slim",
@@ -86,31 +82,6 @@ def run(folder: Path, config: Config, stop_after: int = 0) -> None:
     torch.save(seen, folder / f"rank{rank}.pt")
 
 
-def member(rank: int, folder: Path, config: Config, stop_after: int) -> None:
-    """Be one of two processes."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
-        run(folder, config, stop_after)
-    finally:
-        distributed.destroy_process_group()
-
-
-def together(folder: Path, config: Config, stop_after: int = 0) -> list[dict[str, Any]]:
-    """Pretrain with two processes and return what each saw."""
-    folder.mkdir(exist_ok=True)
-    (folder / "meeting").unlink(missing_ok=True)
-    SERVER.set_forkserver_preload(["tests.trainers.toy", "torch._dynamo", "trainers.moco_cxr.train", "trainers.evaluation", "pandas"])
-    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"):
-        members = [SERVER.Process(target=member, args=(rank, folder, config, stop_after)) for rank in range(2)]
-        for process in members:
-            process.start()
-    for process in members:
-        process.join(120)
-        assert process.exitcode == 0
-    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank*.pt"))]
-
-
 def alone(folder: Path, config: Config) -> dict[str, Any]:
     folder.mkdir()
     run(folder, replace(config, micro_batch=0))
@@ -134,7 +105,7 @@ def test_two_processes_log_and_export_what_one_does(tmp_path: Path, case: str) -
     config = CASES[case]
     first_step, tolerance = FIRST[config.precision], LAST[config.precision]
     one = alone(tmp_path / "one", config)
-    first, second = together(tmp_path / "two", config)
+    first, second = together(run, tmp_path / "two", config)
     assert len(one["lines"]) >= 3
     assert first["lines"][0]["train/loss"] == pytest.approx(one["lines"][0]["train/loss"], rel=first_step)
     assert_close(first["gradients"], one["gradients"], first_step)
@@ -154,11 +125,11 @@ def test_two_processes_log_and_export_what_one_does(tmp_path: Path, case: str) -
 
 
 def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path) -> None:
-    whole = together(tmp_path / "whole", TINY)
-    stopped = together(tmp_path / "parts", TINY, stop_after=1)
+    whole = together(run, tmp_path / "whole", TINY)
+    stopped = together(run, tmp_path / "parts", TINY, 1)
     assert [one["finished"] for one in stopped] == [False, False]
     assert stopped[0]["states"] == [(1, 0)]
-    resumed = together(tmp_path / "parts", TINY)
+    resumed = together(run, tmp_path / "parts", TINY)
     assert [one["finished"] for one in resumed] == [True, True]
     assert stopped[0]["lines"] + resumed[0]["lines"] == whole[0]["lines"]
     for part in ("module", "key_encoder"):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,6 +13,7 @@ from torch import Tensor, distributed, nn
 
 from tests.trainers.made_data import MemoryStore, made_rows
 from tests.trainers.toy import CPU, FolderHost
+from tests.trainers.two_processes import together
 from trainers.api import Setup
 from trainers.data.access import Access
 from trainers.loop import fit, prepare
@@ -24,8 +21,6 @@ from trainers.parts.overlaps import measure
 from trainers.segmentation import train
 from trainers.segmentation.config import Config
 
-ROOT = Path(__file__).parents[3]
-SERVER = multiprocessing.get_context("forkserver")
 PX = 64
 TINY = Config(
     arch="slim", channels=1, px=PX, width=16, epochs=2, batch_size=16, bn_images=4, drop_path=0.0, lr=1e-2, optimizer="sgd", grad_clip=0.0
@@ -101,30 +96,6 @@ def run(folder: Path, config: Config, gaps: bool) -> None:
     torch.save(seen, folder / f"rank{rank}.pt")
 
 
-def member(rank: int, folder: Path, config: Config, gaps: bool) -> None:
-    """Be one of two processes."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
-        run(folder, config, gaps)
-    finally:
-        distributed.destroy_process_group()
-
-
-def together(folder: Path, config: Config, gaps: bool) -> list[dict[str, Any]]:
-    """Train with two processes and return what each saw."""
-    folder.mkdir()
-    SERVER.set_forkserver_preload(["tests.trainers.toy", "torch._dynamo", "trainers.segmentation.train", "trainers.evaluation"])
-    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"):
-        members = [SERVER.Process(target=member, args=(rank, folder, config, gaps)) for rank in range(2)]
-        for process in members:
-            process.start()
-    for process in members:
-        process.join(120)
-        assert process.exitcode == 0
-    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank*.pt"))]
-
-
 def assert_close(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], tolerance: float) -> None:
     """Compare tensor by tensor, against the largest entry of each, or 0.1."""
     assert ours.keys() == theirs.keys()
@@ -139,7 +110,7 @@ def test_two_processes_log_and_export_what_one_does(tmp_path: Path, case: str) -
     (tmp_path / "one").mkdir()
     run(tmp_path / "one", config, gaps)
     one = torch.load(tmp_path / "one" / "rank0.pt", weights_only=True)
-    first, second = together(tmp_path / "two", config, gaps)
+    first, second = together(run, tmp_path / "two", config, gaps)
     # The loss is of the whole batch, on either process: not the mean of two losses of its halves.
     assert first["lines"][0]["train/loss"] == pytest.approx(one["lines"][0]["train/loss"], rel=FIRST)
     assert_close(first["gradients"], one["gradients"], FIRST)

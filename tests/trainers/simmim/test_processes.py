@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -16,13 +13,12 @@ from torch import Tensor, distributed
 
 from tests.trainers.made_data import made_access
 from tests.trainers.toy import CPU, FolderHost
+from tests.trainers.two_processes import together
 from trainers.api import Setup
 from trainers.loop import fit, prepare
 from trainers.simmim import train
 from trainers.simmim.config import Config
 
-ROOT = Path(__file__).parents[3]
-SERVER = multiprocessing.get_context("forkserver")
 TINY = Config(
     arch="slim_swin",
     px=32,
@@ -54,31 +50,6 @@ def run(folder: Path, config: Config, stop_after: int = 0) -> None:
     torch.save(seen, folder / f"rank{rank}.pt")
 
 
-def member(rank: int, folder: Path, config: Config, stop_after: int) -> None:
-    """Be one of two processes."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
-        run(folder, config, stop_after)
-    finally:
-        distributed.destroy_process_group()
-
-
-def together(folder: Path, config: Config, stop_after: int = 0) -> list[dict[str, Any]]:
-    """Pretrain with two processes and return what each saw."""
-    folder.mkdir(exist_ok=True)
-    (folder / "meeting").unlink(missing_ok=True)
-    SERVER.set_forkserver_preload(["tests.trainers.toy", "torch._dynamo", "trainers.simmim.train", "pandas"])
-    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"):
-        members = [SERVER.Process(target=member, args=(rank, folder, config, stop_after)) for rank in range(2)]
-        for process in members:
-            process.start()
-    for process in members:
-        process.join(120)
-        assert process.exitcode == 0
-    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank*.pt"))]
-
-
 def exported(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "checkpoints" / "epoch-0002.safetensors")
 
@@ -89,7 +60,7 @@ def test_two_processes_log_and_export_what_one_does(tmp_path: Path, case: str) -
     (tmp_path / "one").mkdir()
     run(tmp_path / "one", replace(config, micro_batch=0))
     one = torch.load(tmp_path / "one" / "rank0.pt", weights_only=True)
-    first, second = together(tmp_path / "two", config)
+    first, second = together(run, tmp_path / "two", config)
     assert first["lines"][0]["train/loss"] == pytest.approx(one["lines"][0]["train/loss"], rel=1e-5)
     for mine, theirs in zip(first["lines"], one["lines"], strict=True):
         assert mine == pytest.approx(theirs, rel=2e-3, abs=1e-6)
@@ -105,10 +76,10 @@ def test_two_processes_log_and_export_what_one_does(tmp_path: Path, case: str) -
 
 
 def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path) -> None:
-    whole = together(tmp_path / "whole", TINY)
-    stopped = together(tmp_path / "parts", TINY, stop_after=1)
+    whole = together(run, tmp_path / "whole", TINY)
+    stopped = together(run, tmp_path / "parts", TINY, 1)
     assert [one["finished"] for one in stopped] == [False, False]
-    resumed = together(tmp_path / "parts", TINY)
+    resumed = together(run, tmp_path / "parts", TINY)
     assert [one["finished"] for one in resumed] == [True, True]
     assert stopped[0]["lines"] + resumed[0]["lines"] == whole[0]["lines"]
     for name in ("checkpoints/epoch-0002.safetensors", "pictures/reconstruction-epoch-0002.png"):
