@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor, distributed
 
 from tests.trainers.leak import Blank, blind, config_of, found, noise
 from tests.trainers.made_host import MemoryHost
-from tests.trainers.moco_cxr.test_processes import ROOT, SERVER
+from tests.trainers.two_processes import together
 from trainers.api import Setup
 from trainers.loop import fit, prepare
 from trainers.moco_cxr import train
@@ -135,52 +133,39 @@ def names_of(views: Tensor) -> list[str]:
     return [bytes(view[0, 0, :8].tolist()).hex() for view in views]
 
 
-def member(rank: int, folder: Path, config: Config) -> None:
+def run(folder: Path, config: Config) -> None:
     """Be one of two processes that pretrain together, and write down which images met in which group, and which key went to which query."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
-        prepare(3, 1, CPU)
-        trainer = train.build(Setup(config=config, seed=3, data=noise(64, side=32), device=CPU))
-        queries: list[list[str]] = []
-        groups: list[tuple[list[str], Tensor]] = []
-        given: list[tuple[list[str], Tensor]] = []
-        optimizer, keys_of, fill = trainer.optimizer, trainer._keys_of, trainer._fill_queue
+    prepare(3, 1, CPU)
+    trainer = train.build(Setup(config=config, seed=3, data=noise(64, side=32), device=CPU))
+    queries: list[list[str]] = []
+    groups: list[tuple[list[str], Tensor]] = []
+    given: list[tuple[list[str], Tensor]] = []
+    optimizer, keys_of, fill = trainer.optimizer, trainer._keys_of, trainer._fill_queue
 
-        def watched_optimizer() -> torch.optim.Optimizer:
-            made = optimizer()
-            trainer.module.register_forward_pre_hook(lambda _, inputs: queries.append(names_of(inputs[0])))
-            trainer.key_encoder.register_forward_hook(lambda _, inputs, keys: groups.append((names_of(inputs[0]), keys.clone())))
-            return made
+    def watched_optimizer() -> torch.optim.Optimizer:
+        made = optimizer()
+        trainer.module.register_forward_pre_hook(lambda _, inputs: queries.append(names_of(inputs[0])))
+        trainer.key_encoder.register_forward_hook(lambda _, inputs, keys: groups.append((names_of(inputs[0]), keys.clone())))
+        return made
 
-        def watched_fill() -> None:
-            fill()
-            groups.clear()
+    def watched_fill() -> None:
+        fill()
+        groups.clear()
 
-        def watched_keys(views: Tensor, index: Tensor) -> Tensor:
-            found = keys_of(views, index)
-            given.append((queries[-1], found.clone()))
-            return found
+    def watched_keys(views: Tensor, index: Tensor) -> Tensor:
+        found = keys_of(views, index)
+        given.append((queries[-1], found.clone()))
+        return found
 
-        trainer.optimizer, trainer._fill_queue, trainer._keys_of = watched_optimizer, watched_fill, watched_keys  # type: ignore[method-assign]
-        fit(trainer, config, MemoryHost(folder), device=CPU)
-        torch.save({"groups": groups, "given": given}, folder / f"rank{rank}.pt")
-    finally:
-        distributed.destroy_process_group()
+    trainer.optimizer, trainer._fill_queue, trainer._keys_of = watched_optimizer, watched_fill, watched_keys  # type: ignore[method-assign]
+    fit(trainer, config, MemoryHost(folder), device=CPU)
+    torch.save({"groups": groups, "given": given}, folder / f"rank{distributed.get_rank()}.pt")
 
 
 @pytest.mark.parametrize("shuffle", ["across", "apart"])
 def test_two_processes_encode_keys_with_other_images_than_their_queries_and_undo_it(tmp_path: Path, shuffle: Any) -> None:
     config = config_of(px=32, epochs=1, bn_images=8, key_bn_groups=1 if shuffle == "across" else 4, shuffle=shuffle, lr=1e-3)
-    SERVER.set_forkserver_preload(["tests.trainers.toy", "torch._dynamo", "trainers.moco_cxr.train", "trainers.evaluation", "pandas"])
-    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"):
-        members = [SERVER.Process(target=member, args=(rank, tmp_path, config)) for rank in range(2)]
-        for process in members:
-            process.start()
-    for process in members:
-        process.join(120)
-        assert process.exitcode == 0
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = together(run, tmp_path, config)
     steps, each = len(first["given"]), len(first["groups"]) // len(first["given"])
     assert steps == 4 and each == config.key_bn_groups
     met = 0
