@@ -33,8 +33,10 @@ $(VENV)/.labels: tests/labels.txt $(VENV)/.ready
 # These start schedulers, servers and browsers, in two streams (tests/conftest.py): a Slurm that mostly waits, and all else that takes both
 # cores itself. All other tests share the cores.
 STREAMS := tests/browser tests/e2e tests/slurm
-SIDE_BY_SIDE := -n 2 --dist loadfile tests $(STREAMS:%=--ignore=%)
-IN_STREAMS := -n 2 --dist loadgroup $(STREAMS)
+# A worker that dies ends the run: what it left undone would not be taken up by another, and the run would wait for it.
+WORKERS := -n 2 --max-worker-restart 0
+SIDE_BY_SIDE := $(WORKERS) --dist loadfile tests $(STREAMS:%=--ignore=%)
+IN_STREAMS := $(WORKERS) --dist loadgroup $(STREAMS)
 
 ## test: what CI runs; REQUIRE=all turns a skip into a failure
 test: setup labels check

@@ -68,6 +68,7 @@ def nobody_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 def gather(tmp_path: Path, nobody_is_ended: None) -> Iterator[Callable[[int], tuple[Meeting, list[Seat]]]]:
     """Hold a meeting of so many processes, all of them in this one."""
     held: list[Meeting] = []
+    taken: list[Seat] = []
 
     def hold(world: int) -> tuple[Meeting, list[Seat]]:
         paths = JobPaths(tmp_path)
@@ -76,11 +77,16 @@ def gather(tmp_path: Path, nobody_is_ended: None) -> Iterator[Callable[[int], tu
         meeting = Meeting(member(0, world), paths.meeting("7-0"), attempt, 1)
         meeting.open(lambda error: None)
         held.append(meeting)
-        return meeting, [sit_down(member(rank, world), paths, never) for rank in range(1, world)]
+        seats = [sit_down(member(rank, world), paths, never) for rank in range(1, world)]
+        taken.extend(seats)
+        return meeting, seats
 
     yield hold
     for meeting in held:
         meeting.close(0)
+    # A seat hears of the end in a thread of its own. One that does not leave would then end this process, as soon as that is allowed again.
+    for seat in taken:
+        seat.leave(0)
 
 
 def announce(meeting: Meeting, port: int | None, should_stop: Callable[[], bool] = never) -> None:
