@@ -63,6 +63,8 @@ def _about_the_file(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _about_the_network(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     arch = " or ".join(found["arch"]) or "none that is known here"
     yield "arch", f"{arch}, by its shapes" + (f"; stated: {found['stated_arch']}" if found["stated_arch"] else "")
+    if found["pool"] == "avg":
+        yield "pool", "avg: the mean of its patches, and a norm behind it"
     head = found["head"]
     if head is None:
         yield "head", "none"

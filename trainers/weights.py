@@ -171,7 +171,9 @@ def load_parts(backbone: nn.Module, parts: Parts, *, what: str, arch: str) -> Ke
     fitted = fitting.fitted(parts, backbone, _classifiers(backbone))
     if not fitted.state.keys() & backbone.state_dict().keys():
         first = ", ".join(list(parts.backbone)[:2])
-        raise WeightsError(f"{what}: none of its {len(parts.backbone)} keys ({first}, ...) is one of arch '{arch}'; {_instead(parts)}")
+        raise WeightsError(
+            f"{what}: none of its {len(parts.backbone)} keys ({first}, ...) is one of arch '{arch}'; {_instead(parts, arch, backbone)}"
+        )
     try:
         report = load_matching(
             backbone,
@@ -182,7 +184,7 @@ def load_parts(backbone: nn.Module, parts: Parts, *, what: str, arch: str) -> Ke
             target=f"arch '{arch}'",
         )
     except _DoesNotFit as misfit:
-        raise WeightsError(f"{misfit.faults}; {_instead(parts)}") from None
+        raise WeightsError(f"{misfit.faults}; {_instead(parts, arch, backbone)}") from None
     elsewhere = {**parts.dropped, **fitted.dropped}
     head = {"head": parts.head_keys} if parts.head else {}
     return KeyReport(
@@ -198,14 +200,16 @@ def load_parts(backbone: nn.Module, parts: Parts, *, what: str, arch: str) -> Ke
     )
 
 
-def _instead(parts: Parts) -> str:
-    """Say what to type for a file that is of another architecture."""
+def _instead(parts: Parts, arch: str, backbone: nn.Module) -> str:
+    """Say what to type for a file that is of another architecture, or of another way to pool."""
     # Here and not above: telling an architecture builds networks, which load their weights by this module.
-    from trainers.released.architectures import recognise
+    from trainers.released.architectures import pool_of, recognise
 
     found = recognise(parts)
     if not found:
         return "give the architecture that it was saved from"
+    if arch in found and pool_of(parts, arch) == "avg" and "norm.weight" in backbone.state_dict():
+        return "its network takes the mean of its patches and has a norm behind it: set pool: avg, which trainer classification has"
     return f"its keys and shapes are those of {' or '.join(repr(arch) for arch in found)}: give that architecture"
 
 

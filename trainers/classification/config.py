@@ -25,6 +25,14 @@ class Config:
     channels: Literal[1, 3] = field(default=1, metadata={"doc": "input channels; 3 repeats the grey image"})
     px: int = field(default=320, metadata={"doc": "side of the input in pixels"})
     init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster's `weights` or a file, with `#part`"})
+    pool: Literal["arch", "avg"] = field(
+        default="arch",
+        metadata={
+            "doc": "how the last features become one vector: as the network does, or the mean of a ViT's patches and a norm behind it, "
+            "as MAE is fine-tuned",
+            "before": "arch",
+        },
+    )
     freeze: Literal["backbone", "gradients", "nothing"] = field(
         default="nothing",
         metadata={"doc": "`backbone` keeps weights and BatchNorm fixed; `gradients` weights alone, and BatchNorm goes on adapting"},

@@ -86,7 +86,8 @@ class _Classification:
         #: Views of an image that is predicted: an evaluation alone takes ten.
         ten = config.test_views == "ten_crop" and setup.predict_only
         self._cut = cuts.Cut(px=config.px, squashed=config.aspect == "squashed", ten=ten, exact=exact)
-        backbone = backbones.build(config.arch, config.channels, config.px, drop_path=config.drop_path, seed=key(setup.seed, _BACKBONE))
+        seed = key(setup.seed, _BACKBONE)
+        backbone = backbones.build(config.arch, config.channels, config.px, drop_path=config.drop_path, pool=config.pool, seed=seed)
         if not setup.predict_only:
             self.report = backbones.start(backbone, setup)
             if self.report is not None:

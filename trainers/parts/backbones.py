@@ -36,14 +36,28 @@ OWN: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
+#: How the last features become one vector: as a network does by itself, or the mean of a ViT's patches with a norm behind it.
+POOL_ARCH, POOL_AVG = "arch", "avg"
+#: The norm behind the mean, which ViTs of that kind have in place of the one in front.
+NORM_BEHIND = "fc_norm"
+
+
 def build(
-    arch: str, channels: int, px: int | None, *, window: int | None = None, drop_path: float = 0.0, seed: int | None = None
+    arch: str,
+    channels: int,
+    px: int | None,
+    *,
+    window: int | None = None,
+    drop_path: float = 0.0,
+    pool: str = POOL_ARCH,
+    seed: int | None = None,
 ) -> nn.Module:
     """Build a network that maps (B, channels, px, px) to pooled features (B, `width(network)`), with fresh weights.
 
     `px` sets the size of networks that have a fixed one (ViT, Swin), `window` the side of a Swin's windows in tokens; `seed` makes the
-    weights a function of it alone. `drop_path` 0 is none, whatever timm does by itself. Raises Error for an architecture that timm does not
-    know, one without windows when `window` is set, or one without stochastic depth when `drop_path` is.
+    weights a function of it alone. `drop_path` 0 is none, whatever timm does by itself. `pool` avg is that of MAE's fine-tuning (He et al.
+    2022, `--global_pool`): the mean of the patches, and a norm behind it in place of the one in front. Raises Error for an architecture
+    that timm does not know, or one without windows, stochastic depth or such a norm where `window`, `drop_path` or `pool` asks for it.
     """
     name, arguments = OWN.get(arch, (arch, {}))
     if not timm.is_model(name):
@@ -59,20 +73,36 @@ def build(
         arguments["window_size"] = window
     if drop_path > 0:
         arguments["drop_path_rate"] = drop_path
+    if pool == POOL_AVG:
+        arguments["global_pool"] = "avg"
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        try:
-            network = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **arguments)
-        except TypeError:
-            if drop_path == 0:
-                raise
-            raise Error(f"config.drop_path: '{arch}' has no stochastic depth; set it to 0") from None
+        network = _made(arch, name, channels, arguments)
+    if pool == POOL_AVG and f"{NORM_BEHIND}.weight" not in network.state_dict():
+        raise _no_mean(arch)
     for part in network.modules():
         # timm gives some networks a depth of their own, a Swin 0.1: where none is asked for there is none.
         if drop_path == 0 and isinstance(part, DropPath):
             part.drop_prob = 0.0
     return network
+
+
+def _made(arch: str, name: str, channels: int, arguments: Mapping[str, Any]) -> nn.Module:
+    """Let timm make a network. Raises Error when it does not take one of the arguments."""
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **arguments)
+    # A network that has its two tokens to read says so by an assertion.
+    except (TypeError, AssertionError):
+        if "global_pool" in arguments:
+            raise _no_mean(arch) from None
+        if "drop_path_rate" in arguments:
+            raise Error(f"config.drop_path: '{arch}' has no stochastic depth; set it to 0") from None
+        raise
+
+
+def _no_mean(arch: str) -> Error:
+    return Error(f"config.pool: '{arch}' has no norm behind a mean of patches, as most ViTs can have: set pool: arch")
 
 
 def width(backbone: nn.Module) -> int:
@@ -88,7 +118,8 @@ def start(backbone: nn.Module, setup: Setup) -> KeyReport | None:
     """
     config, parent = setup.config, setup.parents.get("init")
     if parent is None and config.init == STAND_IN:
-        fixed = build(config.arch, config.channels, config.px, window=getattr(config, "window", None), seed=STAND_IN_SEED)
+        window, pool = getattr(config, "window", None), getattr(config, "pool", POOL_ARCH)
+        fixed = build(config.arch, config.channels, config.px, window=window, pool=pool, seed=STAND_IN_SEED)
         return load_matching(backbone, fixed.state_dict(), what="the stand-in weights")
     if parent is None:
         source = resolve_init(config.arch, config.init, setup.weights)

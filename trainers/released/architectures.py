@@ -33,7 +33,7 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = {
     "blocks.0.attn.q_bias": ("beit_base_patch16_224", "beit_large_patch16_224"),
     "blocks.0.attn.qkv.bias": (
         "slim_vit", "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224", "vit_large_patch16_224",
-        "vit_small_patch8_224", "vit_base_patch8_224",
+        "vit_small_patch8_224", "vit_base_patch8_224", "vit_small_patch32_224", "vit_base_patch32_224", "vit_large_patch32_224",
     ),
     "layers.0.blocks.0.attn.qkv.weight": (
         "slim_swin", "swin_tiny_patch4_window7_224", "swin_small_patch4_window7_224", "swin_base_patch4_window7_224",
@@ -50,10 +50,10 @@ _STEMS = (
 
 
 @cache
-def shapes_of(arch: str) -> Shapes:
+def shapes_of(arch: str, pool: str = backbones.POOL_ARCH) -> Shapes:
     """Return the names and shapes of a backbone's weights, without its counters; nothing is allocated."""
     with torch.device("meta"):
-        state = backbones.build(arch, 3, None).state_dict()
+        state = backbones.build(arch, 3, None, pool=pool).state_dict()
     return {name: tuple(value.shape) for name, value in state.items() if not is_counter(name)}
 
 
@@ -79,9 +79,20 @@ def recognise(parts: Parts, stated: str = "") -> tuple[str, ...]:
     return tuple(found)
 
 
-def _has_the_shapes_of(parts: Parts, arch: str) -> bool:
+def pool_of(parts: Parts, arch: str) -> str:
+    """Return how a file's network of an architecture pools: by the mean of its patches where it has the norm behind that and no other."""
     try:
         own = shapes_of(arch)
+    except Error:
+        return backbones.POOL_ARCH
+    behind = f"{backbones.NORM_BEHIND}.weight"
+    means = behind in parts.backbone and behind not in own and "norm.weight" not in parts.backbone
+    return backbones.POOL_AVG if means else backbones.POOL_ARCH
+
+
+def _has_the_shapes_of(parts: Parts, arch: str) -> bool:
+    try:
+        own = shapes_of(arch, pool_of(parts, arch))
     except Error:
         return False
     found, _ = fitting.named(parts, own, heads_in_timm(arch))

@@ -99,6 +99,7 @@ def convert(path: Path, options: Options, told: Mapping[str, Any] | None = None)
         to=options.to,
         arch=read.arch,
         channels=read.channels,
+        pool=read.pool,
         state={new: sources[where][name].detach().contiguous().clone() for new, (where, name) in new_names.items()},
         head=head,
         about={"arch": names.TORCHVISION.get(read.arch, read.arch), **({"epoch": epoch} if isinstance(epoch, int) else {})},
@@ -122,7 +123,7 @@ def convert(path: Path, options: Options, told: Mapping[str, Any] | None = None)
         filled=read.report.missing,
         adapted=adapted,
         difference=difference,
-        notes=tuple(_notes(read.report, inspecting.written_by(read.opened, read.parts))),
+        notes=tuple(_notes(read.report, inspecting.written_by(read.opened, read.parts), read.pool)),
     )
 
 
@@ -134,6 +135,7 @@ class _Read:
     parts: Parts
     arch: str
     channels: int
+    pool: str
     backbone: torch.nn.Module
     report: weights.KeyReport
 
@@ -148,10 +150,11 @@ def _read(path: Path, out: Path, options: Options, told: Mapping[str, Any]) -> _
     if options.channels not in (None, 1, 3):
         raise WeightsError(f"--channels {options.channels}: is 1 or 3")
     channels = options.channels or targets.default_channels(options.to, _channels(path, parts))
-    backbone = backbones.build(arch, channels, None).eval()
+    pool = architectures.pool_of(parts, arch)
+    backbone = backbones.build(arch, channels, None, pool=pool).eval()
     parts = formats.split(opened.state, part=options.part, heads=weights.heads_of(backbone))
     report = weights.load_parts(backbone, parts, what=str(path), arch=arch)
-    return _Read(opened=opened, parts=parts, arch=arch, channels=channels, backbone=backbone, report=report)
+    return _Read(opened=opened, parts=parts, arch=arch, channels=channels, pool=pool, backbone=backbone, report=report)
 
 
 def _out(path: Path, options: Options) -> Path:
@@ -323,8 +326,10 @@ def _size(backbone: torch.nn.Module) -> tuple[int, int]:
     return _TRIED_PX, _TRIED_PX
 
 
-def _notes(report: weights.KeyReport, author: str) -> list[str]:
+def _notes(report: weights.KeyReport, author: str, pool: str) -> list[str]:
     notes: list[str] = []
+    if pool == backbones.POOL_AVG:
+        notes.append("its network takes the mean of its patches and has a norm behind it: `pool: avg` here, global_pool='avg' in timm")
     if any("3 -> 1" in one for one in report.adapted):
         notes.append(
             "the weights of three channels are summed into one: it answers a grey image as three equal channels did, which is what training"

@@ -20,11 +20,12 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from trainers.errors import WeightsError
+from trainers.released import jax_vit
 from trainers.released.published import SEVERAL
 
 State = dict[str, Tensor]
 
-SAFETENSORS, ZIPPED, PICKLED = "safetensors", "torch (zip)", "torch (before 1.6)"
+SAFETENSORS, ZIPPED, PICKLED, ARRAYS = "safetensors", "torch (zip)", "torch (before 1.6)", "NumPy (npz of JAX)"
 #: Where a checkpoint file keeps its state dict, the first that is there.
 _ENTRIES = ("state_dict", "model", "model_state", "model_state_dict")
 #: How torch's archives and pickles begin: of any other bytes the unpickler says what it says of forbidden objects.
@@ -73,6 +74,8 @@ def open_weights(path: Path) -> Opened:
         raise WeightsError(f"{path}: there is no such weights file; correct the path") from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); name a weights file") from None
+    if beginning[:2] == _ZIP and _holds_arrays(path):
+        return _of_arrays(path)
     if beginning[:2] == _ZIP or beginning[:2] in _PICKLES:
         return _of_torch(path, ZIPPED if beginning[:2] == _ZIP else PICKLED)
     if beginning[8:] == b"{":
@@ -127,6 +130,26 @@ def _of_torch(path: Path, container: str) -> Opened:
     return Opened(path=path, container=container, state=state, entries=entries, beside=beside, without_tensor=tuple(others))
 
 
+def _of_arrays(path: Path) -> Opened:
+    """Open a ViT that JAX code wrote, its arrays as timm's tensors; arrays of objects, which are pickles, are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = archive.files
+            arrays = {name: archive[name] for name in names} if jax_vit.SIGN in names else {}
+    except MemoryError:
+        raise
+    # Damaged bytes fail in whatever place they reach.
+    except Exception:
+        raise _damaged(path) from None
+    strange = [name for name, value in arrays.items() if not np.issubdtype(value.dtype, np.floating)]
+    if not arrays or strange:
+        what = f"an array of {arrays[strange[0]].dtype} ({strange[0]})" if strange else f"no '{jax_vit.SIGN}'"
+        raise WeightsError(
+            f"{path}: an archive of NumPy with {what}; of these, ViTs of google-research/vision_transformer are read: take timm's file"
+        )
+    return Opened(path=path, container=ARRAYS, state=jax_vit.translated(arrays))
+
+
 def _entries(loaded: Mapping[Any, Any]) -> tuple[str, ...]:
     """Return which entries of a file are state dicts: those of a method that writes several, else the first that is known."""
     for group in SEVERAL:
@@ -155,8 +178,6 @@ def _refused(path: Path, said: str) -> WeightsError:
 
 
 def _damaged(path: Path) -> WeightsError:
-    if _holds_arrays(path):
-        return WeightsError(f"{path}: holds arrays of NumPy, as JAX code writes weights; take timm's file of the same network")
     return WeightsError(f"{path}: cannot be read as weights (damaged, or another format); fetch or write the file again")
 
 
@@ -164,7 +185,7 @@ def _holds_arrays(path: Path) -> bool:
     """Tell an archive of NumPy (`.npz`)."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".npy") for name in archive.namelist())
+            return bool(names := archive.namelist()) and all(name.endswith(".npy") for name in names)
     # Damaged archives fail in their own ways.
     except Exception:
         return False

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from trainers.errors import WeightsError
+from trainers.parts import backbones
 from trainers.released import architectures, file_names, fitting, formats
 from trainers.released.files import Opened, open_weights, sha256_of
 from trainers.released.formats import Parts
@@ -58,6 +59,8 @@ class Summary:
     #: The architectures with these names and shapes: none, one, or several.
     arch: tuple[str, ...] = ()
     stated_arch: str = ""
+    #: `avg` where it takes the mean of patches, which its architecture does not by itself.
+    pool: str = backbones.POOL_ARCH
     epoch: int | None = None
     #: The learning rate at the moment of writing, where an optimizer is beside the weights.
     lr: float | None = None
@@ -110,6 +113,7 @@ def inspect(path: Path, told: Mapping[str, Any] | None = None) -> Summary:
         written_by=written_by(opened, parts),
         arch=found,
         stated_arch=stated,
+        pool=architectures.pool_of(parts, found[0]) if found else backbones.POOL_ARCH,
         epoch=epoch,
         lr=lr,
         head=head,

@@ -102,6 +102,7 @@ FORMATS: tuple[Format, ...] = (
             "student": Part(prefix="student.backbone.", called="student"),
         },
         beside={"projection heads": ("teacher.head.", "student.head.")},
+        norms=_NORM_BEFORE_POOLING,
     ),
     Format(
         kind="ark",
@@ -129,6 +130,7 @@ FORMATS: tuple[Format, ...] = (
         },
         beside={"predictor": ("predictor.",)},
         inside={"projection head": ("head.*", "fc.*")},
+        norms=_NORM_BEFORE_POOLING,
     ),
     Format(
         kind="moby",
@@ -170,6 +172,7 @@ FORMATS: tuple[Format, ...] = (
         parts={"": Part(prefix="backbone.", called="backbone")},
         beside={"head": ("head.",), "projector": ("projector.",), "heads by source": ("heads.",)},
         head_role="",
+        norms=_NORM_BEFORE_POOLING,
     ),
     Format(
         kind=FINETUNED,
@@ -200,7 +203,15 @@ FORMATS: tuple[Format, ...] = (
         signs=(("_conv_stem.weight",),),
         heads=("_fc",),
     ),
-    Format(kind=PLAIN, title="a plain network (torchvision or timm)", heads=None, norms=_NORM_BEFORE_POOLING, by_timm=True),
+    Format(
+        kind=PLAIN,
+        title="a plain network (torchvision or timm)",
+        # Of ViTs of ImageNet-21k, in timm before 0.8 and in JAX: trained with the head, and left out by today's networks. VGG has others.
+        inside={"layer in front of the head": ("pre_logits.fc.*",)},
+        heads=None,
+        norms=_NORM_BEFORE_POOLING,
+        by_timm=True,
+    ),
 )  # fmt: skip
 #: By kind.
 BY_KIND: Mapping[str, Format] = {one.kind: one for one in FORMATS}

@@ -42,6 +42,7 @@ class Made:
     to: str
     arch: str
     channels: int
+    pool: str
     state: State
     #: The head's tensors under the names below it; none when it is left out.
     head: State
@@ -172,13 +173,14 @@ def fresh(made: Made) -> nn.Module:
     """Build the network that a format's readers build, with its head replaced by one like that of what is written, or by nothing."""
     if made.to == TO_CXR:
         module = nn.Module()
-        module.add_module("backbone", backbones.build(made.arch, made.channels, None))
+        module.add_module("backbone", backbones.build(made.arch, made.channels, None, pool=made.pool))
         if made.head:
             module.add_module("head", head_like(made.head))
         return module
     if made.to == TO_TIMM:
         outputs = int(made.head["weight"].shape[0]) if made.head else 0
-        return timm.create_model(made.arch, pretrained=False, num_classes=outputs, in_chans=made.channels)
+        pooled: dict[str, Any] = {"global_pool": "avg"} if made.pool == backbones.POOL_AVG else {}
+        return timm.create_model(made.arch, pretrained=False, num_classes=outputs, in_chans=made.channels, **pooled)
     return _of_torchvision(made)
 
 

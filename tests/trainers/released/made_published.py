@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,45 @@ def beit_pretraining(network: nn.Module) -> State:
     return state | {"norm.weight": torch.ones(width), "norm.bias": torch.ones(width)}
 
 
+def jax_vit(network: nn.Module, heads: int, classes: int = 7, *, hidden: bool = False) -> dict[str, Any]:
+    """Return a ViT of timm as google-research/vision_transformer writes it: the files of ImageNet-21k (`hidden`), of AugReg and of SAM."""
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    width = state["cls_token"].shape[-1]
+    arrays = {
+        "cls": state["cls_token"],
+        "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        "embedding/bias": state["patch_embed.proj.bias"],
+        "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+        "Transformer/encoder_norm/scale": state["norm.weight"],
+        "Transformer/encoder_norm/bias": state["norm.bias"],
+        "head/kernel": np.ones((width, classes), np.float32),
+        "head/bias": np.ones(classes, np.float32),
+    }
+    if hidden:
+        arrays |= {"pre_logits/kernel": np.ones((width, width), np.float32), "pre_logits/bias": np.ones(width, np.float32)}
+    for at in range(sum(name.endswith("norm1.weight") for name in state)):
+        ours, theirs = f"blocks.{at}.", f"Transformer/encoderblock_{at}/"
+        for norm, number in (("norm1", 0), ("norm2", 2)):
+            arrays[f"{theirs}LayerNorm_{number}/scale"] = state[f"{ours}{norm}.weight"]
+            arrays[f"{theirs}LayerNorm_{number}/bias"] = state[f"{ours}{norm}.bias"]
+        for layer, number in (("mlp.fc1", 0), ("mlp.fc2", 1)):
+            arrays[f"{theirs}MlpBlock_3/Dense_{number}/kernel"] = state[f"{ours}{layer}.weight"].T
+            arrays[f"{theirs}MlpBlock_3/Dense_{number}/bias"] = state[f"{ours}{layer}.bias"]
+        attention = f"{theirs}MultiHeadDotProductAttention_1/"
+        weights, biases = state[f"{ours}attn.qkv.weight"], state[f"{ours}attn.qkv.bias"]
+        for which, weight, bias in zip(("query", "key", "value"), np.split(weights, 3), np.split(biases, 3), strict=True):
+            arrays[f"{attention}{which}/kernel"] = weight.T.reshape(width, heads, -1)
+            arrays[f"{attention}{which}/bias"] = bias.reshape(heads, -1)
+        arrays[f"{attention}out/kernel"] = state[f"{ours}attn.proj.weight"].T.reshape(heads, -1, width)
+        arrays[f"{attention}out/bias"] = state[f"{ours}attn.proj.bias"]
+    return arrays
+
+
+def mean_pooled(seed: int = 1, arch: str = "slim_vit") -> nn.Module:
+    """Build a ViT as MAE fine-tunes one: the mean of its patches, and a norm behind it."""
+    return random(backbones.build(arch, 3, 64, pool="avg"), seed)
+
+
 def unichest(arch: str) -> tuple[nn.Module, dict[str, State]]:
     """Return torchvision's network and the entries of UniChest's checkpoint, in which the trunk stands twice."""
     trunk = random(get_model(arch, weights=None))
@@ -217,10 +257,25 @@ def _ark_teacher() -> Case:
     return "slim_swin", network, ark(network), dropped
 
 
+def _sam() -> Case:
+    """timm's file of a ViT that SAM trained: all of the network, and its head of ImageNet."""
+    network = small("slim_vit")
+    return "slim_vit", network, {**network.state_dict(), **layers(("head", 96, 1000))}, {"head": 2}
+
+
+def _imagenet_21k() -> Case:
+    """A ViT of ImageNet-21k in timm before 0.8: a layer in front of its head."""
+    network = small("slim_vit")
+    content = {**network.state_dict(), **layers(("pre_logits.fc", 96, 96), ("head", 96, 7))}
+    return "slim_vit", network, content, {"head": 2, "layer in front of the head": 2}
+
+
 #: Every format of a transformer or a ResNet that a network of ours can be written in.
 CASES: Mapping[str, Callable[[], Case]] = {
     "timm_swin": _timm_swin,
     "microsoft_swin": _microsoft_swin,
+    "sam": _sam,
+    "imagenet_21k": _imagenet_21k,
     "deit": _deit,
     "deit_distilled": _deit_distilled,
     "dino": _dino,

@@ -121,11 +121,6 @@ def test_settings_beside_the_weights_are_read_as_plain_values(tmp_path: Path, ne
     assert type(opened.beside["args"]) is OrderedDict and type(opened.beside["config"]["MODEL"]) is OrderedDict
 
 
-def test_weights_of_jax_are_said_to_be_so(tmp_path: Path) -> None:
-    np.savez(tmp_path / "ViT-B_16.npz", **{"Transformer/encoder_norm/scale": np.zeros(3)})
-    assert "as JAX code writes weights; take timm's file" in refusal(tmp_path / "ViT-B_16.npz")
-
-
 def test_a_pickle_that_torch_did_not_write_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"weight": np.zeros(3)}))
     assert "a pickle that torch.save did not write" in refusal(tmp_path / "w.pkl")
