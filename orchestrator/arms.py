@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from jobs.spec import JobSpec, Scalar, Stage
 from orchestrator.errors import ReportError
@@ -26,6 +27,8 @@ class Arm:
     cells: tuple[Scalar, ...] = ()
     #: How many tune points each of its picks chose among.
     candidates: int = 1
+    #: The test sets that it is evaluated on.
+    targets: frozenset[str] = frozenset()
 
     @property
     def is_floor(self) -> bool:
@@ -54,6 +57,7 @@ def arms(plan: Plan) -> list[Arm]:
     by_id = plan.by_id()
     names = arm_labels(plan)
     cells: dict[tuple[str, str], dict[Scalar, None]] = {}
+    targets: dict[tuple[str, str], set[str]] = {}
     found: dict[tuple[str, str], tuple[str, dict[str, Scalar], int]] = {}
     for job in plan.jobs:
         if job.stage is not Stage.EVALUATE:
@@ -61,19 +65,22 @@ def arms(plan: Plan) -> list[Arm]:
         labels = {name: value for name, value in job.labels.items() if name in names and name != TARGET}
         key = (job.phase, labels_text(labels))
         tried = _candidates(by_id[job.inputs[0].job], by_id)
+        targets.setdefault(key, set()).add(str(job.labels.get(TARGET)))
         found[key] = (job.phase, labels, max(tried, found[key][2] if key in found else 1))
         for name, value in job.labels.items():
             if name.rpartition(".")[2] in SIZE_LABELS and name not in names:
                 cells.setdefault(key, {})[value] = None
     return [
-        Arm(phase=phase, labels=labels, cells=tuple(cells.get(key, ())), candidates=tried) for key, (phase, labels, tried) in found.items()
+        Arm(phase=phase, labels=labels, cells=tuple(cells.get(key, ())), candidates=tried, targets=frozenset(targets[key]))
+        for key, (phase, labels, tried) in found.items()
     ]
 
 
 def partners(listed: Sequence[Arm], baseline: Mapping[str, Scalar]) -> list[tuple[Arm, Arm]]:
     """Pair every arm that has the baseline's labels with the one arm that has the baseline's values and equals it otherwise.
 
-    Raises ReportError when the baseline is nobody's partner, or an arm has two.
+    An arm that is evaluated on several test sets may have a partner of its own on each. Raises ReportError when the baseline is nobody's
+    partner, or an arm has two on one test set.
     """
     baseline = known_names(baseline, {name for arm in listed for name in _named(arm)})
     if not any(_is_baseline(arm, baseline) for arm in listed):
@@ -83,9 +90,11 @@ def partners(listed: Sequence[Arm], baseline: Mapping[str, Scalar]) -> list[tupl
     for arm in listed:
         if _is_baseline(arm, baseline) or not _has(arm, baseline):
             continue
-        fitting = [other for other in listed if _is_baseline(other, baseline) and _equal_besides(arm, other, baseline)]
-        if len(fitting) > 1:
-            both = f"{fitting[0].name} and {fitting[1].name}"
+        alike = [other for other in listed if _is_baseline(other, baseline) and _equal_besides(arm, other, baseline)]
+        fitting = [other for other in alike if _meet(arm, other)]
+        rivals = next((pair for pair in combinations(fitting, 2) if _meet(*pair)), None)
+        if rivals is not None:
+            both = f"{rivals[0].name} and {rivals[1].name}"
             raise ReportError(f"{arm.name} has two partners, {both}: name the label that tells them apart in the baseline")
         pairs += [(arm, other) for other in fitting]
     if not pairs:
@@ -138,6 +147,11 @@ def _is_baseline(arm: Arm, baseline: Mapping[str, Scalar]) -> bool:
 def _equal_besides(arm: Arm, other: Arm, baseline: Mapping[str, Scalar]) -> bool:
     besides = {*baseline, PHASE} if other.is_floor else set(baseline)
     return agree(_named(arm), _named(other), besides=besides)
+
+
+def _meet(arm: Arm, other: Arm) -> bool:
+    """Tell whether a test set has both arms, or nobody says on which they are evaluated."""
+    return bool(arm.targets & other.targets) or not (arm.targets and other.targets)
 
 
 def _values(listed: Sequence[Arm], baseline: Mapping[str, Scalar]) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from orchestrator.report.published_groups import published_groups
 from orchestrator.report.references import references
 from orchestrator.report.results import Run
 from orchestrator.report.study.analysis import study_of
+from orchestrator.report.study.average_words import average_verdicts
 from orchestrator.report.study.groups import silent_groups
 from orchestrator.report.study.methods import study_methods
 from orchestrator.report.subgroups.analysis import subgroups_of
@@ -56,7 +57,8 @@ def _assemble(inputs: Inputs, parts: Sequence[Part]) -> Report:
     published, unplaced = references(inputs.report.reference, test_sets)
     subgroups = subgroups_of(parts, inputs.report.subgroups, inputs.report.confidence)
     together = tuple(view for part in parts for view in views(part, inputs.report.confidence))
-    verdicts = [
+    verdicts = average_verdicts(study.averages, test_sets, inputs.report.confidence) if inputs.report.verdict else []
+    verdicts += [
         wording.verdict(one, part.test_set, confidence=inputs.report.confidence, several_sets=len(parts) > 1)
         for part in parts
         for one in part.differences

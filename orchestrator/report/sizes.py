@@ -10,6 +10,9 @@ from orchestrator.report import wording
 from orchestrator.report.cells import Planned
 from orchestrator.report.values import SizeInfo
 
+#: The size of runs that drew no part of their labels.
+ALL = "all"
+
 
 def sizes(planned: Sequence[Planned]) -> tuple[SizeInfo, ...]:
     """Return the numbers of labels of some planned runs, smallest first, everything last."""
@@ -19,6 +22,9 @@ def sizes(planned: Sequence[Planned]) -> tuple[SizeInfo, ...]:
         images = [draw.images for draw in draws if draw.images is not None]
         patients = [draw.patients for draw in draws if draw.patients is not None]
         shares = [draw.share for draw in draws if draw.share is not None]
+        if key == ALL and _differ(planned):
+            # Arms that learn from other data sets have other numbers, of which a mean says nothing.
+            images, patients = [], []
         picks = [run.picked for one in planned if one.size == key for run in one.runs]
         validated = [pick.val_patients for pick in picks if pick.val_patients is not None and pick.metric is not None]
         found.append(
@@ -33,6 +39,16 @@ def sizes(planned: Sequence[Planned]) -> tuple[SizeInfo, ...]:
             )
         )
     return tuple(found)
+
+
+def _differ(planned: Sequence[Planned]) -> bool:
+    """Tell whether arms that use all labels have other numbers of patients than each other."""
+    found = {
+        float(np.mean(known))
+        for one in planned
+        if one.size == ALL and (known := [run.draw.patients for run in one.runs if run.draw.patients is not None])
+    }
+    return len(found) > 1
 
 
 def _range(counts: Sequence[int]) -> tuple[int, int] | None:

@@ -94,16 +94,18 @@ def apart(arm: str, base: str) -> tuple[str, str, str]:
     return (own[0], own[1], SEPARATOR.join(shared)) if all(own) else (arm, base, "")
 
 
-def verdict(found: Difference, test_set: TestSet, *, confidence: float, several_sets: bool) -> Verdict:
-    """Return the sentence for one difference: estimate, interval, what was resampled, the adjusted p and n."""
+def verdict(found: Difference, test_set: TestSet, *, confidence: float, several_sets: bool, over: str = "") -> Verdict:
+    """Return the sentence for one difference: estimate, interval, what was resampled, the adjusted p and n.
+
+    `over` says of what a difference over several test sets is.
+    """
     arms = {arm.key: arm.title for arm in test_set.arms}
     size = next(size for size in test_set.sizes if size.key == found.size)
     arm, base, shared = apart(arms[found.arm], arms[found.baseline])
     both = f", both with {shared}" if shared else ""
-    where = f" on {test_set.title}" if several_sets else ""
-    start = size_words(size, test_set)
+    start, where = size_words(size, test_set), over or (f"on {test_set.title}" if several_sets else "")
     # A claim never starts with the name of an arm, whose first letter must stay as it is.
-    head = f"{start}{where}, " if start else f"On {test_set.title}, " if where else "On this test set, "
+    head = f"{(', ' if over else ' ').join(words for words in (start, where) if words) or 'On this test set'}, "
     tone = tone_of(found, confidence, higher_is_better=test_set.higher_is_better)
     amount = number(abs(found.estimate)) if found.estimate is not None else "–"
     way = "higher" if (found.estimate or 0.0) > 0 else "lower"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,8 +98,11 @@ def test_phases_are_compared_where_the_baseline_says_so(tmp_path: Path) -> None:
 def test_the_floor_is_compared_with_only_when_it_is_the_baseline(tmp_path: Path) -> None:
     listed = arms(plan_of(tmp_path, TEXT))
     assert not any(arm.is_floor or other.is_floor for arm, other in partners(listed, {"after": "none"}))
-    with pytest.raises(ReportError, match="has two partners, floor_finetune/after=floor and floor_other/after=floor"):
-        partners(listed, {"after": "floor"})
+    # Each phase has a floor on its own test sets, and is set against no other.
+    assert {(arm.phase, other.name) for arm, other in partners(listed, {"after": "floor"})} == {
+        ("finetune", "floor_finetune/after=floor"),
+        ("other", "floor_other/after=floor"),
+    }
     rootless = TEXT.split("      other:")[0].replace("after: [pretrain, none], freeze", "freeze")
     bare = rootless.replace("exclude: [{after: none, init: random, freeze: backbone}]", "after: pretrain")
     one = plan_of(tmp_path, bare + "    report: {floor: true}\n")
@@ -108,6 +112,30 @@ def test_the_floor_is_compared_with_only_when_it_is_the_baseline(tmp_path: Path)
     pairs = partners(arms(plain), {"after": "floor"})
     assert {other.name for _, other in pairs} == {"floor/after=floor"}
     assert len(pairs) == 11
+
+
+def test_an_arm_on_several_test_sets_has_a_partner_of_its_own_on_each(tmp_path: Path) -> None:
+    text = """
+        sweep: s
+        phases:
+          together: {trainer: ark, sources: [chexpert, shenzhen], pick: {metric: val/mean_auroc},
+                     evaluate: [{data: chexpert, split: test}, {data: shenzhen, split: test}]}
+          alone: {trainer: ark, compare: {data: [chexpert, shenzhen]}, pick: {metric: val/mean_auroc},
+                  evaluate: [{data: EVALUATED, split: test}]}
+    """
+    listed = arms(plan_of(tmp_path, text.replace("EVALUATED", "same")))
+    assert {arm.name: sorted(arm.targets) for arm in listed} == {
+        "together": ["chexpert", "shenzhen"],
+        "alone/data=chexpert": ["chexpert"],
+        "alone/data=shenzhen": ["shenzhen"],
+    }
+    assert names(partners(listed, {"phase": "alone"})) == [("together", "alone/data=chexpert"), ("together", "alone/data=shenzhen")]
+    both = arms(plan_of(tmp_path, text.replace("EVALUATED", "chexpert")))
+    with pytest.raises(ReportError, match="together has two partners, alone/data=chexpert and alone/data=shenzhen"):
+        partners(both, {"phase": "alone"})
+    apart = [replace(arm, targets=frozenset(["vindr"])) if arm.phase == "together" else arm for arm in listed]
+    with pytest.raises(ReportError, match="has no partner"):
+        partners(apart, {"phase": "alone"})
 
 
 def test_what_is_wrong_with_a_baseline_is_said(tmp_path: Path) -> None:

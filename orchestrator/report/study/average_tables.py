@@ -29,27 +29,28 @@ def average_block(report: Report, test_set: TestSet) -> Block | None:
         f"and no others; their {test_set.cluster} are never pooled" + (f", and {what}." if what else ".")
     )
     cells, differences = [one for one in found if one.baseline is None], [one for one in found if one.baseline is not None]
+    several = [one.title for one in cells if len(set(one.arms)) > 1]
+    if several:
+        said += f" Of {', '.join(dict.fromkeys(several))} each test set has the model of its own card; a replicate is the mean over them."
     tables = (_cells(report, test_set, cells), *((_differences(report, test_set, differences),) if differences else ()))
     return Block(key="average", title="Average over test sets", sentences=(said,), tables=tables)
 
 
 def _cells(report: Report, test_set: TestSet, found: list[Average]) -> Table:
-    titles, series, keys = {arm.key: arm.title for arm in test_set.arms}, series_of(test_set.arms), StudyKeys.of(report)
+    series, keys = series_of(test_set.arms), StudyKeys.of(report)
     scale = scale_of([value for one in found for value in (one.low, one.high, one.estimate)], reference=test_set.reference)
     sizes = [size for size in test_set.sizes if any(one.size == size.key for one in found)]
     places = {(one.arm, one.size): one for one in found}
+    shown = {one.arm: (one.title, series[one.arms[-1]]) for one in found}
     rows = [
         Row(
             entries=(
-                Entry(text=titles[arm], series=series[arm]),
-                *(
-                    _number(places[arm, size.key], scale, series[arm], keys) if (arm, size.key) in places else Entry(text="")
-                    for size in sizes
-                ),
+                Entry(text=title, series=own),
+                *(_number(places[arm, size.key], scale, own, keys) if (arm, size.key) in places else Entry(text="") for size in sizes),
             ),
-            floor=series[arm] < 0,
+            floor=own < 0,
         )
-        for arm in dict.fromkeys(one.arm for one in found)
+        for arm, (title, own) in shown.items()
     ]
     columns = (Column(title="Arm", kind="text"), *(Column(title=size.title, scale=scale) for size in sizes))
     caption = (
@@ -60,15 +61,15 @@ def _cells(report: Report, test_set: TestSet, found: list[Average]) -> Table:
 
 
 def _differences(report: Report, test_set: TestSet, found: list[Average]) -> Table:
-    titles, series, keys = {arm.key: arm.title for arm in test_set.arms}, series_of(test_set.arms), StudyKeys.of(report)
+    series, keys = series_of(test_set.arms), StudyKeys.of(report)
     sizes = {size.key: size.title for size in test_set.sizes}
     scale = scale_of([value for one in found for value in (one.low, one.high, one.estimate)], reference=0.0, reach=math.inf)
     rows = [
         Row(
             entries=(
-                Entry(text=titles[one.arm], below=f"minus {apart(titles[one.arm], titles[one.baseline or ''])[1]}", series=series[one.arm]),
+                Entry(text=one.title, below=f"minus {apart(one.title, one.baseline_title or '')[1]}", series=series[one.arms[-1]]),
                 Entry(text=sizes[one.size], sort=index),
-                _number(one, scale, series[one.arm], keys),
+                _number(one, scale, series[one.arms[-1]], keys),
                 _twin(one, keys.average(one)),
                 _p(one, keys.average(one)),
             )

@@ -3,16 +3,23 @@
 Test sets are separate populations. The average of a replicate is one number, so draws are analysed as on one test set; the variance over
 patients adds with weights 1/K^2, and a patient who is in several test sets is one cluster of all of them. The bootstrap twin resamples
 each test set's own patients, those of several once.
+
+An arm is the same on two test sets when its labels are: one model, evaluated on both. Arms that were trained on the card of the test set
+(`data` is an axis, and `evaluate: {data: same}`) are another model on each and one arm of the average. A replicate of it is the mean over
+the models of one seed or draw, so that intervals hold how the models of each test set differ between replicates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from orchestrator.arms import Arm
+from orchestrator.expansion.points import DATA
+from orchestrator.model import Contrast
 from orchestrator.report.board import Board, Scored
 from orchestrator.report.cells import Planned, cell
 from orchestrator.report.design import contrast_text
@@ -23,7 +30,8 @@ from orchestrator.report.parts import Part
 from orchestrator.report.results import Run
 from orchestrator.report.study.joint_resamples import joint_replicates
 from orchestrator.report.study.values import Average
-from orchestrator.report.values import Cell, Difference
+from orchestrator.report.values import ArmInfo, Cell, Difference
+from orchestrator.report.wording import SEPARATOR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +46,10 @@ class _Joint:
     cluster: str
     board: Board
     planned: tuple[Planned, ...]
+    #: By test set: what each of its arms is called in the average.
+    called: tuple[Mapping[str, str], ...]
+    #: By the name in the average: the title of an arm.
+    titles: Mapping[str, str]
 
 
 def averages(parts: Sequence[Part], inputs: Inputs) -> list[Average]:
@@ -60,13 +72,13 @@ def _of(joint: _Joint, parts: Sequence[Part], inputs: Inputs) -> list[Average]:
     options = {"measure": joint.measure, "cluster": joint.cluster, "confidence": inputs.report.confidence}
     by_place = {(one.arm, one.size): one for one in joint.planned}
     made = [_plain(cell(one, joint.board, None, **options), joint) for one in joint.planned]
-    arms = [arm.key for arm in parts[0].test_set.arms if any(arm.key == one.arm for one in joint.planned)]
     for contrast in inputs.report.contrasts:
+        found = [_pairs(part, called, contrast, inputs) for part, called in zip(parts, joint.called, strict=True)]
         sides = [
             (by_place[arm, size], by_place[base, size])
             for size in dict.fromkeys(one.size for one in joint.planned)
-            for arm, base in inputs.design.pairs(contrast, arms)
-            if (arm, size) in by_place and (base, size) in by_place
+            for arm, base in found[0]
+            if (arm, size) in by_place and (base, size) in by_place and all((arm, base) in own for own in found)
         ]
         text = contrast_text(contrast)
         tested = adjust([difference(side, joint.board, None, contrast=text, **options) for side in sides], "holm")
@@ -74,12 +86,41 @@ def _of(joint: _Joint, parts: Sequence[Part], inputs: Inputs) -> list[Average]:
     return made
 
 
+def _pairs(part: Part, called: Mapping[str, str], contrast: Contrast, inputs: Inputs) -> list[tuple[str, str]]:
+    """Return (arm, its baseline) of a test set as the average calls them, in their order."""
+    arms = [arm.key for arm in part.test_set.arms if arm.key in called]
+    return [(called[arm], called[base]) for arm, base in inputs.design.pairs(contrast, arms)]
+
+
+def _called(parts: Sequence[Part]) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Return, by test set, what the average calls the arms that all test sets have, and the titles of those names.
+
+    An arm that stands on all test sets keeps its name. Of the others, the card that they were trained on is left out where it is the
+    test set's own.
+    """
+    everywhere = set.intersection(*({arm.key for arm in part.test_set.arms} for part in parts))
+    named = [{arm.key: arm if arm.key in everywhere else own_card(arm, part.test_set.card) for arm in part.test_set.arms} for part in parts]
+    common = set.intersection(*({one.key for one in own.values()} for own in named))
+    titles = {one.key: one.title for one in named[-1].values() if one.key in common}
+    return [{key: one.key for key, one in own.items() if one.key in common} for own in named], titles
+
+
+def own_card(arm: ArmInfo, card: str) -> ArmInfo:
+    """Return an arm without the label that says that it was trained on a card, in its name and its title; as it is where none says so."""
+    labels = {name: value for name, value in arm.labels.items() if name.rpartition(".")[2] != DATA or value != card}
+    if len(labels) == len(arm.labels):
+        return arm
+    words = [word for word in arm.title.split(SEPARATOR) if word != card]
+    return replace(arm, key=Arm(phase=arm.phase, labels=labels).name, labels=labels, title=SEPARATOR.join(words) or arm.phase)
+
+
 def _joined(parts: Sequence[Part]) -> _Joint:
     boards = [part.board for part in parts if part.board is not None]
     ids = [np.unique(_ids(board, part.test_set.cluster)) for board, part in zip(boards, parts, strict=True)]
     union, counts = np.unique(np.concatenate(ids), return_counts=True)
     places = [np.searchsorted(union, one) for one in ids]
-    cells = [{(one.arm, one.size): one for one in part.planned} for part in parts]
+    called, titles = _called(parts)
+    cells = [{(own[one.arm], one.size): one for one in part.planned if one.arm in own} for part, own in zip(parts, called, strict=True)]
     common = [place for place in cells[0] if all(place in one for one in cells)]
     drawn = joint_replicates(boards, places, len(union))
     scored: dict[str, Scored] = {}
@@ -90,7 +131,7 @@ def _joined(parts: Sequence[Part]) -> _Joint:
             if len(known) == len(same):
                 replicates = np.mean([own[one.run.job] for own, one in zip(drawn, known, strict=True)], axis=0)
                 average = replace(_mean([one.areas[None] for one in known], places, len(union)), replicates=replicates)
-                scored[first.job] = replace(known[0], areas={None: average})
+                scored[first.job] = replace(known[0], run=_together(known), areas={None: average})
     return _Joint(
         keys=tuple(part.test_set.key for part in parts),
         clusters=len(union),
@@ -98,7 +139,9 @@ def _joined(parts: Sequence[Part]) -> _Joint:
         measure=parts[0].test_set.measure,
         cluster=parts[0].test_set.cluster,
         board=replace(boards[0], clusters=len(union), labels=(), scored=scored, left_out=()),
-        planned=tuple(cells[0][place] for place in common),
+        planned=tuple(replace(cells[0][place], arm=place[0]) for place in common),
+        called=tuple(called),
+        titles=titles,
     )
 
 
@@ -107,12 +150,22 @@ def _ids(board: Board, cluster: str) -> np.ndarray:
 
 
 def _same(first: Run, planned: Planned, board: Board) -> Scored | None:
-    """Return the run of a test set that scores the same model as a run of another one: same replicate, same train job."""
-    job = first.picked.train_job
+    """Return the run of a test set that belongs to a run of another one: same replicate, and the same train job where one arm is meant."""
+    job = first.picked.train_job if planned.arm == first.place.arm else None
     for one in planned.present(board):
         if one.run.place.replicate == first.place.replicate and None in one.areas:
             return one if one.run.picked.train_job in (job, None) or job is None else None
     return None
+
+
+def _together(known: Sequence[Scored]) -> Run:
+    """Return the run that stands for one replicate on all test sets: of several models, their draws and pretrainings are one."""
+    run = known[0].run
+    if all(one.run.place.arm == run.place.arm for one in known):
+        return run
+    digests = [one.run.draw.sha256 for one in known]
+    draw = replace(run.draw, sha256=None if None in digests else "+".join(map(str, digests)))
+    return replace(run, draw=draw, pretraining="+".join(sorted({one.run.pretraining for one in known if one.run.pretraining})))
 
 
 def _mean(areas: Sequence[Measured], places: Sequence[np.ndarray], clusters: int) -> Measured:
@@ -142,6 +195,10 @@ def _plain(one: Cell | Difference, joint: _Joint) -> Average:
         **facts,
         test_sets=joint.keys,
         arm=one.arm,
+        title=joint.titles[one.arm],
+        baseline_title=joint.titles[one.baseline] if is_difference else None,
+        arms=_stands_for(one.arm, joint),
+        baseline_arms=_stands_for(one.baseline, joint) if is_difference else (),
         size=one.size,
         measure=one.measure,
         estimate=one.estimate,
@@ -156,3 +213,8 @@ def _plain(one: Cell | Difference, joint: _Joint) -> Average:
         missing=one.unmatched if is_difference else one.missing,
         estimates=one.estimates,
     )
+
+
+def _stands_for(name: str, joint: _Joint) -> tuple[str, ...]:
+    """Return the arm of each test set that an average means by a name."""
+    return tuple(next(arm for arm, known in own.items() if known == name) for own in joint.called)

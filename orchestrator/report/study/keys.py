@@ -76,9 +76,14 @@ class StudyKeys:
 
     def average(self, one: Average) -> str:
         """Name an average over test sets: `all-test-sets/arm/size/measure`, with `arm-vs-baseline` for a difference."""
-        named = self.arms[one.test_sets[-1], one.arm]
-        named += "" if one.baseline is None else VERSUS + self.arms[one.test_sets[-1], one.baseline]
+        named = self._averaged(one.arm, one.title, one.test_sets)
+        if one.baseline is not None:
+            named += VERSUS + self._averaged(one.baseline, one.baseline_title or one.baseline, one.test_sets)
         return "/".join(["all-test-sets", named, one.size.partition("=")[2] or one.size, one.measure])
+
+    def _averaged(self, arm: str, title: str, test_sets: tuple[str, ...]) -> str:
+        """Return the short name of an averaged arm: as on the last test set, or by its title where it is another model on each."""
+        return self.arms.get((test_sets[-1], arm)) or slug(title)
 
     def _pair(self, one: Borrowed | CurveDifference | Equivalence | MarginVerdict | PairDifference | VarianceSplit) -> str:
         pair = self.arms[one.test_set, one.arm]

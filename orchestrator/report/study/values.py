@@ -276,8 +276,13 @@ class Average:
 
     test_sets: tuple[str, ...]
     arm: str
+    title: str
     #: None for an arm by itself.
     baseline: str | None
+    baseline_title: str | None
+    #: The arm of each test set: one and the same, or, where each test set's card is what was trained on, another on each.
+    arms: tuple[str, ...]
+    baseline_arms: tuple[str, ...]
     contrast: str | None
     size: str
     measure: str

@@ -136,6 +136,84 @@ def test_each_test_set_and_the_average_are_families_of_their_own(made: Made) -> 
     assert of_difference(report).family == 1
 
 
+SEEDS = 5
+
+
+def own_sources(made: Made, *, shared: int = 0, missing: bool = False) -> Report:
+    """Evaluate models of two cards on each of them, and on each of them those that were trained on it alone."""
+    made.axis("data", AxisKind.COMPARE, ("here", "there"), phase="alone")
+    made.axis("seed", AxisKind.REPLICATE, tuple(range(SEEDS)))
+    for target in ("here", "there"):
+        if target == "there":
+            kept = np.repeat(np.arange(made.patients) < shared, made.images_per_patient)
+            made.patient = np.where(kept, made.patient, np.char.add("t", made.patient))
+            made.image = np.char.add("t/", made.image)
+        for seed in range(SEEDS):
+            made.evaluation("together", {"seed": seed, "target": target}, separation=1.3, draw_sd=0.2)
+            own = {"data": target, "seed": seed, "target": target}
+            present = not (missing and target == "there" and seed == 2)
+            made.evaluation("alone", own, separation=0.9, draw_sd=0.2, present=present)
+    return build(made.plan(contrasts=(Contrast(baseline={"phase": "alone"}),)), made.run)
+
+
+def test_models_of_single_test_sets_are_one_arm_of_the_average(made: Made) -> None:
+    """A replicate is the mean over the models of one seed; the two arms share no draw, so that their seeds are nested."""
+    report = own_sources(made)
+    assert [(one.arm, one.arms) for one in report.study.averages if one.baseline is None] == [
+        ("together", ("together", "together")),
+        ("alone", ("alone/data=here", "alone/data=there")),
+    ]
+    average, own = of_difference(report), report.differences
+    assert (average.arm, average.baseline, average.baseline_arms) == ("together", "alone", ("alone/data=here", "alone/data=there"))
+    assert [(one.arm, one.baseline) for one in own] == [("together", "alone/data=here"), ("together", "alone/data=there")]
+    assert (average.matching, average.n_replicates, average.family) == ("nested", SEEDS, 1)
+    assert average.estimate == pytest.approx(np.mean([one.estimate or 0 for one in own]))
+    fixed = [se_of(one, "these_models_new_patients", "influence") for one in own]
+    assert se_of(average, "these_models_new_patients", "influence") == pytest.approx(math.hypot(*fixed) / 2)
+    seeds = {
+        phase: np.mean([[point.value for point in one.points] for one in report.cells if one.arm.startswith(phase)], axis=0)
+        for phase in ("together", "alone")
+    }
+    welch = stats.ttest_ind(seeds["together"], seeds["alone"], equal_var=False).confidence_interval()
+    seeds_alone = next(one for one in average.estimates if (one.estimand, one.method) == ("new_seeds_this_test_set", "t"))
+    assert (seeds_alone.low, seeds_alone.high) == pytest.approx((welch.low, welch.high))
+    assert average.low is not None and seeds_alone.low is not None and average.low < seeds_alone.low
+
+
+def test_an_average_over_models_of_their_own_cards_is_said_first_and_named_without_the_cards(made: Made) -> None:
+    report = own_sources(made, shared=60)
+    assert (of_difference(report).n_clusters, of_difference(report).n_shared) == (420, 60)
+    first = report.verdicts[0]
+    assert first.test_set == "here+there" and first.tone == "better"
+    assert first.claim.startswith("On average over here and there, together scores ")
+    assert " higher than alone in macro AUROC." in first.claim and "5 seeds an arm, not matched; 420 test patients" in first.evidence
+    assert len(report.verdicts) == 3
+    page = markdown(report, sections(report))
+    assert "Of alone each test set has the model of its own card; a replicate is the mean over them." in page
+    rows = {line.key: line for line in lines(report)}
+    row = rows["all-test-sets/together-vs-alone/all/auroc_macro"]
+    assert (row.kind, row.arm, row.baseline) == ("average_difference", "together", "alone")
+    assert "all-test-sets/alone/all/auroc_macro" in rows
+
+
+def test_a_seed_that_one_card_lacks_is_in_no_average_over_models(made: Made) -> None:
+    average = of_difference(own_sources(made, missing=True))
+    assert "missing_runs" in average.status and average.n_replicates == SEEDS - 1
+    assert average.estimate is not None and average.low is not None
+
+
+def test_models_of_another_card_are_no_arm_of_their_own_cards(made: Made) -> None:
+    """An arm that stands on all test sets is one model, also where its label names one of them."""
+    made.axis("data", AxisKind.COMPARE, ("here", "there"), phase="alone")
+    made.axis("seed", AxisKind.REPLICATE, tuple(range(3)))
+    for target in ("here", "there"):
+        for data in ("here", "there"):
+            for seed in range(3):
+                made.evaluation("alone", {"data": data, "seed": seed, "target": target})
+    report = build(made.plan(contrasts=()), made.run)
+    assert [one.arm for one in report.study.averages] == ["alone/data=here", "alone/data=there"]
+
+
 def test_one_test_set_and_other_measures_have_no_average(made: Made) -> None:
     two_sets(made)
     plan = made.plan(measure={"default": "auroc_macro", "there": "auroc/edema"}, contrasts=(Contrast(baseline={"after": "none"}),))
