@@ -20,16 +20,18 @@ def with_floors(sweep: Sweep, catalog: Mapping[str, Declaration]) -> tuple[Sweep
     if not sweep.report.floor:
         return sweep, frozenset()
     followed = {name for phase in sweep.phases for parents in phase.after for name in parents.roles.values()}
-    leaves = [phase for phase in sweep.phases if phase.name not in followed and phase.evaluate and _is_learner(catalog[phase.trainer])]
+    trainers = sorted(name for name, declaration in catalog.items() if declaration.floor)
+    if not trainers:
+        raise fault(sweep, "report.floor", "no trainer declares itself a floor: leave `floor` out, or add the trainer 'thumbnail'")
+    declared = catalog[trainers[0]]
+    last = [phase for phase in sweep.phases if phase.name not in followed and phase.evaluate]
+    leaves = [phase for phase in last if _has_floor(catalog[phase.trainer], declared)]
     if not leaves:
         return sweep, frozenset()
     several = next((phase for phase in leaves if len(phase.sources) > 1), None)
     if several is not None:
         message = f"a floor learns from one card, and '{several.name}' has {len(several.sources)} sources: leave `floor` out"
         raise fault(sweep, "report.floor", message)
-    trainers = sorted(name for name, declaration in catalog.items() if declaration.floor)
-    if not trainers:
-        raise fault(sweep, "report.floor", "no trainer declares itself a floor: leave `floor` out, or add the trainer 'thumbnail'")
     taken = {phase.name for phase in sweep.phases}
     floors = [_floor_of(phase, FLOOR if len(leaves) == 1 else f"{FLOOR}_{phase.name}", trainers[0]) for phase in leaves]
     for floor in floors:
@@ -38,8 +40,9 @@ def with_floors(sweep: Sweep, catalog: Mapping[str, Declaration]) -> tuple[Sweep
     return replace(sweep, phases=(*sweep.phases, *floors)), frozenset(floor.name for floor in floors)
 
 
-def _is_learner(declaration: Declaration) -> bool:
-    return declaration.labels and not declaration.floor
+def _has_floor(declaration: Declaration, floor: Declaration) -> bool:
+    """Tell whether a trainer learns from labels of a kind that the floor can learn from: there is no floor of masks."""
+    return declaration.labels and not declaration.floor and bool(set(declaration.tasks) & set(floor.tasks))
 
 
 def _floor_of(phase: Phase, name: str, trainer: str) -> Phase:

@@ -72,8 +72,10 @@ def test_the_transfer_of_ark_follows_the_teacher_of_ark_6_into_ten_targets_ten_t
     (ark,) = (job for job in plans["ark6_pretrain"].jobs if job.stage is Stage.TRAIN)
     transfer = plans["ark_transfer"].jobs
     counts = Counter((job.phase, job.stage) for job in transfer)
-    assert len(transfer) == 602 and all(counts["ark", stage] == 1 for stage in (Stage.TRAIN, Stage.PICK))
+    assert len(transfer) == 752 and all(counts["ark", stage] == 1 for stage in (Stage.TRAIN, Stage.PICK))
     assert all(counts[phase, stage] == 100 for phase in ("transfer", "segment") for stage in Stage)
+    # A floor for each target that is classified; there is none of masks.
+    assert {job.phase for job in transfer} == {"ark", "transfer", "segment", "floor"} and counts["floor", Stage.EVALUATE] == 50
     for name in ("ark_transfer", "ark_embeddings"):
         assert ark.job_id in {job.job_id for job in plans[name].jobs}
     trained = {(job.labels["data"], job.labels["after"]) for job in transfer if job.phase == "segment"}

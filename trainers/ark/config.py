@@ -75,7 +75,13 @@ class Config:
     teacher_mode: Literal["eval", "as_published"] = field(
         default="eval", metadata={"doc": "always in eval mode; as published with stochastic depth in the first cycle"}
     )
-    ema: Literal["step", "pass"] = field(default="step", metadata={"doc": "when the teacher follows: after every step or every pass"})
+    ema: Literal["step", "pass", "step_as_released"] = field(
+        default="step",
+        metadata={
+            "doc": "when the teacher follows: after every step or every pass; step_as_released: `--ema_mode iteration`, after every step "
+            "by schedules that count passes of all steps"
+        },
+    )
     momentum: float = field(default=0.996, metadata={"doc": "of the teacher at the start; it rises to 1 along half a cosine"})
     consistency: float = field(
         default=0.5, metadata={"doc": "weight of the consistency loss at the end; it rises from 0 along half a cosine; 0 is off"}

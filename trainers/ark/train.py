@@ -191,7 +191,7 @@ class Ark:
         Not after that step: running statistics of several processes are put together in between.
         """
         epoch, within = divmod(step, self.steps_per_epoch)
-        if within and (self.config.ema == "step" or within in self.material.starts(epoch)):
+        if within and (self.config.ema != "pass" or within in self.material.starts(epoch)):
             self._follow(step)
         self._step = step
         if self.needs_teacher:
@@ -205,20 +205,34 @@ class Ark:
             for norm in list(live_batchnorms(self.teacher)):
                 norm.eval()
 
-    def _count(self, step: int) -> tuple[int, int]:
-        """Return k and K of the schedules at a step: steps, or passes begun before it."""
+    def _count(self, step: int) -> tuple[int, int, int]:
+        """Return k of the momentum, k of the consistency loss, and K at a step: steps, or passes begun before it.
+
+        As released with `--ema_mode iteration`, the schedules have an entry a step, and the counter moves on by one a pass: the momentum
+        adds the steps of the pass at hand to it, the consistency loss nothing.
+        """
         config = self.config
         if config.ema == "step":
-            return step, config.epochs * self.steps_per_epoch
+            return step, step, config.epochs * self.steps_per_epoch
         passes = len(self.material.passes)
         epoch, within = divmod(step, self.steps_per_epoch)
-        return epoch * passes + sum(start <= within for start in self.material.starts(epoch)) - 1, config.epochs * passes
+        begun = [start for start in self.material.starts(epoch) if start <= within]
+        count = epoch * passes + len(begun) - 1
+        if config.ema == "pass":
+            return count, count, config.epochs * passes
+        return count + within - begun[-1], count, config.epochs * self.steps_per_epoch
+
+    def _coupled(self, step: int) -> tuple[float, float]:
+        """Return the teacher's momentum and the weight of the consistency loss at a step."""
+        of_momentum, of_weight, total = self._count(step)
+        start, end = self.config.momentum, self.config.consistency
+        return coupled(of_momentum, total, start, end)[0], coupled(of_weight, total, start, end)[1]
 
     def _follow(self, step: int) -> None:
         """Move the teacher towards the student as it is before a step, with the momentum of the step or pass that has just ended."""
         if not self.needs_teacher:
             return
-        momentum, _ = coupled(*self._count(step - 1), self.config.momentum, self.config.consistency)
+        momentum, _ = self._coupled(step - 1)
         ema.update(self.teacher, self.module, momentum)
         ema.update_buffers(self.teacher, self.module, momentum)
 
@@ -235,7 +249,7 @@ class Ark:
         with torch.no_grad():
             target = self.teacher.embed(batch["teacher"])
         distance = functional.mse_loss(embedding, target)
-        momentum, weight = coupled(*self._count(self._step), self.config.momentum, self.config.consistency)
+        momentum, weight = self._coupled(self._step)
         return {
             "loss": (1 - weight) * learnt + weight * distance,
             "supervised": learnt,

@@ -7,6 +7,7 @@ import math
 from orchestrator.report.blocks import Block
 from orchestrator.report.entries import Column, Entry, Row, Scale, Strip, Table, ends, interval, marks_of, scale_of, series_of
 from orchestrator.report.stats.estimate import Status
+from orchestrator.report.study.average_words import averaged_size, averaged_title
 from orchestrator.report.study.keys import StudyKeys
 from orchestrator.report.study.values import Average
 from orchestrator.report.values import Report, TestSet
@@ -52,9 +53,10 @@ def _cells(report: Report, test_set: TestSet, found: list[Average]) -> Table:
         )
         for arm, (title, own) in shown.items()
     ]
-    columns = (Column(title="Arm", kind="text"), *(Column(title=size.title, scale=scale) for size in sizes))
+    test_sets = [one for one in report.test_sets if one.key in found[0].test_sets]
+    columns = (Column(title="Arm", kind="text"), *(Column(title=averaged_size(test_sets, size.key), scale=scale) for size in sizes))
     caption = (
-        f"Average of {test_set.measure_title} over {len(found[0].test_sets)} test sets with {percent(report.confidence)} intervals; a "
+        f"Average of {averaged_title(test_sets)} over {len(test_sets)} test sets with {percent(report.confidence)} intervals; a "
         "replicate that a test set lacks is left out of all of them."
     )
     return Table(key=f"average-{found[0].measure}", caption=caption, columns=columns, rows=tuple(rows))
@@ -62,7 +64,8 @@ def _cells(report: Report, test_set: TestSet, found: list[Average]) -> Table:
 
 def _differences(report: Report, test_set: TestSet, found: list[Average]) -> Table:
     series, keys = series_of(test_set.arms), StudyKeys.of(report)
-    sizes = {size.key: size.title for size in test_set.sizes}
+    test_sets = [one for one in report.test_sets if one.key in found[0].test_sets]
+    sizes = {size.key: averaged_size(test_sets, size.key) for size in test_set.sizes}
     scale = scale_of([value for one in found for value in (one.low, one.high, one.estimate)], reference=0.0, reach=math.inf)
     rows = [
         Row(

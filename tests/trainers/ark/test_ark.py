@@ -268,15 +268,17 @@ def test_soft_targets_are_one_an_image_and_label_and_a_source_may_have_its_own_p
 # --- the teacher's way -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["pass", "step"])
+@pytest.mark.parametrize("how", ["pass", "step", "step_as_released"])
 def test_the_teacher_follows_as_a_naive_loop_has_it(how: Any) -> None:
     config = replace(TINY, ema=how, epochs=2, order="shuffled")
     prepare(0, 1, torch.device("cpu"))
     method = ready(config)
     optimizer = method.optimizer()
     naive = {name: value.clone().double() for name, value in method.module.state_dict().items()}
-    count, total = 0, (2 * 12 if how == "step" else 2 * 3)
+    count, total = 0, (2 * 3 if how == "pass" else 2 * 12)
     moved = 0
+    # As released: a counter of passes, to which the steps of a pass add while it lasts; the consistency loss reads it at the start.
+    begun, inside = 0, 0
     for epoch in range(2):
         ends = np.cumsum([method.material.steps[index] for index in method.material.order(epoch)])
         for index, batch in enumerate(method.batches(epoch)):
@@ -285,15 +287,23 @@ def test_the_teacher_follows_as_a_naive_loop_has_it(how: Any) -> None:
             method.before_step(step)
             moved += before != fingerprint(method.teacher)
             optimizer.zero_grad()
-            method.loss(batch)["loss"].backward()
+            found = method.loss(batch)
+            found["loss"].backward()
             optimizer.step()
             method.after_step(step)
-            if how == "step" or index + 1 in ends:
-                momentum = 1 - 0.5 * (1 - 0.9) * (1 + math.cos(math.pi * count / total))
+            place = begun if how == "step_as_released" else count
+            weight = 0.5 - 0.25 * (1 + math.cos(math.pi * place / total))
+            assert found["consistency_weight"].item() == pytest.approx(weight, abs=1e-7)
+            if how != "pass" or index + 1 in ends:
+                place = begun + inside if how == "step_as_released" else count
+                momentum = 1 - 0.5 * (1 - 0.9) * (1 + math.cos(math.pi * place / total))
                 for name, value in method.module.state_dict().items():
                     if value.is_floating_point():
                         naive[name] = momentum * naive[name] + (1 - momentum) * value.double()
                 count += 1
+                inside += 1
+            if index + 1 in ends:
+                begun, inside = begun + 1, 0
         method.after_epoch(epoch)
         # The last of a cycle follows at its end, not before the next step.
     assert count == total and moved == total - 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from orchestrator.report.render import html, markdown
 from orchestrator.report.stats.bootstrap import drawn_again, resample
 from orchestrator.report.stats.ranking import auroc
 from orchestrator.report.stats.streams import permutations
+from orchestrator.report.study.average_words import averaged_size, averaged_title
 from orchestrator.report.study.values import Average
 from orchestrator.report.values import Cell, Difference, Report
 from tests.orchestrator.report.made_run import Made
@@ -194,6 +196,14 @@ def test_an_average_over_models_of_their_own_cards_is_said_first_and_named_witho
     row = rows["all-test-sets/together-vs-alone/all/auroc_macro"]
     assert (row.kind, row.arm, row.baseline) == ("average_difference", "together", "alone")
     assert "all-test-sets/alone/all/auroc_macro" in rows
+
+
+def test_findings_and_numbers_of_labels_that_differ_have_one_title_on_average(made: Made) -> None:
+    report = own_sources(made)
+    here, there = report.test_sets
+    other = replace(there, measure_title="AUROC, edema", sizes=tuple(replace(size, title="56 labelled patients") for size in there.sizes))
+    assert (averaged_title([here, there]), averaged_title([here, other])) == ("macro AUROC", "macro AUROC")
+    assert (averaged_size([here, there], "all"), averaged_size([here, other], "all")) == ("8,000 labelled patients", "all labels")
 
 
 def test_a_seed_that_one_card_lacks_is_in_no_average_over_models(made: Made) -> None:
