@@ -33,7 +33,7 @@ def weights_inspect(file: WeightsFile, as_json: AsJson = False) -> None:
 @weights_app.command("convert")
 def weights_convert(
     file: WeightsFile,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="torchvision, timm, moco_cxr, facebook_moco or cxr (this project's).")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="torchvision, timm, moco_cxr, facebook_moco, simmim or cxr (ours).")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write; without it, beside FILE, named by it.")] = None,
     arch: Annotated[str, typer.Option(metavar="NAME", help="timm's or torchvision's name; without it, told from the shapes.")] = "",
     part: Annotated[

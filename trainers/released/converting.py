@@ -17,7 +17,7 @@ from torch import Tensor
 from trainers import weights
 from trainers.errors import WeightsError
 from trainers.parts import backbones
-from trainers.released import architectures, fitting, formats, inspecting, names, targets
+from trainers.released import architectures, fitting, formats, inspecting, names, simmim_files, targets
 from trainers.released.files import Opened, State, open_weights, sha256_of
 from trainers.released.formats import Parts
 
@@ -85,10 +85,10 @@ def convert(path: Path, options: Options, told: Mapping[str, Any] | None = None)
     told = told or {}
     out = _out(path, options)
     read = _read(path, out, options, told)
-    head, role = _head(read, options, told)
+    head, role, head_keys = _head(read, options, told)
     _refuse_not_finite(path, {**read.backbone.state_dict(), **head})
     new_names = targets.named_for(options.to, read.arch, read.backbone.state_dict(), head)
-    used, dropped = _account(read, new_names, kept=bool(head))
+    used, dropped = _account(read, new_names, head_keys)
     adapted = (*read.report.adapted, *_other_types(read.parts))
     said = {"arch": read.arch, "to": options.to, "part": read.parts.part, "channels": read.channels, "adapted": list(adapted)}
     origin = {"source_sha256": sha256_of(path), "source_name": path.name, "source_format": read.parts.kind}
@@ -100,7 +100,11 @@ def convert(path: Path, options: Options, told: Mapping[str, Any] | None = None)
         arch=read.arch,
         channels=read.channels,
         pool=read.pool,
-        state={new: sources[where][name].detach().contiguous().clone() for new, (where, name) in new_names.items()},
+        window=read.window,
+        state={
+            **{new: sources[where][name].detach().contiguous().clone() for new, (where, name) in new_names.items()},
+            **(simmim_files.tables(read.backbone) if read.window else {}),
+        },
         head=head,
         about={"arch": names.TORCHVISION.get(read.arch, read.arch), **({"epoch": epoch} if isinstance(epoch, int) else {})},
         provenance={**origin, **said, "head_role": role, "dropped": counts},
@@ -136,6 +140,8 @@ class _Read:
     arch: str
     channels: int
     pool: str
+    #: Of the file, in a format that keeps it; None where the architecture's counts.
+    window: int | None
     backbone: torch.nn.Module
     report: weights.KeyReport
 
@@ -150,11 +156,16 @@ def _read(path: Path, out: Path, options: Options, told: Mapping[str, Any]) -> _
     if options.channels not in (None, 1, 3):
         raise WeightsError(f"--channels {options.channels}: is 1 or 3")
     channels = options.channels or targets.default_channels(options.to, _channels(path, parts))
-    pool = architectures.pool_of(parts, arch)
-    backbone = backbones.build(arch, channels, None, pool=pool).eval()
+    pool, window = architectures.pool_of(parts, arch), None
+    if options.to == targets.TO_SIMMIM:
+        simmim_files.refuse_channels(options.channels, channels, _channels(path, parts))
+        window = simmim_files.window_of(parts)
+        backbone: torch.nn.Module = simmim_files.network(arch, channels, window).eval()
+    else:
+        backbone = backbones.build(arch, channels, None, pool=pool).eval()
     parts = formats.split(opened.state, part=options.part, heads=weights.heads_of(backbone))
     report = weights.load_parts(backbone, parts, what=str(path), arch=arch)
-    return _Read(opened=opened, parts=parts, arch=arch, channels=channels, pool=pool, backbone=backbone, report=report)
+    return _Read(opened=opened, parts=parts, arch=arch, channels=channels, pool=pool, window=window, backbone=backbone, report=report)
 
 
 def _out(path: Path, options: Options) -> Path:
@@ -222,29 +233,44 @@ def _refuse_not_finite(path: Path, state: Mapping[str, Tensor]) -> None:
         raise WeightsError(f"{path}: values that are not finite in {bad[0]}{more}; take a checkpoint from before")
 
 
-def _head(read: _Read, options: Options, told: Mapping[str, Any]) -> tuple[State, str]:
-    """Return the head's tensors and what they are for, where asked for. Raises WeightsError when there are none, or no place for them."""
+def _head(read: _Read, options: Options, told: Mapping[str, Any]) -> tuple[State, str, dict[str, str]]:
+    """Return the head's tensors where asked for, what they are for, and their keys in the file without wrappers.
+
+    Of a masked pretraining for SimMIM it is the mask token and the decoder, which its format always has. Raises WeightsError when there are
+    none, or no place for them.
+    """
+    if options.to == targets.TO_SIMMIM:
+        rebuilds, keys = simmim_files.rebuilder(read.parts, formats.unwrapped(read.opened.state))
+        simmim_files.check(rebuilds, read.backbone, read.channels)
+        return rebuilds, "reconstruction", keys
     if not options.keep_head:
-        return {}, ""
+        return {}, "", {}
     head = inspecting.head_of(read.parts, {**inspecting.provenance_of(read.opened), **told})
     if head is None:
         raise WeightsError(f"{read.opened.path}: has no head; leave --keep-head out")
     targets.refuse_head(options.to, head.role, head.mlp)
-    return {name: value.float() for name, value in read.parts.head.items()}, head.role
+    keys = {name: f"{read.parts.head_name}.{name}" for name in read.parts.head}
+    return {name: value.float() for name, value in read.parts.head.items()}, head.role, keys
 
 
-def _account(read: _Read, new_names: Mapping[str, tuple[str, str]], *, kept: bool) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Return what became of every key of a file, under its own names: the key that it is written as, or what it is dropped with."""
+def _account(
+    read: _Read, new_names: Mapping[str, tuple[str, str]], head_keys: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Return what became of every key of a file, under its own names: the key that it is written as, or what it is dropped with.
+
+    `head_keys` are the file's keys of the head that is kept, without wrappers.
+    """
     parts, state = read.parts, read.opened.state
     in_file = {next(iter(formats.unwrapped({name: value}))): name for name, value in state.items()}
     _, origin = fitting.named(parts, read.backbone.state_dict().keys(), weights.heads_of(read.backbone))
     used: dict[str, str] = {}
     for new, (where, name) in new_names.items():
-        key = f"{parts.prefix}{origin[name]}" if where == targets.BACKBONE and name in origin else f"{parts.head_name}.{name}"
+        key = head_keys.get(name, "") if where == targets.HEAD else f"{parts.prefix}{origin[name]}" if name in origin else ""
         if key in in_file:
             used[in_file[key]] = new
-    belongs = {**({"head": parts.head_keys} if not kept and parts.head else {}), **parts.dropped, **read.report.unused}
-    dropped = {what: tuple(in_file[key] for key in keys) for what, keys in belongs.items()}
+    belongs = {"head": parts.head_keys, **parts.dropped, **read.report.unused}
+    left = {what: tuple(in_file[key] for key in keys if in_file[key] not in used) for what, keys in belongs.items()}
+    dropped = {what: keys for what, keys in left.items() if keys}
     gone = {key for keys in dropped.values() for key in keys}
     translated = {name: "(by timm's translation of its makers' names)" for name in state if name not in used and name not in gone}
     return {**used, **translated}, dropped
@@ -319,6 +345,8 @@ def _difference(made: targets.Made, module: torch.nn.Module, backbone: torch.nn.
 
 
 def _size(backbone: torch.nn.Module) -> tuple[int, int]:
+    if (side := getattr(getattr(backbone, "patch_embed", None), "img_size", None)) is not None:
+        return side
     described = dict(getattr(backbone, "pretrained_cfg", None) or {})
     if described.get("fixed_input_size"):
         _, height, width = described["input_size"]

@@ -17,11 +17,11 @@ from torch import nn
 
 from trainers.errors import WeightsError
 from trainers.parts import backbones
-from trainers.released import names
+from trainers.released import names, simmim_files
 from trainers.released.files import State
 
-TO_TORCHVISION, TO_TIMM, TO_MOCO_CXR, TO_FACEBOOK, TO_CXR = "torchvision", "timm", "moco_cxr", "facebook_moco", "cxr"
-TARGETS = (TO_TORCHVISION, TO_TIMM, TO_MOCO_CXR, TO_FACEBOOK, TO_CXR)
+TO_TORCHVISION, TO_TIMM, TO_MOCO_CXR, TO_FACEBOOK, TO_SIMMIM, TO_CXR = "torchvision", "timm", "moco_cxr", "facebook_moco", "simmim", "cxr"
+TARGETS = (TO_TORCHVISION, TO_TIMM, TO_MOCO_CXR, TO_FACEBOOK, TO_SIMMIM, TO_CXR)
 BACKBONE, HEAD = "backbone", "head"
 #: Under this name the files that are written say where they come from.
 PROVENANCE = "cxr_orchestrator"
@@ -43,6 +43,8 @@ class Made:
     arch: str
     channels: int
     pool: str
+    #: Side of a window in a format that keeps that of the file; None is the architecture's.
+    window: int | None
     state: State
     #: The head's tensors under the names below it; none when it is left out.
     head: State
@@ -53,7 +55,7 @@ class Made:
 
 def suffix_of(to: str) -> str:
     """Return the suffix that a format's files have unless another is asked for."""
-    return {TO_TORCHVISION: ".pth", TO_MOCO_CXR: _CHECKPOINT, TO_FACEBOOK: _CHECKPOINT}.get(to, _SAFETENSORS)
+    return {TO_TORCHVISION: ".pth", TO_SIMMIM: ".pth", TO_MOCO_CXR: _CHECKPOINT, TO_FACEBOOK: _CHECKPOINT}.get(to, _SAFETENSORS)
 
 
 def refuse_unversioned(to: str, arch: str, out: Path) -> None:
@@ -66,9 +68,8 @@ def refuse_unversioned(to: str, arch: str, out: Path) -> None:
 
 def refuse_suffix(to: str, out: Path) -> None:
     """Raise WeightsError when a format's files have no such suffix."""
-    allowed = {TO_CXR: (_SAFETENSORS,), TO_MOCO_CXR: (_CHECKPOINT, *_TORCH), TO_FACEBOOK: (_CHECKPOINT, *_TORCH)}.get(
-        to, (_SAFETENSORS, *_TORCH)
-    )
+    of_moco = (_CHECKPOINT, *_TORCH)
+    allowed = {TO_CXR: (_SAFETENSORS,), TO_MOCO_CXR: of_moco, TO_FACEBOOK: of_moco, TO_SIMMIM: _TORCH}.get(to, (_SAFETENSORS, *_TORCH))
     if not out.name.endswith(allowed):
         raise WeightsError(f"--out {out}: a file for --to {to} is named {' or '.join(f'*{one}' for one in allowed)}")
 
@@ -84,6 +85,8 @@ def refuse_arch(to: str, arch: str) -> None:
         raise WeightsError(f"--to {to}: torchvision has no {arch}; it has {', '.join(names.TORCHVISION)}. Type --to timm or --to cxr")
     if to == TO_FACEBOOK and not arch.startswith(("resnet", "wide_resnet", "resnext")):
         raise WeightsError(f"--to {to}: facebookresearch's MoCo takes networks whose head is called fc, and {arch} is none: --to moco_cxr")
+    if to == TO_SIMMIM and not simmim_files.takes(arch):
+        raise WeightsError(f"--to {to}: written for a Swin (swin_*), and this is {arch}; type --to timm or --to cxr")
     if to == TO_TIMM and arch in backbones.OWN:
         raise WeightsError(f"--to {to}: timm has no {arch}, which is this project's own; type --to cxr")
 
@@ -102,6 +105,8 @@ def refuse_head(to: str, role: str, mlp: bool) -> None:
 def named_for(to: str, arch: str, backbone: Iterable[str], head: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return the name of every tensor in a file of a format: new name -> (`backbone` or `head`, its name there)."""
     own = list(backbone)
+    if to == TO_SIMMIM:
+        return simmim_files.named_for(own, head)
     renamed = {name: name for name in own}
     if to == TO_CXR:
         top, prefix = "", "backbone."
@@ -135,6 +140,9 @@ def write(made: Made, file: Path) -> None:
         file.write_bytes(_as_safetensors(made))
         return
     state = OrderedDict(made.state)
+    if made.to == TO_SIMMIM:
+        torch.save({**made.about, simmim_files.ENTRY: state, PROVENANCE: dict(made.provenance)}, file)
+        return
     # torchvision's MNASNet refuses a state dict that does not carry the versions of its modules, and takes one of version 1 for older code.
     with torch.device("meta"):
         setattr(state, _VERSIONS, getattr(fresh(made).state_dict(), _VERSIONS))
@@ -156,6 +164,8 @@ def as_its_readers_do(made: Made, file: Path) -> Mapping[str, torch.Tensor]:
     if file.name.endswith(_SAFETENSORS):
         return load_safetensors(file.read_bytes())
     loaded = torch.load(file, map_location="cpu", weights_only=True)
+    if made.to == TO_SIMMIM:
+        return simmim_files.as_read(loaded[simmim_files.ENTRY])
     if made.to not in _MOCO:
         return loaded
     state = loaded["state_dict"]
@@ -166,6 +176,8 @@ def as_its_readers_do(made: Made, file: Path) -> Mapping[str, torch.Tensor]:
 
 def inside(made: Made) -> State:
     """Return what is written under the names of the network that reads it."""
+    if made.to == TO_SIMMIM:
+        return simmim_files.as_read(made.state)
     return {name.removeprefix(_QUERY): value for name, value in made.state.items()} if made.to in _MOCO else made.state
 
 
@@ -177,6 +189,8 @@ def fresh(made: Made) -> nn.Module:
         if made.head:
             module.add_module("head", head_like(made.head))
         return module
+    if made.window is not None:
+        return simmim_files.network(made.arch, made.channels, made.window)
     if made.to == TO_TIMM:
         outputs = int(made.head["weight"].shape[0]) if made.head else 0
         pooled: dict[str, Any] = {"global_pool": "avg"} if made.pool == backbones.POOL_AVG else {}
