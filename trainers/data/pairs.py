@@ -1,4 +1,4 @@
-"""Images with their masks, both drawn by one geometry: whole, as squares, turned, moved and scaled together, and the image shaded.
+"""Images with their masks, both drawn by one geometry: whole, as squares, turned, moved, scaled and bent together, and the image shaded.
 
 Every random choice comes from `trainers.data.streams`: a pair is a pure function of (seed, epoch, position, view). Borders are reflected,
 image and mask alike (OpenCV's reflect-101), so that what is seen of a structure beyond the border is marked as it is inside.
@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from trainers.data import distortions
 from trainers.data.access import ImageStore, MaskStore
 from trainers.data.streams import uniform
 from trainers.data.workers import spread
 
 _MOVED, _ANGLE, _SCALE, _X, _Y, _SHADED, _BRIGHTNESS, _CONTRAST, _GAMMA, _CUT, _CUT_SIDE, _CUT_X, _CUT_Y, _SHADE_KIND = range(14)
 _DRAWS = 14
+#: Whether it is bent; how stands in the columns behind.
+_BENT = _DRAWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,9 @@ class Joint:
     shade_p: float = 0.5
     #: Power of pixels in [0, 1], in place of brightness and contrast half of the time; (1, 1) is off.
     gamma: tuple[float, float] = (1.0, 1.0)
+    #: One of three distortions, before the cut.
+    bend: distortions.Strengths | None = None
+    bend_p: float = 0.0
     #: Masks by the nearest pixel rather than bilinear.
     nearest: bool = False
 
@@ -47,8 +53,19 @@ JOINTS: Mapping[str, Joint] = {
     "none": Joint(),
     # BenchmarkTransformersSegmentation 38cf52f, `dataloader.py` 68-75: ShiftScaleRotate, RandomBrightnessContrast of albumentations.
     "published": replace(_MOVES, nearest=True),
-    # The same before July 2024, without its elastic, grid and optical distortions (one of three, p .3).
-    "published_2022": Joint(brightness=0.2, contrast=0.2, gamma=(0.8, 1.2), shade_p=0.3, cut=(156 / 224, 1.0), cut_p=0.25, nearest=True),
+    # The same before July 2024 (2ac7496): brightness and contrast or gamma, one of three distortions, RandomSizedCrop. Its lens also shifts
+    # by less than half a pixel, which albumentations rounds to none.
+    "published_2022": Joint(
+        brightness=0.2,
+        contrast=0.2,
+        gamma=(0.8, 1.2),
+        shade_p=0.3,
+        bend=distortions.Strengths(alpha=120, sigma=6, affine=3.6, grid=0.3, lens=2.0),
+        bend_p=0.3,
+        cut=(156 / 224, 1.0),
+        cut_p=0.25,
+        nearest=True,
+    ),
     "joint": _MOVES,
 }
 
@@ -58,7 +75,8 @@ def batch(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one view of each image, uint8 (n, 1, px, px), and of its masks, uint8 (n, structures, px, px)."""
     wanted = np.asarray(positions)
-    draws = uniform(_DRAWS, seed=seed, epoch=epoch, positions=wanted, view=view)
+    count = _DRAWS + (1 + distortions.DRAWS if joint.bend is not None else 0)
+    draws = uniform(count, seed=seed, epoch=epoch, positions=wanted, view=view)
     views = np.empty((len(wanted), 1, px, px), np.uint8)
     drawn = np.empty((len(wanted), len(masks.structures), px, px), np.uint8)
     matrices = geometry(draws, px, joint)
@@ -67,12 +85,13 @@ def batch(
         for at in range(*part.indices(len(wanted))):
             position = int(wanted[at])
             image, marked = square(images.image(position), px), masks.mask(position)
-            if matrices[at] is None:
+            bent = _bent(draws[at], px, joint, matrices[at])
+            if matrices[at] is None and bent is None:
                 views[at, 0], drawn[at] = image, marked
             else:
-                views[at, 0] = _warped(image, matrices[at], cv2.INTER_LINEAR)
+                views[at, 0] = _moved(image, matrices[at], bent, cv2.INTER_LINEAR)
                 for index, mask in enumerate(marked):
-                    drawn[at, index] = _warped(mask, matrices[at], cv2.INTER_NEAREST if joint.nearest else cv2.INTER_LINEAR)
+                    drawn[at, index] = _moved(mask, matrices[at], bent, cv2.INTER_NEAREST if joint.nearest else cv2.INTER_LINEAR)
             table = shade(draws[at], joint)
             if table is not None:
                 views[at, 0] = cv2.LUT(views[at, 0], table)
@@ -124,6 +143,26 @@ def shade(row: np.ndarray, joint: Joint) -> np.ndarray | None:
     return np.rint(np.clip(shaded, 0, 1) * 255).astype(np.uint8)
 
 
-def _warped(image: np.ndarray, matrix: np.ndarray | None, how: int) -> np.ndarray:
+def _bent(row: np.ndarray, px: int, joint: Joint, matrix: np.ndarray | None) -> distortions.Maps | None:
+    """Return where each pixel of a view that is bent comes from, what follows the distortion included; None where it is not bent.
+
+    `matrix` is of the cut alone: no recipe moves a pair by both a distortion and a shift.
+    """
+    if joint.bend is None or row[_BENT] >= joint.bend_p:
+        return None
+    x, y = distortions.maps(row[_BENT + 1 :], px, joint.bend)
+    if matrix is None:
+        return x, y
+    # The maps themselves are cut: pixels are drawn once, and not twice.
+    return _cut(x, matrix), _cut(y, matrix)
+
+
+def _cut(places: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    return cv2.warpAffine(places, matrix, places.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _moved(image: np.ndarray, matrix: np.ndarray | None, bent: distortions.Maps | None, how: int) -> np.ndarray:
+    if bent is not None:
+        return cv2.remap(image, *bent, interpolation=how, borderMode=cv2.BORDER_REFLECT_101)
     assert matrix is not None
     return cv2.warpAffine(image, matrix, image.shape[::-1], flags=how, borderMode=cv2.BORDER_REFLECT_101)

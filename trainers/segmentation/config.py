@@ -10,7 +10,7 @@ from typing import Any, Literal
 from trainers.parts.bounds import positive, within
 
 NAME = "segmentation"
-VERSION = 1
+VERSION = 2
 STARTS = ("init",)
 TASKS = ("segmentation",)
 #: Metrics of validation masks at the working size: the first counts images that have the structure, the second all.
