@@ -46,7 +46,8 @@ class Declaration:
     `val/mean_auroc`): the names of further networks that are validated beside the one that is handed on, a tuple, mostly empty.
     `DEPARTURES`: key -> (paper's or release's value, why), for the docs. `FLOOR`: True for a no-network floor.
     `EMBEDDINGS`: what its `embed(rows, of)` can hand out: `backbone`, `projector`. `NEEDS`: those of `STARTS` whose file prediction reads
-    too.
+    too, and training whatever it starts from: they stay a job's own beside a parent, and a default of theirs names no file.
+    `OPEN_LABELS`: True for a trainer that predicts any label of any card, learnt or not (its `train.py` has the name too).
     `PRESETS`: name -> config key -> (value, why): what `preset: <name>` of a phase lays below its `config`.
     """
 
@@ -66,6 +67,7 @@ class Declaration:
     needs: tuple[str, ...] = ()
     floor: bool = False
     by_source: tuple[str, ...] | None = None
+    open_labels: bool = False
     about: str = ""
 
     @property
@@ -121,6 +123,7 @@ def declaration_of(package: str) -> Declaration:
         needs=tuple(getattr(module, "NEEDS", ())),
         floor=getattr(module, "FLOOR", False),
         by_source=getattr(module, "BY_SOURCE", None),
+        open_labels=getattr(module, "OPEN_LABELS", False),
         about=(module.__doc__ or "").strip().split("\n")[0],
     )
 

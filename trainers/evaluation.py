@@ -75,7 +75,8 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
     card, access = request.data.card(source), request.data.open(source)
     _check_traits(request.traits, card)
     shared = tuple(name for name in request.labels if name in access.label_names)
-    if not shared:
+    is_open = getattr(request.method, "OPEN_LABELS", False)
+    if not shared and not is_open:
         raise DataError(
             f"card '{card.name}' has none of the labels that the model was trained on ({', '.join(request.labels)}); "
             "evaluate on a card that shares a label"
@@ -98,8 +99,8 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
     if card.task == "segmentation":
         picture = partial(_picture, method, request)
         return evaluate_masks(request, choose, predictions, card=card, access=access, method=method, structures=shared, picture=picture)
-    # A method with a head for each source may have none for some labels of another card.
-    shared = tuple(name for name in shared if name in getattr(method, "labels", request.labels))
+    # A method with a head for each source may have none for some labels of another card; one that is asked by prompts has all of them.
+    shared = tuple(name for name in (access.label_names if is_open else shared) if name in getattr(method, "labels", request.labels))
     units = {key: request.units.get(key) or getattr(card, key) for key in ("score_per", "views", "cluster")}
 
     def score(split: str) -> Scores | None:

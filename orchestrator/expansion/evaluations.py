@@ -46,6 +46,8 @@ class Evaluator:
     def notes(self, winners: Sequence[Winner]) -> list[str]:
         """Say which targets share no label with what the phase trains on: nothing of them can be scored."""
         found: dict[str, None] = {}
+        if self.writer.declaration.open_labels:
+            return []
         for cards in dict.fromkeys(winner.point.cards for winner in winners):
             known = {label for card in cards for label in self.scene.resolver.labels(card)}
             for card, _ in self._names(cards):

@@ -119,7 +119,7 @@ class _Expansion:
     def __post_init__(self) -> None:
         declaration = self.scene.catalog[self.phase.trainer]
         self.fields = form_of(declaration.config)
-        self.starts = frozenset(declaration.starts)
+        self.starts = frozenset(declaration.starts) - frozenset(declaration.needs)
         parents = [self.scene.known[name] for name in self._parent_names()]
         self.infos = {name: info for parent in parents for name, info in parent.axes.items()}
         self.shared = {name for parent in parents for name in parent.shared}

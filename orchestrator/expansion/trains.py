@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 
 from jobs.catalog import Declaration
 from jobs.spec import Input, JobSpec, Json, Stage, canonical_json
@@ -151,21 +151,28 @@ class TrainWriter:
 
     def _weights_of(self, point: Point, base: Mapping[str, Json]) -> Start:
         """Return what a point starts from outside the plan: its own start, or the file of `after: {weights: ...}`."""
-        if point.parents:
+        declaration = self.writer.declaration
+        if point.parents and not declaration.needs:
             return _NO_START
         settings = point.settings
         file = point.branch.parents.weights
-        key = (file, *(settings.get(name, base.get(name)) for name in (*self.writer.declaration.starts, *_ARCHITECTURE)))
+        names = declaration.needs if point.parents else declaration.starts
+        key = (file, *names, *(settings.get(name, base.get(name)) for name in (*names, *_ARCHITECTURE)))
         if key not in self._starts:
-            self._starts[key] = self._start_of(file, {**base, **settings})
+            self._starts[key] = self._start_of(file, {**base, **settings}, names)
         return self._starts[key]
 
-    def _start_of(self, file: str | None, config: Mapping[str, Json]) -> Start:
+    def _start_of(self, file: str | None, config: Mapping[str, Json], names: Sequence[str]) -> Start:
         arch = next((value for key in _ARCHITECTURE if isinstance(value := config.get(key), str)), None)
-        wanted = {key: value for key in self.writer.declaration.starts if isinstance(value := config.get(key), str)}
+        defaults = {item.name: item.default for item in fields(self.writer.declaration.config) if item.default is not MISSING}
+        # A need whose value is the trainer's default names no file; without a default, every value does.
+        unnamed = {name for name in self.writer.declaration.needs if name in defaults and config.get(name) == defaults[name]}
+        needs = set(self.writer.declaration.needs) - unnamed
+        known = [name for name in names if name not in unnamed]
+        wanted = {key: value for key in known if isinstance(value := config.get(key), str)}
         if file is not None:
-            wanted = {DEFAULT_ROLE: file}
-        resolver, needs = self.scene.resolver, self.writer.declaration.needs
+            wanted = {DEFAULT_ROLE: file} | {key: value for key, value in wanted.items() if key in needs}
+        resolver = self.scene.resolver
         refs = {key: self._file(key, value) if key in needs else resolver.weights(value, arch=arch) for key, value in wanted.items()}
         found = {key: ref for key, ref in refs.items() if ref is not None}
         files = {key: ref.sha256 for key, ref in found.items() if ref.sha256 is not None}

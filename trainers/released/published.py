@@ -170,7 +170,12 @@ FORMATS: tuple[Format, ...] = (
         title="a checkpoint of this project",
         signs=(("backbone.",),),
         parts={"": Part(prefix="backbone.", called="backbone")},
-        beside={"head": ("head.",), "projector": ("projector.",), "heads by source": ("heads.",)},
+        beside={
+            "head": ("head.",),
+            "projector": ("projector.",),
+            "heads by source": ("heads.",),
+            "query networks": ("queries.", "projection.", "scale"),
+        },
         head_role="",
         norms=_NORM_BEFORE_POOLING,
     ),

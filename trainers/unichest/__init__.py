@@ -1,0 +1,1 @@
+"""UniChest: conquer, then divide (IEEE TMI 2024)."""
