@@ -1,6 +1,7 @@
 """How each program writes its weights, one row a format: how it is recognised, what is taken, what is dropped and whose it is.
 
-Sources of the names: the public code of MoCo (v1 to v3), MoCo-CXR, DINO, MAE, BEiT, MoBY, SimMIM, Ark and UniChest. Patterns are
+Sources of the names: the public code of MoCo (v1 to v3), MoCo-CXR, DINO, MAE, BEiT, MoBY, SimMIM, Ark, UniChest and
+BenchmarkTransformersSegmentation. Patterns are
 those of the shell (`fnmatch`), over names without the prefixes of wrappers.
 """
 
@@ -14,6 +15,7 @@ OURS = "cxr-orchestrator"
 MOCO = "moco"
 FINETUNED = "moco_cxr_finetuned"
 LITE0 = "efficientnet_pytorch"
+UPERNET = "upernet"
 PLAIN = "plain"
 #: What a head is for: a method's projection, or labels. A head whose file does not say may be either.
 PROJECTION, CLASSIFIER = "projection", "classifier"
@@ -164,6 +166,14 @@ FORMATS: tuple[Format, ...] = (
         inside={"mask token": ("mask_token",)},
         shared=_ONE_TABLE,
         norms=_NORM_BEFORE_POOLING,
+    ),
+    Format(
+        kind=UPERNET,
+        title="a segmentation checkpoint of BenchmarkTransformersSegmentation",
+        signs=(("backbone.",), ("PPN.",), ("FPN.",)),
+        parts={"": Part(prefix="backbone.", called="backbone")},
+        beside={"decoder": ("PPN.", "FPN.", "head.")},
+        tables="bicubic",
     ),
     Format(
         kind=OURS,

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -33,7 +34,9 @@ from trainers.parts.outlines import LEGEND, overlay
 from trainers.parts.upernet import PublishedUPerNet, UPerNet
 from trainers.pictures import shown
 from trainers.precision import autocast
+from trainers.released.published import UPERNET
 from trainers.segmentation.config import Config
+from trainers.segmentation.published_files import start_decoder
 
 _LOG = logging.getLogger(__name__)
 _BACKBONE, _DECODER, _ORDER, _PYRAMID = 1, 2, 3, 4
@@ -80,6 +83,8 @@ class Segmentation:
         self.module = Segmenter(
             *_network(config, backbone, len(self.labels), setup.seed), Normalizer(config.normalization, config.channels)
         )
+        if self.report is not None and self.report.kind == UPERNET and config.decoder == "upernet_published":
+            _LOG.info("decoder: %s", start_decoder(self.module.decoder, Path(self.report.source)).sentence())
         place(self.module, setup.device)
         self.store = setup.data.images(config.px)
         self.masks = setup.data.masks(config.px, config.masks)

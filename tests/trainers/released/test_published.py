@@ -246,6 +246,15 @@ def test_the_table_is_consistent() -> None:
     kinds = [one.kind for one in published.FORMATS]
     assert len(set(kinds)) == len(kinds) == len(published.BY_KIND)
     assert [one.kind for one in published.FORMATS if not one.signs] == ["plain"] == kinds[-1:]
-    elsewhere = {"beit", "unichest", "unichest_densenet", "moco", "moco_cxr_finetuned", "cxr-orchestrator", "efficientnet_pytorch"}
+    elsewhere = {
+        "upernet",
+        "beit",
+        "unichest",
+        "unichest_densenet",
+        "moco",
+        "moco_cxr_finetuned",
+        "cxr-orchestrator",
+        "efficientnet_pytorch",
+    }
     assert set(KINDS.values()) | elsewhere == set(kinds)
     assert set(published.PART_NAMES) == {"teacher", "student", "base", "momentum", "query", "key"}
