@@ -209,10 +209,10 @@ def with_report_notes(plan: Plan, sweep: Sweep) -> Plan:
         except ReportError as error:
             path = "report.baseline" if len(contrasts) == 1 else f"report.baseline[{index}]"
             raise fault(sweep, path, str(error)) from error
-        notes += [
-            f"{arm.name} has no partner for the baseline {labels_text(contrast.baseline)}"
-            for arm in without_partner(listed, contrast.baseline)
-        ]
+        single = [arm.name for arm in without_partner(listed, contrast.baseline)]
+        if single:
+            have = "has" if len(single) == 1 else "have"
+            notes.append(f"{'; '.join(single)} {have} no partner for the baseline {labels_text(contrast.baseline)}")
     if plan.report.groups:
         try:
             check_groups(listed, plan.report.groups)

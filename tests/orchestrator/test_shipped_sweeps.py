@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jobs.catalog import find_trainers
 from jobs.spec import Stage
+from orchestrator.arms import arms, partners
 from orchestrator.expand import expand
 from orchestrator.loading import load_sweep
 from tests.orchestrator.planning import FakeResolver
@@ -36,14 +37,27 @@ def test_ark_5_is_ark_6_without_mimic_and_neither_opens_a_test_set() -> None:
     assert not [job for plan in (six, five) for job in plan.jobs if job.stage is Stage.EVALUATE]
 
 
-def test_the_ablation_of_ark_has_every_arm_beside_one_baseline() -> None:
+def test_the_ablation_of_ark_sets_all_sources_against_one_at_a_time_with_as_many_passes_and_as_many_steps() -> None:
     catalog = find_trainers()
     plan = expand(load_sweep(SWEEPS / "ark_ablation.yaml", catalog=catalog), catalog, FakeResolver())
-    jobs = [job for job in plan.jobs if job.stage is Stage.TRAIN]
-    assert len(jobs) == 8 * 5 and len(plan.jobs) == 8 * 5 * (1 + 1 + 3)
-    arms = {tuple(job.labels[name] for name in ("only", "mode", "consistency", "export")) for job in jobs}
-    assert ("all", "cyclic", 0.5, "teacher") in arms and len(arms) == 8
-    assert {job.config["only"] for job in jobs} == {"all", "made_hospital_a", "made_hospital_b", "made_hospital_c"}
+    trained = Counter(job.phase for job in plan.jobs if job.stage is Stage.TRAIN)
+    assert trained == {"all_sources": 5 * 5, "alone": 3 * 5, "as_many_steps": 3 * 3}
+    scored = [job for job in plan.jobs if job.stage is Stage.EVALUATE]
+    assert len(scored) == 25 * 3 + 15 + 9
+    assert all(job.labels["target"] == job.labels["data"] for job in scored if job.phase != "all_sources")
+    steps = {"made_hospital_a": 35, "made_hospital_b": 20, "made_hospital_c": 55}
+    cycles = {
+        (job.phase, job.labels["data"]): job.config["epochs"] for job in plan.jobs if job.stage is Stage.TRAIN and "data" in job.labels
+    }
+    (passes,) = {job.config["epochs"] for job in plan.jobs if job.stage is Stage.TRAIN and job.phase == "all_sources"}
+    for card, own in steps.items():
+        assert cycles["alone", card] == passes and cycles["as_many_steps", card] * own == passes * sum(steps.values())
+    # One arm, and no part of it, is set against single sources: once on each test set.
+    first, second, parts = (partners(arms(plan), contrast.baseline) for contrast in plan.report.contrasts)
+    assert [sum(arm.phase == "all_sources" for arm, _ in pairs) for pairs in (first, second)] == [3, 3]
+    assert len({arm.name for arm, _ in parts}) == 4 and {base.name for _, base in parts} == {
+        "all_sources/mode=cyclic,consistency=0.5,export=teacher"
+    }
 
 
 def test_masked_pretraining_has_the_six_starts_of_its_table_and_says_what_its_pool_holds() -> None:
