@@ -30,9 +30,9 @@ def average_block(report: Report, test_set: TestSet) -> Block | None:
         f"and no others; their {test_set.cluster} are never pooled" + (f", and {what}." if what else ".")
     )
     cells, differences = [one for one in found if one.baseline is None], [one for one in found if one.baseline is not None]
-    several = [one.title for one in cells if len(set(one.arms)) > 1]
+    several = list(dict.fromkeys(one.title for one in cells if len(set(one.arms)) > 1))
     if several:
-        said += f" Of {', '.join(dict.fromkeys(several))} each test set has the model of its own card; a replicate is the mean over them."
+        said += f" Of {' and '.join(several)} each test set has the model of its own card; a replicate is the mean over them."
     tables = (_cells(report, test_set, cells), *((_differences(report, test_set, differences),) if differences else ()))
     return Block(key="average", title="Average over test sets", sentences=(said,), tables=tables)
 
