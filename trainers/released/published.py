@@ -1,8 +1,7 @@
 """How each program writes its weights, one row a format: how it is recognised, what is taken, what is dropped and whose it is.
 
 Sources of the names: the public code of MoCo (v1 to v3), MoCo-CXR, DINO, MAE, BEiT, MoBY, SimMIM, Ark, UniChest and
-BenchmarkTransformersSegmentation. Patterns are
-those of the shell (`fnmatch`), over names without the prefixes of wrappers.
+BenchmarkTransformersSegmentation. Patterns are those of the shell (`fnmatch`), over names without the prefixes of wrappers.
 """
 
 from __future__ import annotations

@@ -136,8 +136,8 @@ def test_an_image_of_another_shape_is_brought_to_the_square_whole() -> None:
 
 
 NO_BEND = Strengths(alpha=0, sigma=6, affine=0, grid=0, lens=0)
-PUBLISHED = JOINTS["published_2022"].bend
-assert PUBLISHED is not None
+PUBLISHED = Strengths(alpha=120, sigma=6, affine=3.6, grid=0.3, lens=2.0)
+assert JOINTS["published_2022"].bend == PUBLISHED
 ALWAYS = Joint(bend=PUBLISHED, bend_p=1.0)
 
 
