@@ -22,10 +22,14 @@ def subgroups_of(parts: Sequence[Part], columns: Sequence[str], confidence: floa
     estimates: list[SubgroupEstimate] = []
     notes: list[str] = []
     for one in parts:
+        known = {column: None if one.board is None else traits_of(one.board, column) for column in columns}
+        silent: dict[str, list[str]] = {}
         for column in columns:
-            texts = None if one.board is None else traits_of(one.board, column)
+            if known[column] is None:
+                silent.setdefault(_why_not(one, column), []).append(f"'{column}'")
+        notes += [f"{one.test_set.title}: no subgroups by {' or '.join(names)}, because {why}." for why, names in silent.items()]
+        for column, texts in known.items():
             if one.board is None or texts is None:
-                notes.append(f"{one.test_set.title}: {_why_not(one, column)}.")
                 continue
             parted = part(column, texts)
             if parted is None or not parted.values:
@@ -46,12 +50,12 @@ def subgroups_of(parts: Sequence[Part], columns: Sequence[str], confidence: floa
 
 def _why_not(one: Part, column: str) -> str:
     if one.board is None:
-        return f"no subgroups by '{column}', because nothing was scored"
+        return "nothing was scored"
     if any(column in scored.frame.traits for scored in one.board.scored.values()):
-        return f"runs disagree about '{column}', so it makes no subgroups; evaluate them on one version of the data"
+        return "runs disagree about it; evaluate them on one version of the data"
     have = sorted({name for scored in one.board.scored.values() for name in scored.frame.traits})
     hint = f"they have {', '.join(have)}" if have else "name it under `traits` in the card and submit the sweep again: it evaluates again"
-    return f"no subgroups by '{column}', because the predictions have no such column; {hint}"
+    return f"the predictions have no such column; {hint}"
 
 
 def _answered(one: Part, board: Board, column: str, parted: Parted, confidence: float) -> Iterator[tuple[Subgroup, list[SubgroupEstimate]]]:

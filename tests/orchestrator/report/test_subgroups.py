@@ -111,8 +111,8 @@ def test_what_is_unknown_is_counted_and_what_is_not_there_is_said(tmp_path: Path
     whole["site"] = np.char.add("s", whole["patient"])
     report = report_of(write(tmp_path / "x.csv", whole), "sex", "scanner", "site")
     assert report.subgroups.notes == (
-        "Test set: column 'sex' is not known of 4 of 160 units; they are in no subgroup.",
         "Test set: no subgroups by 'scanner', because the predictions have no such column; they have age, sex, site.",
+        "Test set: column 'sex' is not known of 4 of 160 units; they are in no subgroup.",
         "Test set: column 'site' has more than 12 values that are no numbers, so it makes no subgroups.",
     )
     assert set(report.subgroups.notes) <= set(report.warnings)
@@ -124,7 +124,7 @@ def test_arms_that_disagree_about_a_column_make_no_subgroups(tmp_path: Path) -> 
     whole["sex"] = np.where((whole["arm"] == "b") & (whole["image"] == "0007"), "F", whole["sex"])
     report = report_of(write(tmp_path / "x.csv", whole), "sex")
     assert report.subgroups.groups == ()
-    assert "runs disagree about 'sex'" in report.subgroups.notes[0]
+    assert "no subgroups by 'sex', because runs disagree about it" in report.subgroups.notes[0]
 
 
 def test_small_subgroups_have_a_status_and_no_number_they_do_not_have(tmp_path: Path) -> None:
