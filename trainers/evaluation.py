@@ -23,6 +23,7 @@ from trainers.data.cards import Card
 from trainers.data.policies import truths
 from trainers.embedding_files import hand_out
 from trainers.errors import DataError, Error
+from trainers.localisation import localisation
 from trainers.loop import prepare
 from trainers.mask_evaluation import evaluate_masks
 from trainers.parts.metrics import aggregate, mean_probability, measure, nonfinite
@@ -121,19 +122,23 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
     write_table(table, predictions)
     pictured = _picture(method, request, access.rows(request.split))
     embedded = _handed_out(request, method, card, access)
+    looked = _located(method, request, access, shared)
     return {
         "card": card.name,
         "split": str(request.split),
         "labels": list(shared),
         "units": units,
-        "metrics": measure(
-            scored,
-            card.groups,
-            prefix=f"{request.split}/{card.name}",
-            labels=shared,
-            policies=access.policies,
-            one_class=card.task == "multiclass",
-        ),
+        "metrics": {
+            **measure(
+                scored,
+                card.groups,
+                prefix=f"{request.split}/{card.name}",
+                labels=shared,
+                policies=access.policies,
+                one_class=card.task == "multiclass",
+            ),
+            **looked.pop("metrics", {}),
+        },
         "n_images": len(access.rows(request.split)),
         "n_units": len(scored.rows),
         "n_patients": len(set(scored.rows.patients.tolist())),
@@ -143,7 +148,15 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         "data": [used(access)],
         **pictured,
         **_asked(method, card.name, shared),
+        **looked,
     }
+
+
+def _located(method: Any, request: EvaluateRequest, access: Access, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Measure where the first checkpoint looked, on the split that was scored, where the method says so and the card has boxes."""
+    if len(request.files) > 1 and hasattr(method, "located"):
+        load_matching(method.module, load_file(request.files[0]), what=str(request.files[0]))
+    return localisation(method, access, access.rows(request.split), labels, f"{request.split}/{access.card}")
 
 
 def _handed_out(request: EvaluateRequest, method: Trainer | Solver, card: Card, access: Access) -> dict[str, Any]:

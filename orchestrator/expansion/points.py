@@ -15,7 +15,7 @@ from orchestrator.expansion.places import fault
 from orchestrator.expansion.presets import laid_below
 from orchestrator.expansion.references import Resolver
 from orchestrator.expansion.replicates import Replicate, has_folds, origins_of, pairing_of, replicates_of
-from orchestrator.model import NO_PARENT, Axis, AxisInfo, AxisKind, Draws, Parents, Phase, Sweep
+from orchestrator.model import DEFAULT_ROLE, NO_PARENT, Axis, AxisInfo, AxisKind, Draws, Parents, Phase, Sweep
 
 AFTER, DATA, FLOOR = "after", "data", "floor"
 
@@ -165,7 +165,9 @@ class _Expansion:
                 label = {self.names[AFTER]: parents.label}
             elif self.phase.name in self.scene.floors:
                 label = {self.names[AFTER]: FLOOR}
-            dropped = self.starts & set(self.fields.types) if follows else frozenset[str]()
+            # A parent in another role is no start: what it hands on is something else, and the job has its own start beside it.
+            started = follows and (not parents.roles or DEFAULT_ROLE in parents.roles)
+            dropped = self.starts & set(self.fields.types) if started else frozenset[str]()
             found.append(Branch(parents=parents, dropped=dropped, label=label))
         for branch in found:
             for name, value in branch.label.items():

@@ -152,11 +152,12 @@ class TrainWriter:
     def _weights_of(self, point: Point, base: Mapping[str, Json]) -> Start:
         """Return what a point starts from outside the plan: its own start, or the file of `after: {weights: ...}`."""
         declaration = self.writer.declaration
-        if point.parents and not declaration.needs:
+        started = DEFAULT_ROLE in point.branch.parents.roles
+        if started and not declaration.needs:
             return _NO_START
         settings = point.settings
         file = point.branch.parents.weights
-        names = declaration.needs if point.parents else declaration.starts
+        names = declaration.needs if started else declaration.starts
         key = (file, *names, *(settings.get(name, base.get(name)) for name in (*names, *_ARCHITECTURE)))
         if key not in self._starts:
             self._starts[key] = self._start_of(file, {**base, **settings}, names)

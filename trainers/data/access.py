@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from trainers.data.regions import Boxes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
@@ -118,6 +120,7 @@ class Access:
         parts_of: Callable[[str], Sequence[Rows] | None] = lambda split: None,
         features: Callable[[int, bool], Path] | None = None,
         masks: Callable[[int, str], MaskStore] | None = None,
+        boxes: Callable[[], Boxes] | None = None,
         task: str = "multilabel",
     ) -> None:
         self.card = card
@@ -134,6 +137,7 @@ class Access:
         #: (px, exact) -> the folder for features of these images at that size; None where none are kept.
         self.features = features
         self._masks = masks
+        self._boxes = boxes
         self.opened: dict[str, Rows] = {}
         self._pooled: dict[str, tuple[Rows, ...]] = {}
 
@@ -184,6 +188,20 @@ class Access:
         if self._masks is None:
             raise DataError(f"card '{self.card}' has no masks here: name a card of structures, such as jsrt_lung")
         return _GuardedMasks(self._masks(px, how), self)
+
+    def boxes(self, rows: Rows) -> Boxes | None:
+        """Return the boxes in some opened rows; None where the card's reader knows of none.
+
+        Raises SplitClosed for rows of a split that is shut, DataError when boxes cannot be read.
+        """
+        import numpy as np
+
+        if self._boxes is None:
+            return None
+        shut = np.setdiff1d(rows.position, self.handed_out())
+        if len(shut):
+            raise SplitClosed(f"boxes of image {shut[0]} of card '{self.card}' belong to no split that this stage has opened")
+        return self._boxes().of_images(rows.images)
 
     def draw_facts(self) -> Mapping[str, Any] | None:
         """Return the record of the draw once `train` or `held_out` was opened: its sha256 and counts; None without a draw."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from trainers.data.images import Gallery, JoinedStore, open_store
 from trainers.data.located import Located, locate, refuse_other_making
 from trainers.data.masks import FileMasks
 from trainers.data.presence import REFUSE, refuse_missing, remembered_missing
+from trainers.data.regions import boxes_of, has_boxes
 from trainers.errors import DataError
 
 _TRAIN, _HELD_OUT = "train", "held_out"
@@ -77,6 +78,7 @@ def open_data(
         parts_of=opened.parts_of,
         features=lambda px, exact: cache / "features" / pixels_key(place, opened.index, px, exact=exact),
         masks=masks if card.task == "segmentation" else None,
+        boxes=partial(boxes_of, place) if has_boxes(place) else None,
     )
 
 

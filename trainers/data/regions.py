@@ -36,6 +36,13 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.images)
 
+    def of_images(self, images: np.ndarray) -> Boxes:
+        """Return the boxes in these images, in the order of the file."""
+        import numpy as np
+
+        here = np.isin(self.images, images)
+        return Boxes(images=self.images[here], labels=self.labels[here], corners=self.corners[here])
+
 
 def boxes_from(images: Sequence[str], labels: Sequence[str], corners: Sequence[Sequence[float]]) -> Boxes:
     """Return boxes of parallel lists: image, slug, and left, top, right and bottom."""
@@ -64,6 +71,11 @@ def boxes_of(place: Located) -> Boxes:
         if not (np.isfinite(corners).all() and right > left and bottom > top):
             raise DataError(f"data set '{place.card.name}': the box of '{label}' in {image} is empty ({left}, {top}, {right}, {bottom})")
     return found
+
+
+def has_boxes(place: Located) -> bool:
+    """Tell whether a card's reader knows of boxes; whether they are on disk is found out by reading them."""
+    return place.root is not None and hasattr(_reader(place.card), "boxes")
 
 
 def masks_of(place: Located, image: str, shape: tuple[int, int] | None = None) -> Mapping[str, np.ndarray]:

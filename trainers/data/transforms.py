@@ -70,6 +70,7 @@ AUGMENTS: Mapping[str, Augment] = {
     "benchmark": Augment(rotate=7.0, flip=0.5, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), whole=True),
     "benchmark_exact": Augment(rotate=7.0, flip=0.5, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), whole=True, exact=True),
     "benchmark_plus": Augment(rotate=7.0, scale=(0.5, 1.0), ratio=(3 / 4, 4 / 3), whole=True),
+    "resized_crop": Augment(flip=0.5, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), whole=True),
     "simmim": Augment(scale=(0.67, 1.0), ratio=(3 / 4, 4 / 3), whole=True),
     "simmim_flip": Augment(scale=(0.67, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5, whole=True),
 }

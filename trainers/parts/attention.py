@@ -18,6 +18,8 @@ Statistic: TypeAlias = Literal["max", "l1", "l2", "sum"]
 Thresholding: TypeAlias = Literal["fixed", "otsu"]
 Upsampled: TypeAlias = Literal["heat", "scaled", "levels", "mask"]
 _LEVELS = 256
+#: Relative, of a map in float32.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +86,14 @@ def heat_of_classes(maps: Tensor, weights: Tensor, statistic: Statistic) -> Tens
 
 
 def scaled(heats: Tensor) -> Tensor:
-    """Return each map (N, h, w) brought to [0, 1] by its own minimum and maximum; a constant one is 0 everywhere."""
+    """Return each map (N, h, w) brought to [0, 1] by its own minimum and maximum; a constant one is 0 everywhere.
+
+    One that differs by no more than the rounding of its values is constant: enlarging a single pixel leaves such traces.
+    """
     low, high = heats.amin((1, 2), keepdim=True), heats.amax((1, 2), keepdim=True)
-    return (heats - low) / torch.where(high > low, high - low, torch.ones_like(high))
+    reach = high - low
+    varied = reach > _ROUNDING * torch.maximum(high.abs(), low.abs())
+    return torch.where(varied, (heats - low) / torch.where(varied, reach, 1.0), 0.0)
 
 
 def enlarged(heats: Tensor, px: int) -> Tensor:

@@ -145,6 +145,9 @@ def _fixed(how: Attention) -> Attention:
 def test_a_constant_map_and_a_map_of_one_line_are_the_whole_image() -> None:
     heats = torch.zeros(2, 7, 7)
     assert attend(heats, 14, Attention()).boxes.tolist() == [[0, 0, 14, 14]] * 2
+    one_pixel = torch.rand(50, 1, 1, generator=torch.Generator().manual_seed(5)) * 1000
+    for upsampled in ("heat", "scaled", "levels", "mask"):
+        assert attend(one_pixel, 32, Attention(upsampled=upsampled)).boxes.tolist() == [[0, 0, 32, 32]] * 50
     line = torch.zeros(1, 7, 7)
     line[0, 3] = 1
     for inclusive, box in ((True, [0, 3, 7, 4]), (False, [0, 0, 7, 7])):
