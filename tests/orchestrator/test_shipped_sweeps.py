@@ -98,3 +98,16 @@ def test_the_transfer_of_ark_follows_the_teacher_of_ark_6_into_ten_targets_ten_t
         for phase in ("features", "external")
     }
     assert drawn["features"] == 2 * drawn["external"] and len(drawn["external"]) == 33
+
+
+def test_unichest_divides_what_it_conquered_and_is_asked_on_eight_cards() -> None:
+    catalog = find_trainers()
+    plan = expand(load_sweep(SWEEPS / "unichest.yaml", catalog=catalog), catalog, FakeResolver())
+    counts = Counter((job.phase, job.stage) for job in plan.jobs)
+    assert len(plan.jobs) == 30 and counts["conquer", Stage.EVALUATE] == 8 and counts["divide", Stage.EVALUATE] == 16
+    (conquer,) = (job for job in plan.jobs if job.phase == "conquer" and job.stage is Stage.PICK)
+    divided = [job for job in plan.jobs if job.phase == "divide" and job.stage is Stage.TRAIN]
+    assert {job.config["gate"] for job in divided} == {"learned", "equal"}
+    assert all(conquer.job_id in {one.job for one in job.inputs} for job in divided)
+    # What a parent hands on is its start; the text encoder's files stay the job's own.
+    assert all("init" not in job.config and {"text", "vocabulary", "reports"} <= set(job.config) for job in divided)
