@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,9 +81,14 @@ def _take(module: AgCnn, name: str, state: Mapping[str, Tensor], role: str, pare
     """Load a branch whole. Raises Error naming a key of the config where the parent saw other images or has another network."""
     for key in (*_ALIKE, *(_PATCHES if role == LOCAL else ())):
         theirs, ours = parent.config.get(key), getattr(module.config, key)
-        if theirs is not None and (tuple(theirs) if isinstance(theirs, list | tuple) else theirs) != ours:
+        if theirs is not None and _plain(theirs) != _plain(ours):
             raise Error(f"config.{key}: the parent '{role}' has {theirs}, this job {ours}: set {key}: {theirs}")
     own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
     if not own:
         raise WeightsError(f"the parent '{role}' has no {name} branch: its branch is {parent.config.get('branch')}")
     load_matching(module.branch(name), own, what=f"the {name} branch of the parent '{role}'", target=f"arch '{module.config.arch}'")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it compares: files have lists where a config may have tuples."""
+    return tuple(value) if isinstance(value, list | tuple) else value
