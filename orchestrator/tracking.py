@@ -12,7 +12,6 @@ Runs without `orch.kind`, and tags that people set, are theirs.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
@@ -25,11 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.paths import RunPaths
-from jobs.spec import canonical_json
 from orchestrator.errors import TrackingError
 from orchestrator.ledger import JobStatus
 from orchestrator.mirror.curves import experiment_note, report_entry
 from orchestrator.mirror.entries import SWEEP, Entry, Point, content_digest
+from orchestrator.mirror.sent import file_tags, is_about_files, sent_files, shown_tables
 from orchestrator.mirror.stores import (
     PATIENCE,
     QUIET,
@@ -55,7 +54,7 @@ METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
 _SHOWN = 300
-KIND, DIGEST, POINTS, ARTIFACTS, PICTURES, JOB = "orch.kind", "orch.digest", "orch.points", "orch.artifacts", "orch.pictures", "job"
+KIND, DIGEST, POINTS, PICTURES, JOB = "orch.kind", "orch.digest", "orch.points", "orch.pictures", "job"
 #: Tags of ours that a run may lose again (a failure, once the job has succeeded).
 _PASSING = ("failure", "failure_message", "picked", "checkpoint", "parent_jobs", "draw_sha256")
 _Item = TypeVar("_Item")
@@ -274,8 +273,8 @@ class _Mirror:
         """Delete a run that says something else, and make it anew with the tags that people gave it."""
         if not _is_deleted(known):
             self._client.delete_run(known.info.run_id)
-        ours = {DIGEST, POINTS, ARTIFACTS, PICTURES, *_PASSING}
-        self._create(entry, {key: value for key, value in known.data.tags.items() if key not in ours and key != "mlflow.runName"})
+        ours = {DIGEST, POINTS, PICTURES, "mlflow.runName", *_PASSING}
+        self._create(entry, {key: value for key, value in known.data.tags.items() if key not in ours and not is_about_files(key)})
 
     def _fill(self, identity: str, entry: Entry, params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Send what a run does not have yet; the tags that say so go last, so that a kill in between only repeats."""
@@ -283,20 +282,20 @@ class _Mirror:
 
         sent, _ = _sent_points(tags)
         artifacts = {path: content_digest(content) for path, content in entry.artifacts.items()}
-        had = json.loads(tags.get(ARTIFACTS, "{}"))
+        had = sent_files(tags)
         self._upload(identity, {path: entry.artifacts[path] for path, digest in artifacts.items() if had.get(path) != digest})
         self._upload(identity, _fresh_pictures(entry, tags))
         self._set_status(identity, entry)
         fresh_params: list[Param] = [Param(key, value) for key, value in entry.params.items() if key not in params]
         fresh: list[Metric] = [Metric(point.key, point.value, point.time, point.step) for point in entry.points[sent:]]
         fresh += [Metric(key, value, entry.ended or 0, 0) for key, value in entry.finals.items() if key not in metrics]
-        tables = [{"path": path, "type": "table"} for path in artifacts if path.startswith("tables/")]
+        tables = [path for path in artifacts if path.startswith("tables/")]
         wanted = {
             **entry.tags,
             "mlflow.runName": entry.name,
-            **({"mlflow.loggedArtifacts": canonical_json(tables)} if tables else {}),
+            **({"mlflow.loggedArtifacts": shown_tables(tables)} if tables else {}),
             POINTS: f"{len(entry.points)} {entry.points_digest(len(entry.points))}",
-            ARTIFACTS: canonical_json(artifacts),
+            **file_tags(artifacts, tags),
             **({PICTURES: f"{len(entry.pictures)} {entry.pictures_digest(len(entry.pictures))}"} if entry.pictures else {}),
             DIGEST: entry.digest(),
         }
