@@ -1,18 +1,41 @@
-"""Validation by source: a method that learns from several cards is measured on each by itself, and by the mean over them."""
+"""Methods of several cards: what a source must have, and validation by source.
+
+A method that learns from several cards is measured on each by itself, and by the mean over them."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from trainers.api import Scores
+from trainers.data.access import Access
+from trainers.errors import DataError
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "val/"
 #: Metric of one source -> what its mean over the sources is called.
 MEANS: Mapping[str, str] = {"auroc_macro": "mean_auroc", "loss": "mean_loss"}
+
+
+def number_of(card: str) -> int:
+    """Return a number that stands for a card, so that what is drawn for a source does not depend on the others."""
+    return int.from_bytes(hashlib.sha256(card.encode()).digest()[:7], "big")
+
+
+def refuse_source(access: Access, trainer: str) -> None:
+    """Raise DataError when a source cannot be learnt from and validated."""
+    if not access.label_names:
+        raise DataError(f"source '{access.card}' has no labels, and {trainer} learns from labels: leave it out")
+    if not len(access.rows("train")):
+        raise DataError(f"source '{access.card}' has no training image: leave it out, or raise the fraction of the draw")
+    if access.find("val") is None:
+        raise DataError(
+            f"source '{access.card}' has no validation split, and every source is validated: write `patients_by_hash: {{val: 0.1}}` under "
+            "`splits` of its card, or leave it out"
+        )
 
 
 def measured_by_source(measure: Callable[[str, Scores], Mapping[str, float]], scores: Mapping[str, Scores]) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +21,13 @@ from trainers.data.policies import targets
 from trainers.data.sides import side_of
 from trainers.data.streams import key
 from trainers.errors import DataError, Error
+from trainers.sources import number_of, refuse_source
 
 _LOG = logging.getLogger(__name__)
 _ORDER, _CYCLE = 21, 22
 _CARD = "card"
 #: Value of `only` that leaves no source out.
 ALL_SOURCES = "all"
-
-
-def number_of(card: str) -> int:
-    """Return a number that stands for a card, so that what is drawn for a source does not depend on the others."""
-    return int.from_bytes(hashlib.sha256(card.encode()).digest()[:7], "big")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,15 +166,7 @@ def _generator(*parts: int) -> np.random.Generator:
 
 def _refuse(access: Access, config: Config) -> None:
     """Raise DataError when a source cannot be learnt from and validated."""
-    if not access.label_names:
-        raise DataError(f"source '{access.card}' has no labels, and ark learns from labels: leave it out")
-    if not len(access.rows("train")):
-        raise DataError(f"source '{access.card}' has no training image: leave it out, or raise the fraction of the draw")
-    if access.find("val") is None:
-        raise DataError(
-            f"source '{access.card}' has no validation split, and every source is validated: write `patients_by_hash: {{val: 0.1}}` under "
-            "`splits` of its card, or leave it out"
-        )
+    refuse_source(access, "ark")
     if config.bn_images and len(access.rows("train")) < config.bn_images and config.mode != "concurrent":
         few = len(access.rows("train"))
         raise Error(f"config.bn_images: {config.bn_images} is more than the {few} training images of source '{access.card}': lower it")

@@ -21,7 +21,7 @@ from torch.nn import functional
 from trainers.api import Scores, Setup
 from trainers.ark.config import Config
 from trainers.ark.heads import Outputs
-from trainers.ark.material import Material, Step, learnt, number_of
+from trainers.ark.material import Material, Step, learnt
 from trainers.ark.network import Network, head, projector
 from trainers.ark.views import Look
 from trainers.data.access import Access, ImageStore, Rows
@@ -34,6 +34,7 @@ from trainers.parts.batchnorm import live_batchnorms
 from trainers.parts.inputs import Normalizer
 from trainers.parts.metrics import mean_probability
 from trainers.precision import autocast
+from trainers.sources import number_of
 
 _LOG = logging.getLogger(__name__)
 _BACKBONE, _PROJECTOR, _HEAD = 1, 2, 3

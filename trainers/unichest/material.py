@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -19,6 +18,7 @@ from trainers.data.access import Access, ImageStore, Rows
 from trainers.data.policies import targets
 from trainers.data.streams import key
 from trainers.errors import DataError
+from trainers.sources import number_of, refuse_source
 from trainers.unichest import views
 from trainers.unichest.config import Config
 from trainers.unichest.prompts import Prompts
@@ -30,11 +30,6 @@ _CARD = "card"
 _NORMAL = "no_finding"
 
 
-def number_of(card: str) -> int:
-    """Return a number that stands for a card, so that what is drawn for a source does not depend on the others."""
-    return int.from_bytes(hashlib.sha256(card.encode()).digest()[:7], "big")
-
-
 class Material:
     """The training images of several sources. Raises DataError or Error naming the source that cannot be learnt from."""
 
@@ -43,7 +38,7 @@ class Material:
         self.seed = setup.seed
         self.accesses: tuple[Access, ...] = setup.sources
         for access in self.accesses:
-            _refuse(access)
+            refuse_source(access, "unichest")
         self.stores: list[ImageStore] = [access.images(self.config.px) for access in self.accesses]
         self._numbers = [number_of(access.card) for access in self.accesses]
         #: What training asks: the union of the sources' labels.
@@ -127,15 +122,3 @@ def policies_of(access: Access, config: Config) -> Mapping[str, str]:
 
 def _generator(*parts: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key(*parts)))
-
-
-def _refuse(access: Access) -> None:
-    if not access.label_names:
-        raise DataError(f"source '{access.card}' has no labels, and unichest learns from labels: leave it out")
-    if not len(access.rows("train")):
-        raise DataError(f"source '{access.card}' has no training image: leave it out, or raise the fraction of the draw")
-    if access.find("val") is None:
-        raise DataError(
-            f"source '{access.card}' has no validation split, and every source is validated: write `patients_by_hash: {{val: 0.1}}` under "
-            "`splits` of its card, or leave it out"
-        )
