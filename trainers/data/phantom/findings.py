@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from trainers.data.phantom.sources import FINDINGS
 
 #: Below this margin a finding leaves no trace in the picture.
 TRACE = -0.30
+#: Where a field is above this, a mask has the finding.
+SHOWN = 0.5
+_TRIES, _CLOSE = 12, 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +127,13 @@ def _patch(canvas: Canvas, chest: Frontal | Lateral, masks: dict[str, Field], le
     size = (0.15 + 0.05 * place[3]) * (0.75 + 0.25 * min(much, 1.3))
     angle = 2 * np.pi * np.arange(9) / 9
     radius = size * (0.7 + 0.6 * np.array([*place[4:11], place[2], place[1]]))
-    outline = smooth(np.stack([x + radius * np.cos(angle), y + 0.85 * radius * np.sin(angle)], 1), 54)
-    return canvas.soften(canvas.fill(outline), 0.022) * masks[side]
+
+    def drawn(factor: float) -> Field:
+        reach = factor * radius
+        outline = smooth(np.stack([x + reach * np.cos(angle), y + 0.85 * reach * np.sin(angle)], 1), 54)
+        return canvas.soften(canvas.fill(outline), 0.022) * masks[side]
+
+    return sized(drawn, lesion.area)
 
 
 def _free_air(canvas: Canvas, chest: Frontal | Lateral, masks: dict[str, Field], lesion: Lesion) -> tuple[Field | None, Field | None]:
@@ -162,5 +171,25 @@ def _knot(canvas: Canvas, chest: Frontal | Lateral, masks: dict[str, Field], les
     x, y = _where(chest, side, 0.15 + 0.75 * place[1], 0.08 + 0.76 * place[2], place[6])
     size = (0.13 + 0.05 * place[3]) * (0.85 + 0.2 * min(much, 1.2))
     squeeze = 0.85 + 0.3 * place[4]
-    disc = canvas.fill(ellipse(x, y, size * squeeze, size / squeeze, 3.1 * place[5]))
-    return canvas.soften(disc, 0.15 * size) * np.minimum(1, masks[side] + 0.3)
+
+    def drawn(factor: float) -> Field:
+        disc = canvas.fill(ellipse(x, y, factor * size * squeeze, factor * size / squeeze, 3.1 * place[5]))
+        return canvas.soften(disc, 0.15 * factor * size) * np.minimum(1, masks[side] + 0.3)
+
+    return sized(drawn, lesion.area)
+
+
+def sized(drawn: Callable[[float], Field], area: float) -> Field:
+    """Return a shape as large as it comes, or with `area` above 0 drawn larger or smaller until its mask fills that share of the picture.
+
+    What a lung's border cuts off is made up for inside the lung. The area grows at most with the square of the factor, so that each try
+    comes nearer.
+    """
+    factor, field = 1.0, drawn(1.0)
+    for _ in range(_TRIES if area else 0):
+        ratio = area / max(float((field > SHOWN).mean()), area / 4)
+        if abs(ratio - 1) < _CLOSE:
+            break
+        factor *= float(np.sqrt(ratio))
+        field = drawn(factor)
+    return field

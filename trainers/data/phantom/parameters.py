@@ -13,7 +13,11 @@ from trainers.errors import DataError
 
 VIEWS = ("frontal", "lateral")
 MAX_PATIENTS = 10**9
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list of views"}
+#: Of a picture: more than this may not fit into a lung.
+MAX_AREA = 0.1
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list"}
+#: Parameters that came later: at their defaults they are in no fingerprint, so that what was made before is the same data still.
+_LATER = ("lesion_areas",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,8 @@ class PhantomParameters:
     px: int = 64
     #: Scales how visible the findings are; 0 hides them, and labels do not depend on it.
     strength: float = 1.0
+    #: Least and largest share of a picture that a nodule or a consolidation fills; empty: as large as its severity makes it.
+    lesion_areas: tuple[float, ...] = ()
     #: Views that a study may have. With both, every study has a frontal image and `lateral_share` of them a lateral one.
     views: tuple[str, ...] = ("frontal",)
     lateral_share: float = 0.3
@@ -56,6 +62,7 @@ class PhantomParameters:
         self._check("first_patient", self.first_patient >= 1 and last <= MAX_PATIENTS, f"from 1 to {MAX_PATIENTS} with all its patients")
         self._check("px", 32 <= self.px <= 2048, "32 to 2048")
         self._check("strength", 0 <= self.strength <= 4, "0 to 4")
+        self._check("lesion_areas", _is_range(self.lesion_areas), "[least, largest] above 0 and up to 0.1, or []")
         self._check("lateral_share", 0 <= self.lateral_share <= 1, "0 to 1")
         self._check("max_studies", self.max_studies in range(1, 10), "1 to 9")
         self._check("views", self.views in (("frontal",), ("lateral",), VIEWS), "[frontal], [lateral] or [frontal, lateral]")
@@ -77,9 +84,16 @@ class PhantomParameters:
 
     def fingerprint(self, layout: str = CHEXPERT) -> dict[str, Any]:
         """Return what names the data without writing it: generator, version, layout and every parameter, ready for JSON."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        kept = [field for field in fields(self) if field.name not in _LATER or getattr(self, field.name) != field.default]
+        values = {field.name: getattr(self, field.name) for field in kept}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         named = {} if layout == CHEXPERT else {"layout": layout}
-        return {"generator": "phantom", "version": VERSION, **named, "parameters": values | {"views": list(self.views)}}
+        return {"generator": "phantom", "version": VERSION, **named, "parameters": values}
+
+
+def _is_range(areas: tuple[object, ...]) -> bool:
+    numbers = [area for area in areas if isinstance(area, float)]
+    return not areas or (len(numbers) == len(areas) == 2 and 0 < numbers[0] <= numbers[1] <= MAX_AREA)
 
 
 def parameters_from(values: Mapping[str, Any]) -> PhantomParameters:

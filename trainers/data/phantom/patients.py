@@ -23,6 +23,8 @@ UNCERTAIN_BAND = 0.12
 #: Share of studies whose report does not mention the finding, whatever it is, by position in `FINDINGS`.
 MISSING = (0.04, 0.08, 0.10, 0.06, 0.05, 0.12)
 UNCERTAIN = -1.0
+#: Findings whose size can be asked for.
+SIZED = ("consolidation", "nodule")
 #: Latent normals are clipped here, so that no body leaves its picture.
 LIMIT = 2.2
 
@@ -108,6 +110,8 @@ class Lesion:
     side: str
     #: Uniform numbers in [0, 1) for place and shape, constant in a patient.
     place: tuple[float, ...]
+    #: Share of a picture that it fills; 0 is as much as its margin makes of it.
+    area: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,8 +164,8 @@ def studies_of(parameters: PhantomParameters, patient: int, split: str) -> list[
     for number in range(1, count + 1):
         severities = PATIENT_PART * lasting + STUDY_PART * stream(Stream.COURSE, *who, number).standard_normal(len(FINDINGS))
         lesions = tuple(
-            _lesion(float(severity), prevalence, place)
-            for severity, prevalence, place in zip(severities, source.prevalence, places, strict=True)
+            _lesion(float(severity), prevalence, place, parameters.lesion_areas if name in SIZED else ())
+            for name, severity, prevalence, place in zip(FINDINGS, severities, source.prevalence, places, strict=True)
         )
         margins = np.array([lesion.margin for lesion in lesions])
         reader = stream(Stream.READER, *who, number)
@@ -236,6 +240,7 @@ def draw_acquisition(study: Study, view: str) -> Acquisition:
     )
 
 
-def _lesion(severity: float, prevalence: float, place: np.ndarray) -> Lesion:
+def _lesion(severity: float, prevalence: float, place: np.ndarray, areas: tuple[float, ...]) -> Lesion:
     side = "both" if place[0] > 0.8 else "left" if place[0] > 0.4 else "right"
-    return Lesion(severity=severity, margin=severity - threshold(prevalence), side=side, place=tuple(place[1:].tolist()))
+    area = areas[0] + (areas[1] - areas[0]) * float(place[4]) if areas else 0.0
+    return Lesion(severity=severity, margin=severity - threshold(prevalence), side=side, place=tuple(place[1:].tolist()), area=area)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from trainers.data.phantom.canvas import Canvas, Field, Pose, ellipse
 from trainers.data.phantom.detector import devices, expose
-from trainers.data.phantom.findings import Shapes, amount, heart_growth, shapes_in
+from trainers.data.phantom.findings import SHOWN, Shapes, amount, heart_growth, shapes_in
 from trainers.data.phantom.frontal import Frontal, frontal_anatomy
 from trainers.data.phantom.lateral import Lateral, lateral_anatomy
 from trainers.data.phantom.patients import Acquisition, Stream, Study, draw_acquisition, stream
@@ -180,4 +180,4 @@ def _masks(study: Study, layers: Layers, shapes: Shapes) -> dict[str, NDArray[np
     for name, field, present in zip(FINDINGS, fields, study.truth, strict=True):
         if present and field is not None:
             found[name] = field
-    return {name: field > 0.5 for name, field in found.items()}
+    return {name: field > SHOWN for name, field in found.items()}

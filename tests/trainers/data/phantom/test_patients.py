@@ -159,7 +159,12 @@ def test_fingerprints_are_json_and_name_the_version() -> None:
     same = PhantomParameters(strength=1.0, views=("frontal", "lateral"))
     assert json.dumps(one.fingerprint(), sort_keys=True) == json.dumps(same.fingerprint(), sort_keys=True)
     assert one.fingerprint()["version"] == VERSION
-    assert set(one.fingerprint()["parameters"]) == {field.name for field in dataclasses.fields(PhantomParameters)}
+    # A parameter that came later is named where it is set.
+    names = {field.name for field in dataclasses.fields(PhantomParameters)}
+    assert set(one.fingerprint()["parameters"]) == names - {"lesion_areas"}
+    sized = PhantomParameters(lesion_areas=(0.02, 0.05))
+    assert set(sized.fingerprint()["parameters"]) == names and sized.fingerprint()["parameters"]["lesion_areas"] == [0.02, 0.05]
+    assert parameters_from(json.loads(json.dumps(sized.fingerprint()))["parameters"]) == sized
     assert parameters_from(json.loads(json.dumps(one.fingerprint()))["parameters"]) == one
 
 
@@ -184,6 +189,19 @@ def test_every_parameter_is_in_the_fingerprint(name: str, value: int) -> None:
         ({"views": ["oblique"]}, "phantom parameter 'views' is ('oblique',): give [frontal], [lateral] or [frontal, lateral]"),
         ({"strength": -1}, "phantom parameter 'strength' is -1.0: give 0 to 4"),
         ({"lateral_share": 2.0}, "phantom parameter 'lateral_share' is 2.0: give 0 to 1"),
+        ({"lesion_areas": [0.03]}, "phantom parameter 'lesion_areas' is (0.03,): give [least, largest] above 0 and up to 0.1, or []"),
+        (
+            {"lesion_areas": [0.02, "x"]},
+            "phantom parameter 'lesion_areas' is (0.02, 'x'): give [least, largest] above 0 and up to 0.1, or []",
+        ),
+        (
+            {"lesion_areas": [0.05, 0.02]},
+            "phantom parameter 'lesion_areas' is (0.05, 0.02): give [least, largest] above 0 and up to 0.1, or []",
+        ),
+        (
+            {"lesion_areas": [0.02, 0.2]},
+            "phantom parameter 'lesion_areas' is (0.02, 0.2): give [least, largest] above 0 and up to 0.1, or []",
+        ),
         ({"max_studies": 0}, "phantom parameter 'max_studies' is 0: give 1 to 9"),
         ({"patients_train": -1}, "phantom parameter 'patients_train' is -1: give 0 or more"),
         ({"first_patient": 0}, "phantom parameter 'first_patient' is 0: give from 1 to 1000000000 with all its patients"),

@@ -7,13 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from trainers.data.cards import load_card
 from trainers.data.phantom.canvas import Canvas, Pose, ellipse
 from trainers.data.phantom.extras import boxes
 from trainers.data.phantom.findings import _where
 from trainers.data.phantom.frontal import frontal_anatomy
 from trainers.data.phantom.lateral import lateral_anatomy
-from trainers.data.phantom.parameters import VIEWS, PhantomParameters
-from trainers.data.phantom.patients import Study, draw_acquisition, studies
+from trainers.data.phantom.parameters import VIEWS, PhantomParameters, parameters_from
+from trainers.data.phantom.patients import SIZED, Study, draw_acquisition, studies
 from trainers.data.phantom.render import render
 from trainers.data.phantom.sources import FINDINGS
 
@@ -119,6 +120,36 @@ def test_lesions_are_small() -> None:
         assert low > 0.012
         assert 0.02 < middle < 0.045
         assert high < 0.06
+
+
+@pytest.mark.parametrize(("px", "view"), [(96, "frontal"), (48, "lateral")])
+def test_lesions_fill_what_is_asked_for(px: int, view: str) -> None:
+    found: dict[str, list[float]] = {name: [] for name in SIZED}
+    for asked, plain in zip(some(60, lesion_areas=(0.02, 0.03)), some(60), strict=True):
+        np.testing.assert_array_equal(asked.labels, plain.labels)
+        masks = render(asked, view, px=px, masks=True).masks
+        for name, areas in found.items():
+            areas += [float(masks[name].mean())] if name in masks else []
+        # Nothing else is drawn otherwise.
+        before = render(plain, view, px=px, masks=True).masks
+        assert all(np.array_equal(mask, before[name]) for name, mask in masks.items() if name not in SIZED)
+    for areas in found.values():
+        assert len(areas) > 5 and min(areas) > 0.0195 and max(areas) < 0.0307
+        assert max(areas) - min(areas) > 0.004
+
+
+def test_lesions_of_the_cards_for_them_are_2_to_6_hundredths() -> None:
+    card, null = (load_card(name).made["parameters"] for name in ("made_lesions", "made_lesions_null"))
+    assert {**card, "strength": 0.0} == null
+    parameters = dataclasses.replace(parameters_from(card), patients_train=0, patients_valid=80, first_patient=501001)
+    shares: list[tuple[float, float]] = []
+    for study in studies(parameters):
+        masks = render(study, "frontal", px=128, masks=True).masks
+        for mask in (masks[name] for name in SIZED if name in masks):
+            ((_, _, w, h),) = boxes(mask)
+            shares.append((float(mask.mean()), w * h / 128**2))
+    assert len(shares) > 20
+    assert np.min(shares) > 0.02 and np.max(shares) < 0.06
 
 
 def test_findings_have_no_fixed_place() -> None:
