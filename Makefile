@@ -35,7 +35,8 @@ $(VENV)/.labels: tests/labels.txt $(VENV)/.ready
 STREAMS := tests/browser tests/e2e tests/slurm
 # A worker that dies ends the run: what it left undone would not be taken up by another, and the run would wait for it.
 WORKERS := -n 2 --max-worker-restart 0
-SIDE_BY_SIDE := $(WORKERS) --dist loadfile tests $(STREAMS:%=--ignore=%)
+# Files in the order of their folders: the file of the longest tests would else come last, beside nothing.
+SIDE_BY_SIDE := $(WORKERS) --dist loadfile --no-loadscope-reorder tests $(STREAMS:%=--ignore=%)
 IN_STREAMS := $(WORKERS) --dist loadgroup $(STREAMS)
 
 ## test: what CI runs; REQUIRE=all turns a skip into a failure

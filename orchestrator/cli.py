@@ -85,7 +85,7 @@ def submit(
     """
     from orchestrator.running import detach as leave
     from orchestrator.running import dry_run as show
-    from orchestrator.running import run_plan
+    from orchestrator.running import run_plan, summary_json
 
     workspace = open_workspace(cluster, sample=sample)
     planned = workspace.plan(sweep, repeats=repeats)
@@ -98,8 +98,10 @@ def submit(
         typer.echo(f"'{planned.sweep}' runs on in the background; follow it with `tail -f {log}` or `orchestrate status {planned.sweep}`")
         return
     with naming(workspace.run.root):
-        code = run_plan(planned, workspace, sweep, wait=wait, prune=prune, as_json=as_json)
-    raise typer.Exit(code)
+        summary = run_plan(planned, workspace, sweep, wait=wait, prune=prune, quiet=as_json)
+    if as_json:
+        print_json(summary_json(summary))
+    raise typer.Exit(summary.exit_code)
 
 
 @app.command()
@@ -123,8 +125,8 @@ def resume(
     only = frozenset(workspace.find_job(prefix).job_id for prefix in jobs) if jobs else None
     request = Request(resume=True, failures=frozenset(failure or ()), only=only)
     with naming(workspace.run.root):
-        code = run_plan(planned, workspace, sweep, wait=wait, request=request)
-    raise typer.Exit(code)
+        summary = run_plan(planned, workspace, sweep, wait=wait, request=request)
+    raise typer.Exit(summary.exit_code)
 
 
 for _command in (operating_cli.status, operating_cli.watch, operating_cli.logs, operating_cli.cancel, operating_cli.explain):

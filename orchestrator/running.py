@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -51,14 +50,14 @@ def run_plan(
     wait: bool,
     prune: bool = False,
     request: Request | None = None,
-    as_json: bool = False,
-) -> int:
-    """Submit a plan, follow it, mirror it and report on it. Returns the exit code."""
+    quiet: bool = False,
+) -> Summary:
+    """Submit a plan, follow it, mirror it and report on it."""
     backend = base.load(workspace.cluster)
     _refuse_unresolved(plan, workspace)
     if request is None or not request.resume:
         stop_file.refuse(workspace.run, plan.sweep)
-    console = out(quiet=as_json)
+    console = out(quiet=quiet)
     _announce(plan, workspace, console)
     if not backend.capabilities.searches:
         _say_in_full(plan, workspace, console)
@@ -83,9 +82,7 @@ def run_plan(
         _leave(plan, workspace, sweep, summary, console)
     else:
         _conclude(plan, workspace, sweep, summary, console, time.monotonic() - started)
-    if as_json:
-        sys.stdout.write(json.dumps(_summary_json(summary), sort_keys=True, indent=1) + "\n")
-    return summary.exit_code
+    return summary
 
 
 def detach(plan: Plan, workspace: Workspace, repeats: str | None = None) -> Path:
@@ -273,7 +270,8 @@ def _tell_efficiency(plan: Plan, workspace: Workspace, console: Console) -> None
         print_efficiency(keeper.efficiency(workspace.run, plan), console)
 
 
-def _summary_json(summary: Summary) -> dict[str, Json]:
+def summary_json(summary: Summary) -> dict[str, Json]:
+    """Return how a submission ended, for machines."""
     return {
         "sweep": summary.sweep,
         "submitted": summary.submitted,

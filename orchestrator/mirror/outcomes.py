@@ -73,7 +73,7 @@ def finals_of(outcome: Outcome) -> dict[str, float]:
 
 def _named(spec: JobSpec, result: Mapping[str, Any]) -> dict[str, Json]:
     """Return an evaluation's metrics as `<split>/<card>/<measure>`."""
-    return {f"{result['split']}/{target_name(spec, result)}/{measure}": value for measure, value in _measures(result).items()}
+    return {f"{result['split']}/{target_name(spec, result)}/{measure}": value for measure, value in measures_of(result).items()}
 
 
 def target_name(spec: JobSpec, result: Mapping[str, Any]) -> str:
@@ -82,7 +82,8 @@ def target_name(spec: JobSpec, result: Mapping[str, Any]) -> str:
     return ":".join([result["card"], *rest[1:]])
 
 
-def _measures(result: Mapping[str, Any]) -> dict[str, Json]:
+def measures_of(result: Mapping[str, Any]) -> dict[str, Json]:
+    """Return an evaluation's metrics by measure, without the split and card before them."""
     prefix = f"{result['split']}/{result['card']}/"
     return {key.removeprefix(prefix): value for key, value in result["metrics"].items()}
 
@@ -102,7 +103,7 @@ def test_table(outcome: Outcome) -> bytes | None:
     rows = [
         [target_name(spec, result), str(result["split"]), measure, value]
         for spec, result in outcome.evaluations
-        for measure, value in sorted(finite(_measures(result)).items())
+        for measure, value in sorted(finite(measures_of(result)).items())
     ]
     return table(["card", "split", "measure", "value"], rows) if rows else None
 

@@ -127,7 +127,7 @@ def _read(spec: JobSpec, design: Design, run: RunPaths, by_id: Mapping[str, JobS
         place=place,
         pretraining=pretraining_of(spec, by_id),
         result=result,
-        draw=_draw(result, trained),
+        draw=draw_of(result, trained),
         picked=_validated(picked, trained),
         predictions=read_predictions(paths.predictions, f"{spec.trial} ({spec.short_id})") if result is not None else None,
         thresholds={label: {rule: float(row[rule]) for rule in RULES if rule in row} for label, row in chosen.items()},
@@ -135,14 +135,14 @@ def _read(spec: JobSpec, design: Design, run: RunPaths, by_id: Mapping[str, JobS
     )
 
 
-def _draw(result: Mapping[str, Any] | None, trained: Mapping[str, Any] | None) -> Draw:
+def draw_of(result: Mapping[str, Any] | None, trained: Mapping[str, Any] | None) -> Draw:
     """Find the draw in the evaluation's result, or in that of the training run behind it."""
     for source in (result or {}, trained or {}):
         if source.get("draw"):
-            return _draw_of([source["draw"]])
+            return _draw_of_facts([source["draw"]])
     opened = [data for data in (trained or {}).get("data", ()) if "train" in data.get("splits", {})]
     if opened and all(data.get("draw") for data in opened):
-        return _draw_of([data["draw"] for data in opened])
+        return _draw_of_facts([data["draw"] for data in opened])
     # Without a draw all of the training split was used: its size is known, and no digest makes replicates matched.
     sizes = [data["splits"]["train"] for data in opened]
     return Draw(
@@ -166,7 +166,7 @@ def _validated(picked: Picked, trained: Mapping[str, Any] | None) -> Picked:
     )
 
 
-def _draw_of(facts: Sequence[Mapping[str, Any]]) -> Draw:
+def _draw_of_facts(facts: Sequence[Mapping[str, Any]]) -> Draw:
     def total(*names: str) -> int | None:
         found = [next((one[name] for name in names if one.get(name) is not None), None) for one in facts]
         known = [int(count) for count in found if count is not None]

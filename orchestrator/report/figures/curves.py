@@ -108,7 +108,6 @@ def _caption(report: Report, test_set: TestSet) -> str:
 def _draw(curves: Sequence[_Curve], test_set: TestSet, published: Sequence[tuple[float, Reference]], *, narrow: bool) -> str:
     import matplotlib
 
-    matplotlib.use("Agg", force=False)
     with matplotlib.rc_context(_style(11.0 if narrow else 9.5)):
         return _svg(_canvas(curves, test_set, published, narrow=narrow))
 
@@ -116,7 +115,6 @@ def _draw(curves: Sequence[_Curve], test_set: TestSet, published: Sequence[tuple
 def _draw_for_paper(curves: Sequence[_Curve], test_set: TestSet, published: Sequence[tuple[float, Reference]]) -> bytes:
     import matplotlib
 
-    matplotlib.use("Agg", force=False)
     with matplotlib.rc_context({**_style(9.5), "pdf.fonttype": 42}):
         return saved(_canvas(curves, test_set, published, narrow=False))
 

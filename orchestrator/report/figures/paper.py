@@ -34,7 +34,6 @@ def pdfs(figures: Iterable[Figure]) -> dict[str, bytes]:
     """Return the wide drawing of each figure as a PDF of one page, by the figure's key."""
     import matplotlib
 
-    matplotlib.use("Agg", force=False)
     found: dict[str, bytes] = {}
     with matplotlib.rc_context(STYLE), tempfile.TemporaryDirectory() as folder:
         fonts: dict[bool, str] = {}
