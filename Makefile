@@ -1,5 +1,5 @@
 # One word each. `make setup` is all that a fresh machine needs (Python 3.11+, git, make); everything else calls it.
-.PHONY: quickstart setup labels test test-all system check bench docs lock
+.PHONY: quickstart setup labels test test-all system check bench docs site lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -64,7 +64,13 @@ bench: setup
 docs: setup
 	$(BIN)/python -m orchestrator.reference > docs/reference.md
 	$(BIN)/python -m orchestrator.reference presets > docs/presets.md
+	$(BIN)/python -m orchestrator.method_page docs/methods
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json
+
+## site: the documentation as a site in site/, which opens without a server
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 ## system: Debian packages that some tests need (root)
 # Nothing may start a service of its own: the tests start what they need, and a container has no systemd to ask.
@@ -78,7 +84,7 @@ system:
 
 ## lock: compile requirements.lock, what benches run beside, and the label files for tests, from pyproject.toml
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --quiet --extra lite0 --group dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra lite0 --group dev --group docs --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
 	$(BIN)/uv pip compile --quiet --group bench --constraint requirements.lock --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o tests/bench/hydra.txt

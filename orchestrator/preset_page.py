@@ -71,19 +71,33 @@ def presets_page(catalog: Mapping[str, Declaration]) -> str:
 
 def _tables(declaration: Declaration) -> list[str]:
     """Return a table of the values, a row a key and a column a preset, and for each preset a table of the reasons."""
-    known = fields_of(declaration)
     lines: list[str] = []
     for presets in _families(declaration.presets):
-        keys = [key for key in known.keys if any(key in settings for settings in presets.values())]
-        rows: list[tuple[str, ...]] = []
-        for key in keys:
-            values = [shown_value(settings[key][0]) if key in settings else "the default" for settings in presets.values()]
-            rows.append((f"`{key}`", *values, shown_value(known.defaults[key]) if key in known.defaults else "must be given"))
-        lines += ["", *table(("key", *presets, "default"), rows)]
+        lines += _values(declaration, presets)
         for name, settings in presets.items():
-            reasons = [(f"`{key}`", shown_value(settings[key][0]), settings[key][1]) for key in keys if key in settings]
+            reasons = [
+                (f"`{key}`", shown_value(settings[key][0]), settings[key][1]) for key in _keys(declaration, presets) if key in settings
+            ]
             lines += ["", f"### `{declaration.name}`, `preset: {name}`", "", *table(("key", "value", "why"), reasons)]
     return lines
+
+
+def value_tables(declaration: Declaration) -> list[str]:
+    """Return the tables of the values of a trainer's presets, one for each study, a row a key and a column a preset."""
+    return [line for presets in _families(declaration.presets) for line in _values(declaration, presets)]
+
+
+def _values(declaration: Declaration, presets: Presets) -> list[str]:
+    defaults = fields_of(declaration).defaults
+    rows: list[tuple[str, ...]] = []
+    for key in _keys(declaration, presets):
+        values = [shown_value(settings[key][0]) if key in settings else "the default" for settings in presets.values()]
+        rows.append((f"`{key}`", *values, shown_value(defaults[key]) if key in defaults else "must be given"))
+    return ["", *table(("key", *presets, "default"), rows)]
+
+
+def _keys(declaration: Declaration, presets: Presets) -> list[str]:
+    return [key for key in fields_of(declaration).keys if any(key in settings for settings in presets.values())]
 
 
 def _families(presets: Presets) -> list[Presets]:
