@@ -90,7 +90,7 @@ def pages(site: Path) -> dict[Path, Found]:
 
 
 def test_every_page_is_built_and_reached(site: Path, pages: dict[Path, Found]) -> None:
-    written = {site / path.relative_to(DOCS).with_suffix(".html") for path in DOCS.rglob("*.md")}
+    written = {site / path.relative_to(DOCS).with_suffix(".html") for pattern in ("*.md", "*.ipynb") for path in DOCS.rglob(pattern)}
     assert written <= set(pages)
     assert set(pages) - reached(pages, site / "index.html") - {site / "404.html"} == set()
 

@@ -1,11 +1,12 @@
 """What the site needs besides the pages: files of the repository that pages link to, and anchors as code hosts make them.
 
 A page links to `../../sweeps/x.yaml` because that is where the file lies on a code host. In the site the same link leads to a page that
-shows the file. `README.md` is the home page.
+shows the file. `README.md` is the home page, and a notebook is a page of its cells.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -40,7 +41,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Make anchors as code hosts do, so that a link with one works in both places, and put every page in its place."""
     config.mdx_configs.setdefault("toc", {})["slugify"] = anchor
     folder = Path(config.docs_dir)
-    pages = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.md"))
+    written = [*folder.rglob("*.md"), *(path.with_suffix(".md") for path in folder.rglob("*.ipynb"))]
+    pages = sorted(path.relative_to(folder).as_posix() for path in written)
     named = set(_leaves(config.nav))
     config.nav = _expanded(config.nav or [], [page for page in pages if page not in named])
     return config
@@ -70,8 +72,12 @@ def _expanded(nav: list[Any], pages: list[str]) -> list[Any]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the home page and every file of the repository that some page leads to, and what those lead to."""
-    waiting = [ROOT / "README.md", *(ROOT / "docs" / file.src_uri for file in files.documentation_pages())]
+    """Add the home page, notebooks, and every file of the repository that some page leads to, and what those lead to."""
+    for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        files.remove(notebook)
+        place = place_of(ROOT / "docs" / notebook.src_uri)
+        files.append(File.generated(config, place, content=_cells(ROOT / "docs" / notebook.src_uri)))
+    waiting = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     seen = set(waiting)
     while waiting:
         source = waiting.pop()
@@ -104,7 +110,7 @@ def rewritten(markdown: str, source: Path, place: str) -> str:
         there = (source.parent / path).resolve()
         if not path or re.match(r"[a-z]+:", path) or not there.is_relative_to(ROOT) or not there.exists():
             return target
-        if source.is_relative_to(ROOT / "docs") and there.is_relative_to(ROOT / "docs"):
+        if source.is_relative_to(ROOT / "docs") and there.is_relative_to(ROOT / "docs") and there.suffix != ".ipynb":
             return target
         return os.path.relpath(place_of(there), PurePosixPath(place).parent) + mark + fragment
 
@@ -115,7 +121,7 @@ def place_of(path: Path) -> str:
     """Return where a file of the repository stands in the site, relative to its top."""
     inside = path.relative_to(ROOT).as_posix()
     if path.is_relative_to(ROOT / "docs"):
-        return inside.removeprefix("docs/")
+        return inside.removeprefix("docs/").replace(".ipynb", ".md")
     if inside == "README.md":
         return HOME
     return f"{SHELF}/{inside}" + ("" if path.suffix == ".md" else ".md")
@@ -143,6 +149,12 @@ def _page_of(path: Path, config: MkDocsConfig) -> File:
     file = File.generated(config, place, content=shown)
     file.inclusion = InclusionLevel.INCLUDED if path.name in _NAMED and path.parent == ROOT else InclusionLevel.NOT_IN_NAV
     return file
+
+
+def _cells(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = [(cell["cell_type"] == "code", "".join(cell["source"]).rstrip()) for cell in cells]
+    return "\n\n".join(f"```python\n{text}\n```" if is_code else text for is_code, text in texts) + "\n"
 
 
 def _as_code(path: Path, text: str) -> str:
