@@ -135,11 +135,21 @@ def _would_run_again(workspace: Workspace, spec: JobSpec) -> list[str]:
 def print_explanation(told: Mapping[str, Json]) -> None:
     """Print what there is to say of one job."""
     console = out()
-    console.print(f"{told['job'][:SHORT_ID]}  {told['what']}  of sweep '{told['sweep']}'", style="bold", markup=False)
+    first, *lines = explanation_lines(told)
+    console.print(first, style="bold", markup=False)
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def explanation_lines(told: Mapping[str, Json]) -> list[str]:
+    """Return what there is to say of one job, line by line, its name first."""
     kind = f" [{told['failure']}]" if told["failure"] else ""
     why = f": {told['why']}" if told["why"] else ""
-    console.print(f"state: {str(told['state']).lower()}, attempt {told['attempt']}{kind}{why}", markup=False)
-    lines = [f"scheduler: {told['where']}"] if told["where"] else []
+    lines = [
+        f"{told['job'][:SHORT_ID]}  {told['what']}  of sweep '{told['sweep']}'",
+        f"state: {str(told['state']).lower()}, attempt {told['attempt']}{kind}{why}",
+    ]
+    lines += [f"scheduler: {told['where']}"] if told["where"] else []
     failed = ", ".join(told["failed_nodes"])
     lines += [f"nodes that failed under it: {failed} (left out where others can take it)"] if failed else []
     lines += _waiting_lines(told["waiting"])
@@ -152,8 +162,7 @@ def print_explanation(told: Mapping[str, Json]) -> None:
     lines += [f"trainer: {told['trainer']}" + (f", of the installed package {package}, which is in no copy of the code" if package else "")]
     lines += ["config: " + ", ".join(f"{key}={value}" for key, value in sorted(told["config"].items()))]
     lines += [f"code: {told['code']}"] if told["code"] else []
-    for line in [*lines, f"files: {told['folder']}"]:
-        console.print(line, markup=False)
+    return [*lines, f"files: {told['folder']}"]
 
 
 def _waiting_lines(waiting: Mapping[str, Json] | None) -> list[str]:

@@ -41,7 +41,7 @@ def watch(
     sample: Sample = False,
     once: Annotated[bool, typer.Option("--once", help="Show one frame and end.")] = False,
 ) -> None:
-    """Follow sweeps live: counts, running jobs with their curves, why others wait, what failed. q or Ctrl-C ends it; jobs go on.
+    """Follow sweeps live: jobs with their curves, failures, why others wait, logs; cancel and retry. q or Ctrl-C ends it; jobs go on.
 
     Example: orchestrate watch quickstart
     """

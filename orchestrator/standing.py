@@ -152,27 +152,43 @@ def hours_in_words(one: Standing) -> list[str]:
     """Return the line of the GPU-hours, where they are counted or have a budget."""
     if not one.gpu_hours and one.budget is None:
         return []
-    of = f" of {one.budget:g}" if one.budget is not None else ""
-    return [f"{one.gpu_hours or 0.0:.3g}{of} GPU-hours used"]
+    used = one.gpu_hours or 0.0
+    if one.budget is None:
+        return [f"{used:.3g} GPU-hours used"]
+    return [f"{used:.3g} of {one.budget:g} GPU-hours used, {max(0.0, one.budget - used):.3g} left"]
 
 
 def _jobs(number: int) -> str:
     return "1 job" if number == 1 else f"{number:,} jobs"
 
 
-def troubles(seen: Status) -> list[str]:
-    """Return one line for each different thing that went wrong, the most frequent first, with a job that shows it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """One thing that went wrong, and the jobs that it went wrong for; their messages differ in ids at most."""
+
+    state: State
+    rows: tuple[JobRow, ...]
+
+
+def troubles_of(seen: Status) -> list[Trouble]:
+    """Return each different thing that went wrong, the most frequent first."""
     groups: dict[tuple[State, str], list[JobRow]] = {}
     for row in seen.jobs:
         if row.state in (State.FAILED, State.INTERRUPTED, State.UNKNOWN):
             groups.setdefault((row.state, without_ids(row.message)), []).append(row)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return [Trouble(state=state, rows=tuple(rows)) for (state, _), rows in ordered]
+
+
+def troubles(seen: Status) -> list[str]:
+    """Return one line for each different thing that went wrong, the most frequent first, with a job that shows it."""
+    found = troubles_of(seen)
     lines = [
-        f"{len(rows)} {str(state).lower()}, such as {rows[0].job_id[:SHORT_ID]} {rows[0].trial}: {rows[0].message}"
-        for (state, _), rows in ordered[:_SHOWN]
+        f"{len(one.rows)} {str(one.state).lower()}, such as {one.rows[0].job_id[:SHORT_ID]} {one.rows[0].trial}: {one.rows[0].message}"
+        for one in found[:_SHOWN]
     ]
-    if len(ordered) > _SHOWN:
-        lines.append(f"... and {len(ordered) - _SHOWN} other kinds of trouble (--json lists all)")
+    if len(found) > _SHOWN:
+        lines.append(f"... and {len(found) - _SHOWN} other kinds of trouble (--json lists all)")
     return lines
 
 

@@ -1,14 +1,14 @@
-"""A live view of sweeps: counts, running jobs with their curves, why others wait, what failed last. It reads, and changes nothing."""
+"""A live view of sweeps: counts, running jobs with their curves, why others wait, what failed; on a terminal `live` shows it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import select
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.spec import JobSpec, State
@@ -29,6 +29,8 @@ ASK_EVERY = 15.0
 LOOK_EVERY = 2.0
 #: Running jobs that are shown one by one.
 SHOWN = 12
+#: Lines of the end of a job's log.
+LOG_LINES = 200
 _LIVE = frozenset({State.SUBMITTED, State.RUNNING, State.UNKNOWN})
 
 
@@ -67,46 +69,88 @@ class Watcher:
         self._asked = now() - ASK_EVERY
         self._answer = Answer()
 
-    def look(self) -> Frame:
-        """Return what there is to see now."""
+    def standings(self) -> Standings:
+        """Return where the plans stand now."""
         if self._now() - self._asked >= ASK_EVERY:
             self._answer = scheduler.ask(self._workspace.run, self._workspace.cluster)
             self._asked = self._now()
-        found = standings_of(self._plans, self._workspace, self._answer)
+        return standings_of(self._plans, self._workspace, self._answer)
+
+    def look(self) -> Frame:
+        """Return what there is to see now, with how far the first of the running jobs are."""
+        found = self.standings()
         rows = [(one, row) for one in found.sweeps for row in one.status.jobs if row.state is State.RUNNING]
         running = tuple(self._running(one, row) for one, row in rows[:SHOWN])
         return Frame(standings=found, running=running, more=len(rows) - len(running))
 
     def _running(self, one: Standing, row: JobRow) -> Running:
-        spec: JobSpec = self._specs[one.plan.sweep][row.job_id]
-        return Running(row=row, sweep=one.plan.sweep, progress=progress_of(spec, self._workspace.run.job(row.job_id)))
+        return Running(row=row, sweep=one.plan.sweep, progress=self.progress(row.job_id))
+
+    def progress(self, job: str) -> Progress:
+        """Return how far a job is, from its files."""
+        return progress_of(self._spec(job), self._workspace.run.job(job))
+
+    def details(self, job: str) -> list[str]:
+        """Return what there is to say of a job, the end of its log last. Raises Error."""
+        from orchestrator.explanation import explain_job, explanation_lines
+        from orchestrator.output import tail_of
+
+        told = explain_job(self._workspace, self._spec(job))
+        log = tail_of(Path(str(told["log"])), LOG_LINES) if told["log"] else []
+        return [*explanation_lines({**told, "last_lines": []}), "", *log]
+
+    def cancel(self, jobs: Sequence[str]) -> str:
+        """Cancel jobs and say what was done. Raises Error."""
+        from orchestrator.submit import cancel
+
+        left = cancel(self._workspace.run, self._workspace.cluster, jobs)
+        asked = f"asked to cancel {_jobs(len(jobs))}; a running job saves first"
+        return asked + (f"; nobody could be asked for {len(left)} of them" if left else "")
+
+    def retry(self, jobs: Sequence[str]) -> str:
+        """Start a `resume` of jobs for each sweep that has some, in a process of its own that outlives this view, and say so."""
+        said: list[str] = []
+        for plan in self._plans:
+            own = [job for job in jobs if job in self._specs[plan.sweep]]
+            if own and not plan.file:
+                said.append(f"'{plan.sweep}' does not say which file it is from: orchestrate resume FILE")
+            elif own:
+                log = _resume_apart(plan, own, self._workspace)
+                said.append(f"resumes {_jobs(len(own))} of '{plan.sweep}'; what it says is in {log}")
+        return "; ".join(said)
+
+    def _spec(self, job: str) -> JobSpec:
+        return next(specs[job] for specs in self._specs.values() if job in specs)
+
+
+def _resume_apart(plan: Plan, jobs: Sequence[str], workspace: Workspace) -> Path:
+    log = workspace.run.sweep(plan.sweep).folder / "resume.log"
+    command = [sys.executable, "-m", "orchestrator", "resume", plan.file, "--cluster", workspace.cluster_argument]
+    command += ["--sample"] if workspace.sample else []
+    command += [word for job in jobs for word in ("--jobs", job)]
+    with log.open("ab") as file:
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    return log
+
+
+def _jobs(number: int) -> str:
+    return "1 job" if number == 1 else f"{number:,} jobs"
 
 
 def watch(plans: Sequence[Plan], workspace: Workspace, *, once: bool = False) -> None:
-    """Show plans until nothing of them is queued or running, or somebody types q or Ctrl-C; `once` shows one frame."""
+    """Show plans: on a terminal until somebody types q, elsewhere until nothing of them is queued or running; `once` shows one frame."""
     console, watcher = out(), Watcher(plans, workspace)
     if once:
         console.print(drawn(watcher.look()))
         return
     # Ctrl-C ends the view and nothing else.
     with contextlib.suppress(KeyboardInterrupt):
-        if (_watch_live if console.is_terminal else _watch_plainly)(watcher, console):
+        if console.is_terminal and not console.is_dumb_terminal and sys.stdin.isatty():
+            from orchestrator.live.app import WatchApp
+
+            WatchApp(watcher, _pause).run()
+        elif _watch_plainly(watcher, console):
             console.print("nothing is queued or running", markup=False)
-
-
-def _watch_live(watcher: Watcher, console: Console) -> bool:
-    """Draw over the last frame until it is over (True), or somebody types q."""
-    from rich.live import Live
-
-    with _keys() as pressed, Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        while True:
-            begun = time.monotonic()
-            frame = watcher.look()
-            live.update(drawn(frame, footer="q ends this view; the jobs go on"), refresh=True)
-            if frame.is_over:
-                return True
-            if pressed(_pause(begun)):
-                return False
 
 
 def _watch_plainly(watcher: Watcher, console: Console) -> bool:
@@ -130,36 +174,10 @@ def _pause(begun: float) -> float:
     return max(LOOK_EVERY, 5 * (time.monotonic() - begun))
 
 
-@contextlib.contextmanager
-def _keys() -> Iterator[Callable[[float], bool]]:
-    """Give a function that waits for so many seconds and tells whether q was typed meanwhile."""
-    if not sys.stdin.isatty():
-        yield lambda seconds: bool(time.sleep(seconds))
-        return
-    import termios
-    import tty
-
-    before = termios.tcgetattr(sys.stdin)
-
-    def pressed(seconds: float) -> bool:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            ready, _, _ = select.select([sys.stdin], [], [], left)
-            if ready and os.read(sys.stdin.fileno(), 1) in (b"q", b"Q", b""):
-                return True
-        return False
-
-    try:
-        tty.setcbreak(sys.stdin)
-        yield pressed
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
 # --- drawing -----------------------------------------------------------------------------------------------------------------------------
 
 
-def drawn(frame: Frame, footer: str = "") -> RenderableType:
+def drawn(frame: Frame) -> RenderableType:
     """Draw one frame."""
     from rich.console import Group
     from rich.table import Table
@@ -181,7 +199,7 @@ def drawn(frame: Frame, footer: str = "") -> RenderableType:
     parts += [Text(f"  {line}") for one in frame.standings.sweeps for line in troubles(one.status)]
     if frame.standings.silence:
         parts.append(Text(f"files only: {frame.standings.silence}", style="bold"))
-    return Group(*parts, *([Text(footer, style="dim")] if footer else []))
+    return Group(*parts)
 
 
 def _cells(job: Running) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "numba": (lambda: find_spec("numba") is not None, "pip install 'cxr-orchestrator[fast]'"),
     "proc": (cache(_has_proc), "make system (Debian, root)"),
     "slurm": (_has_slurm, "make system (Debian), and run as root"),
+    "tmux": (lambda: shutil.which("tmux") is not None, "make system (Debian, root)"),
     "gpu": (lambda: _gpus() > 0, "run on a machine with a CUDA GPU"),
     "two_gpus": (lambda: _gpus() > 1, "run on a machine with two CUDA GPUs"),
     "root": (lambda: os.geteuid() == 0, "run as root"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+from jobs.events import append_event
 from jobs.paths import JobPaths
-from jobs.spec import JobSpec, Json
+from jobs.spec import EventKind, JobSpec, Json
 from orchestrator.progress import Progress, progress_of, read_tail, sparkline
 from tests.orchestrator.standin import job
 
@@ -43,6 +45,23 @@ def test_what_a_later_attempt_repeats_counts_once_and_as_it_was_repeated(tmp_pat
     write(paths, 1, line(10, 1, val__auroc=0.5), line(20, 2, val__auroc=0.6))
     write(paths, 2, line(20, 2, val__auroc=0.65), line(30, 3, val__auroc=None))
     assert read(tmp_path) == Progress(step=30, epoch=3, metric="val/auroc", values=(0.5, 0.65))
+
+
+def test_the_pace_and_what_is_left_are_of_the_running_attempt_s_saves(tmp_path: Path) -> None:
+    spec, paths = job("t", config={"epochs": 10, "batch_size": 16}), JobPaths(tmp_path)
+    write(paths, 1, line(1, 0, train__loss=1.0), line(10, 0, train__loss=0.9))
+    attempt = paths.attempt(1)
+    append_event(attempt.events, EventKind.STARTED, time=1000.0)
+    os.utime(attempt.metrics, (1005.0, 1005.0))
+    # Ten steps in five seconds, and no epoch yet that would tell how many there are.
+    assert (read(tmp_path, spec).images_per_second, read(tmp_path, spec).seconds_left) == (32.0, None)
+    epochs = [entry for n in (1, 2, 3) for entry in (line(10 * n, n, epoch__loss=0.5), line(10 * n + 5, n, train__loss=0.4))]
+    write(paths, 1, line(1, 0, train__loss=1.0), *epochs)
+    for epoch, moment in enumerate((1010.0, 1014.0, 1016.0)):
+        append_event(attempt.events, EventKind.CHECKPOINTED, step=10 * (epoch + 1), epoch=epoch, time=moment)
+    found = read(tmp_path, spec)
+    # The last epoch took two seconds; 35 steps of 100 are done.
+    assert (found.images_per_second, found.seconds_left, found.epochs) == (80.0, 13.0, 10)
 
 
 def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_gpu_hours_stand_beside_their_budget(tmp_path: Path) -> None:
     usage.mkdir(parents=True)
     (usage / "a-0-0@5400").touch()
     (one,) = look(tmp_path, gpu_hours=4.0).sweeps
-    assert hours_in_words(one) == ["1.5 of 4 GPU-hours used"]
+    assert hours_in_words(one) == ["1.5 of 4 GPU-hours used, 2.5 left"]
     (usage / "a-1-0@9000").touch()
     (one,) = look(tmp_path, gpu_hours=4.0).sweeps
     assert "4 of 4 GPU-hours are used" in waits_in_words(one)[0]

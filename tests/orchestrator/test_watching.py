@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,13 +12,11 @@ from jobs.spec import EventKind, FailureKind
 from orchestrator import scheduler, watching
 from orchestrator.console import out
 from orchestrator.model import ClusterConfig
-from orchestrator.plans import write_plan
 from orchestrator.scheduler import Answer
 from orchestrator.watching import ASK_EVERY, Watcher, drawn, plain_lines, watch
 from orchestrator.workspace import Workspace
 from tests.orchestrator.standin import job, plan
 
-ROOT = Path(__file__).parents[2]
 TRAINS = tuple(job(f"t{n}", config={"monitor": {"metric": "val/auroc", "mode": "max"}}) for n in range(4))
 PLAN = plan(*TRAINS)
 
@@ -118,30 +111,6 @@ def test_ctrl_c_ends_the_view_and_nothing_else(
     monkeypatch.setattr(watching, "_pause", press)
     watch([PLAN], workspace)
     assert "nothing is queued" not in capsys.readouterr().out
-
-
-def test_q_ends_the_view_on_a_terminal(workspace: Workspace, tmp_path: Path) -> None:
-    write_plan(workspace.run.sweep(PLAN.sweep).plan, PLAN)
-    config = tmp_path / "here.yaml"
-    config.write_text(f"backend: inline\nrun_root: {tmp_path}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "orchestrator", "watch", "toy", "--cluster", str(config)]
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "140"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-    os.close(theirs)
-    try:
-        seen = b""
-        while b"q ends this view" not in seen:
-            ready, _, _ = select.select([ours], [], [], 60)
-            assert ready, seen.decode(errors="replace")
-            seen += os.read(ours, 65_536)
-        assert b"val/auroc" in seen
-        os.write(ours, b"xq")
-        assert process.wait(timeout=30) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
 
 
 def test_silence_is_said(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
