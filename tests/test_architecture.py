@@ -127,6 +127,6 @@ def test_every_directory_at_the_top_is_in_the_layout() -> None:
         pytest.skip("not a git checkout")
     allowed = {
         "orchestrator", "jobs", "trainers", "sweeps", "cluster_configs", "tests", "docs", "pyproject.toml", "README.md", "Makefile",
-        "requirements.lock", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "NOTICE",
+        "requirements.lock", "mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "NOTICE",
     }  # fmt: skip
     assert {name for name in listed.stdout.split() if not name.startswith(".")} <= allowed
