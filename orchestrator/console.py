@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from orchestrator.preparing import Item
 
+#: What everything that a sample prints begins with.
+SAMPLE_BANNER = "made data, and stand-ins for weights: numbers mean nothing"
 _PLAIN_EVERY_SECONDS = 15.0
 #: Columns of a table that goes to a file or a pipe.
 _WIDE = 160

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jobs.spec import JobSpec, Json, Stage, State
 from orchestrator import scheduler
-from orchestrator.console import clock, count_table, out
+from orchestrator.console import SAMPLE_BANNER, clock, count_table, out
 from orchestrator.costs import Cost, cost_json, cost_of, in_words
 from orchestrator.decide import decide, stays_stopped
 from orchestrator.identity import PlanChanges, plan_changes
@@ -136,7 +136,7 @@ def print_overview(view: Overview, sweep: Path) -> None:
     plan, changes = view.plan, view.changes
     console.print(f"{sweep}: {len(plan.jobs):,} jobs for '{view.cluster}' ({view.backend})", markup=False, style="bold")
     if plan.sample:
-        console.print("made data, stand-in weights: numbers mean nothing", style="bold")
+        console.print(SAMPLE_BANNER, style="bold")
     elif plan.made_data:
         console.print("made data: the numbers say nothing about patients")
     for one in plan.contamination:

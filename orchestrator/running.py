@@ -16,7 +16,7 @@ from jobs.spec import Json, State
 from orchestrator import scheduler, stop_file, tracking
 from orchestrator.backends import base
 from orchestrator.backends.base import Notice
-from orchestrator.console import Following, clock, out
+from orchestrator.console import SAMPLE_BANNER, Following, clock, out
 from orchestrator.datasets import make_data
 from orchestrator.decide import Request, Why
 from orchestrator.errors import Error, ReportError, TrackingError
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.report.values import Report
-
-SAMPLE_BANNER = "made data, stand-in weights: numbers mean nothing"
 
 
 def dry_run(plan: Plan, workspace: Workspace, *, prune: bool = False) -> str:

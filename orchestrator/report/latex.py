@@ -261,7 +261,7 @@ def document(report: Report, shown: Sequence[Section]) -> Document:
         MACRO,
         r"\begin{document}\sloppy",
         rf"{{\LARGE {escape(report.title)}\par}}",
-        *([rf"{{\bfseries {escape(wording.MADE_DATA)}\par}}"] if report.made_data else []),
+        *([rf"{{\bfseries {escape(wording.made_data(sample=report.sample))}\par}}"] if report.made_data else []),
         *([rf"{escape(report.about)}\par"] if report.about else []),
         *_items(wording.CONTAMINATION, [one.sentence for one in report.contamination]),
         *_items("What the runs say", [f"{one.claim} {one.evidence}." for one in report.verdicts]),

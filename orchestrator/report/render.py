@@ -134,7 +134,7 @@ def _context(report: Report, shown: tuple[Section, ...]) -> dict[str, Any]:
         "verdicts": list(report.verdicts[:FIRST]),
         "more_verdicts": list(report.verdicts[FIRST:]),
         "ledger": tables.ledger(report),
-        "made_data": wording.MADE_DATA,
+        "made_data": wording.made_data(sample=report.sample),
         "contamination": wording.CONTAMINATION,
         "checklist": checklist.answers(report),
         "editions": checklist.EDITIONS,

@@ -34,13 +34,20 @@ STATUS_NAMES: Mapping[str, str] = {
 SEPARATOR = " · "
 #: What is resampled, one of it.
 SINGULAR: Mapping[str, str] = {"patients": "patient", "studies": "study", "images": "image"}
-MADE_DATA = "Made data, stand-in weights: the numbers mean nothing about patients."
+MADE_DATA = "Made data: the numbers mean nothing about patients."
+#: Where `--sample` may have put stand-ins in the place of weights too.
+SAMPLE = "Made data, and stand-ins for weights: the numbers mean nothing."
 CONTAMINATION = "Training may have seen test images, which this sweep allows"
 
 
 def plural(count: float, one: str, many: str | None = None) -> str:
     """Write a count with its noun."""
     return f"{count:,g} {one if count == 1 else many or one + 's'}"
+
+
+def made_data(*, sample: bool) -> str:
+    """Say what the numbers of made data are worth."""
+    return SAMPLE if sample else MADE_DATA
 
 
 def percent(share: float) -> str:

@@ -20,6 +20,7 @@ from orchestrator.report.figures.svg import Sheet
 from orchestrator.report.layout import Section, sections
 from orchestrator.report.render import write
 from orchestrator.report.values import Report
+from orchestrator.report.wording import made_data
 from tests.orchestrator.report.made_run import quickstart
 
 #: What people call things, and what LaTeX takes for something else.
@@ -143,7 +144,7 @@ def test_the_document_compiles_and_reads(report: Report, tmp_path: Path) -> None
     for one in report.differences:
         assert f"{one.estimate:+.3f}".replace("-", "−") in text
     assert "What the runs say" in text
-    assert "Made data, stand-in weights" in words
+    assert made_data(sample=report.sample) in words
     assert "Bold is the highest estimate of a column, underlined the second" in words
     assert "new draws and new patients" in words
     figures = [figure for part in sections(report) for block in part.blocks for figure in block.all_figures()]
