@@ -26,7 +26,7 @@ def panel(module: AgCnn, view: NDArray[np.uint8], seen: Seen, index: int) -> NDA
     grey = np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), np.uint8)
     warm = cv2.applyColorMap(np.rint(_sized(module.large(heats)[0, 0]) * 255).astype(np.uint8), cv2.COLORMAP_JET)[:, :, ::-1]
     parts = [
-        _marked(grey.copy(), attended.masks[0], attended.boxes[0], module.config.px),
+        _marked(grey.copy(), attended.runs.masks()[0], attended.boxes[0], module.config.px),
         cv2.addWeighted(grey, 0.55, warm.copy(), 0.45, 0),
     ]
     if seen.patches is not None:

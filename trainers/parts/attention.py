@@ -6,6 +6,7 @@ All of it in batch and on the device of the maps.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import reduce
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -13,11 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainers.parts.regions import Connectivity, largest_boxes
+from trainers.parts.runs import Enlarged, Runs, runs_of
 
 Statistic: TypeAlias = Literal["max", "l1", "l2", "sum"]
 Thresholding: TypeAlias = Literal["fixed", "otsu"]
 Upsampled: TypeAlias = Literal["heat", "scaled", "levels", "mask"]
 _LEVELS = 256
+#: Channels.
+_TOGETHER = 64
 #: Relative, of a map in float32.
 _ROUNDING = 1e-6
 
@@ -74,10 +78,19 @@ def heat(maps: Tensor, statistic: Statistic) -> Tensor:
     """
     maps = maps.float()
     if statistic == "max":
-        return maps.abs().amax(1)
+        return _largest(maps)
     if statistic == "l1":
         return maps.abs().mean(1)
     return maps.square().sum(1).sqrt() / maps.shape[1] if statistic == "l2" else maps.sum(1)
+
+
+def _largest(maps: Tensor) -> Tensor:
+    """Return max_k |f_k| of maps (B, K, h, w), some channels at a time: what is in a processor's cache is used there, nothing is copied."""
+    *parts, rest = maps.split(_TOGETHER, 1)
+    largest = rest.abs().amax(1)
+    if parts:
+        largest = torch.maximum(largest, reduce(torch.maximum, (part.abs() for part in parts)).amax(1))
+    return largest
 
 
 def heat_of_classes(maps: Tensor, weights: Tensor, statistic: Statistic) -> Tensor:
@@ -91,9 +104,12 @@ def scaled(heats: Tensor) -> Tensor:
     One that differs by no more than the rounding of its values is constant: enlarging a single pixel leaves such traces.
     """
     low, high = heats.amin((1, 2), keepdim=True), heats.amax((1, 2), keepdim=True)
-    reach = high - low
-    varied = reach > _ROUNDING * torch.maximum(high.abs(), low.abs())
-    return torch.where(varied, (heats - low) / torch.where(varied, reach, 1.0), 0.0)
+    varied = _varied(low, high)
+    return torch.where(varied, (heats - low) / torch.where(varied, high - low, 1.0), 0.0)
+
+
+def _varied(low: Tensor, high: Tensor) -> Tensor:
+    return high - low > _ROUNDING * torch.maximum(high.abs(), low.abs())
 
 
 def enlarged(heats: Tensor, px: int) -> Tensor:
@@ -141,6 +157,23 @@ def otsu(levels: Tensor) -> Tensor:
     return torch.where((below > 0) & (above > 0), between, -1.0).argmax(1)
 
 
+def runs_in(heats: Tensor, px: int, how: Attention) -> Runs:
+    """Return the mask of each heat map (N, h, w) at (N, px, px), as runs of pixels along rows.
+
+    A fixed threshold on what is enlarged bilinearly needs no enlarged map; its masks are those of `masks_of` but for pixels that are the
+    threshold to the last digits.
+    """
+    if how.thresholding != "fixed" or how.upsampled not in ("heat", "scaled"):
+        return runs_of(masks_of(heats, px, how))
+    if how.upsampled == "scaled":
+        return Enlarged(scaled(heats), px).runs_above(heats.new_full((len(heats),), how.threshold))
+    large = Enlarged(heats, px)
+    low, high = large.extremes()
+    # Nothing is above 1, or on a map without contrast.
+    some = _varied(low, high) & (how.threshold < 1)
+    return large.runs_above(torch.where(some, low + how.threshold * (high - low), torch.inf))
+
+
 def masks_of(heats: Tensor, px: int, how: Attention) -> Tensor:
     """Return the mask of each heat map (N, h, w), bool (N, px, px)."""
     if how.upsampled == "heat":
@@ -162,24 +195,24 @@ def masks_of(heats: Tensor, px: int, how: Attention) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attended:
-    """What was found on heat maps: boxes (N, 4) float32 in pixels of the input, and masks (N, px, px); `empty` had no region, bool (N,)."""
+    """What was found on heat maps: boxes (N, 4) float32 in pixels of the input, and masks as runs; `empty` had no region, bool (N,)."""
 
     boxes: Tensor
-    masks: Tensor
+    runs: Runs
     empty: Tensor
 
 
 def attend(heats: Tensor, px: int, how: Attention) -> Attended:
     """Return the box of the largest region of each heat map (N, h, w), widened as `how` says; the whole input where there is none."""
-    masks = masks_of(heats, px, how)
-    boxes, sizes = largest_boxes(masks, how.connectivity)
+    runs = runs_in(heats, px, how)
+    boxes, sizes = largest_boxes(runs, how.connectivity)
     boxes = boxes.float()
     if not how.inclusive:
         # The released code cuts rows minh to maxh - 1: a region of one row or column has no box.
         boxes = torch.where((sizes > 0)[:, None], boxes - torch.tensor([0, 0, 1, 1], device=boxes.device), boxes)
     empty = (sizes == 0) | (boxes[:, 2:] <= boxes[:, :2]).any(1)
     boxes = torch.where(empty[:, None], torch.tensor([0.0, 0.0, px, px], device=boxes.device), boxes)
-    return Attended(boxes=widened(boxes, px, margin=how.margin, min_side=how.min_side), masks=masks, empty=empty)
+    return Attended(boxes=widened(boxes, px, margin=how.margin, min_side=how.min_side), runs=runs, empty=empty)
 
 
 def widened(boxes: Tensor, px: int, *, margin: float, min_side: float) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
+from tests.trainers.parts.test_regions import labelled
 from trainers.parts import attention
 from trainers.parts.attention import Attention, Statistic, attend, attention_from, cut_out, heat, heat_of_classes, otsu, widened
 
@@ -68,7 +69,7 @@ def box_by_scipy(heats: np.ndarray, px: int, how: Attention) -> tuple[list[int],
     mask = values > how.threshold
     if how.upsampled == "mask":
         mask = np.kron(mask, np.ones((px // len(mask), px // len(mask)))) > 0
-    labels, count = ndimage.label(mask, np.ones((3, 3)) if how.connectivity == 8 else None)
+    labels, count = labelled(mask, how.connectivity)
     if not count:
         return [0, 0, px, px], mask
     rows, columns = ndimage.find_objects(labels)[int(np.bincount(labels.ravel())[1:].argmax())]
@@ -82,7 +83,7 @@ def test_boxes_are_those_of_opencv_and_scipy(upsampled: Any, statistic: Any, thr
     heats = heat(random_maps(500, side=8), statistic)
     found = attend(heats, PX, how)
     same = 0
-    for one, box, mask in zip(heats.numpy(), found.boxes.tolist(), found.masks.numpy(), strict=True):
+    for one, box, mask in zip(heats.numpy(), found.boxes.tolist(), found.runs.masks().numpy(), strict=True):
         theirs, their_mask = box_by_scipy(one, PX, how)
         # The two enlarge to the last bits differently: a pixel at the very threshold may fall on either side.
         differ = int((mask != their_mask).sum())
@@ -133,8 +134,8 @@ def test_the_released_box_on_the_maps_of_the_sheet() -> None:
     assert otsu(large).tolist() == [56]
     for how, sizes, box in ((released, [1548, 3564], [87, 55, 158, 129]), (_fixed(released), [60, 319], [103, 71, 120, 98])):
         found = attend(heats, 224, how)
-        labelled, _ = ndimage.label(found.masks[0].numpy(), np.ones((3, 3)))
-        assert sorted(np.bincount(labelled.ravel())[1:].tolist()) == sizes
+        labels, _ = labelled(found.runs.masks()[0].numpy())
+        assert sorted(np.bincount(labels.ravel())[1:].tolist()) == sizes
         assert found.boxes.tolist() == [box] and not found.empty.any()
 
 

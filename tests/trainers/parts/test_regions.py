@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
 from trainers.parts.regions import Connectivity, largest_boxes
+from trainers.parts.runs import runs_of
+
+
+def labelled(mask: np.ndarray, connectivity: Connectivity = 8) -> tuple[np.ndarray, int]:
+    """Return the labels that SciPy gives the regions of a mask, and how many there are (its stubs know neither)."""
+    found: Any = ndimage.label(mask, np.ones((3, 3)) if connectivity == 8 else None)
+    return found
 
 
 def by_scipy(mask: np.ndarray, connectivity: Connectivity) -> tuple[list[int], int]:
     """Return the box, and the size, of the largest region: of equal ones that of the lowest label, which is the first in raster order."""
-    labels, count = ndimage.label(mask, np.ones((3, 3)) if connectivity == 8 else None)
+    labels, count = labelled(mask, connectivity)
     if not count:
         return [0, 0, mask.shape[1], mask.shape[0]], 0
     sizes = np.bincount(labels.ravel())[1:]
@@ -28,10 +37,11 @@ def test_boxes_are_those_of_scipy_on_random_masks(connectivity: Connectivity, sh
     shares = random.uniform(0, 1, 600)
     # Single pixels and, smoothed, blobs: many regions, and ties among small ones.
     noise = random.random((600, *shape))
-    smooth = ndimage.uniform_filter(noise, (0, 3, 3))
+    window: Any = (0, 3, 3)
+    smooth = ndimage.uniform_filter(noise, window)
     for values in (noise, smooth):
         masks = values < np.array([np.quantile(one, share) for one, share in zip(values, shares, strict=True)])[:, None, None]
-        boxes, sizes = largest_boxes(torch.from_numpy(masks), connectivity)
+        boxes, sizes = largest_boxes(runs_of(torch.from_numpy(masks)), connectivity)
         for mask, box, size in zip(masks, boxes.tolist(), sizes.tolist(), strict=True):
             assert (box, size) == by_scipy(mask, connectivity)
 
@@ -58,7 +68,7 @@ def test_long_thin_regions_stay_whole(connectivity: Connectivity) -> None:
     comb = np.zeros((side, side), bool)
     comb[:, ::2], comb[-1] = True, True
     masks = np.stack([spiral(side), comb, comb[::-1], np.rot90(spiral(side)), np.eye(side, dtype=bool)])
-    boxes, sizes = largest_boxes(torch.from_numpy(masks.copy()), connectivity)
+    boxes, sizes = largest_boxes(runs_of(torch.from_numpy(masks.copy())), connectivity)
     for mask, box, size in zip(masks, boxes.tolist(), sizes.tolist(), strict=True):
         assert (box, size) == by_scipy(mask, connectivity)
     assert sizes[4] == (1 if connectivity == 4 else side)
@@ -68,16 +78,16 @@ def test_regions_do_not_reach_into_the_next_image_or_row() -> None:
     masks = torch.zeros(3, 4, 5, dtype=torch.bool)
     # The last row of an image and the first of the next; the end of a row and the start of the one below.
     masks[0, 3, 2:4], masks[1, 0, 2:4], masks[1, 1, 4], masks[1, 2, 0] = True, True, True, True
-    boxes, sizes = largest_boxes(masks)
+    boxes, sizes = largest_boxes(runs_of(masks))
     assert boxes.tolist() == [[2, 3, 4, 4], [2, 0, 5, 2], [0, 0, 5, 4]]
     assert sizes.tolist() == [2, 3, 0]
 
 
 def test_what_is_turned_or_mirrored_has_its_box_turned_or_mirrored() -> None:
     masks = torch.from_numpy(np.random.default_rng(1).random((200, 16, 16)) < 0.55)
-    boxes, sizes = largest_boxes(masks)
-    mirrored, same = largest_boxes(masks.flip(2))
-    turned, also = largest_boxes(masks.transpose(1, 2))
+    boxes, sizes = largest_boxes(runs_of(masks))
+    mirrored, same = largest_boxes(runs_of(masks.flip(2)))
+    turned, also = largest_boxes(runs_of(masks.transpose(1, 2)))
     assert torch.equal(sizes, same) and torch.equal(sizes, also)
     alone = torch.tensor([_unique(mask) for mask in masks.numpy()])
     assert alone.sum() > 100
@@ -86,5 +96,5 @@ def test_what_is_turned_or_mirrored_has_its_box_turned_or_mirrored() -> None:
 
 
 def _unique(mask: np.ndarray) -> bool:
-    sizes = np.sort(np.bincount(ndimage.label(mask, np.ones((3, 3)))[0].ravel())[1:])
+    sizes = np.sort(np.bincount(labelled(mask)[0].ravel())[1:])
     return len(sizes) == 1 or bool(sizes[-1] > sizes[-2])
