@@ -1,0 +1,150 @@
+"""Every command that a page shows is one that the program takes, with these options, of files that are there; the tutorial's are run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from orchestrator import cli, reference
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+COMMANDS: dict[str, Any] = {context.command_path: command for context, command in reference.commands()}
+#: Where a command ends and another, or a file, begins.
+ENDS = {"|", ">", ">>", "&&", ";", "&", "||"}
+PROGRAM = "orchestrate"
+#: What the parser raises; typer names but one of the tree in public.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def blocks(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the language and the lines of every fenced block, with lines that go on in the next joined."""
+    for _, language, body in re.findall(r"(?ms)^( *)```(\w*)\n(.*?)^ *```", text):
+        yield language, re.sub(r"\\\n\s*", " ", body).splitlines()
+
+
+def shown(text: str) -> Iterator[str]:
+    """Yield the commands that a page's blocks show: after a prompt, or whole lines of a block of a shell."""
+    for language, lines in blocks(text):
+        prompted = [line.strip()[2:] for line in lines if line.strip().startswith("$ ")]
+        plain = [line.strip() for line in lines if line.strip().startswith(f"{PROGRAM} ")] if language in ("bash", "sh", "") else []
+        yield from (line for line in prompted or plain if line.startswith(f"{PROGRAM} ") or line == PROGRAM)
+
+
+def mentioned(text: str) -> Iterator[str]:
+    """Yield the commands that prose and comments name in backticks; those with a gap ('...') name no command in full."""
+    prose = re.sub(r"(?ms)^ *```.*?^ *```", "", text)
+    for found in re.findall(rf"`+({PROGRAM} [^`]+)`", prose):
+        if "..." not in found and "…" not in found:
+            yield found
+
+
+def parse(line: str) -> None:
+    """Let the program's own parser read a command. Raises UsageError for what it does not take."""
+    words = shlex.split(line, comments=True)
+    words = words[: next((at for at, word in enumerate(words) if word in ENDS), len(words))]
+    depth = max(at for at in range(1, len(words) + 1) if " ".join(words[:at]) in COMMANDS)
+    command = COMMANDS[" ".join(words[:depth])]
+    if hasattr(command, "commands") and len(words) > depth and not words[depth].startswith("-"):
+        raise typer.BadParameter(f"no such command: {words[depth]}")
+    with command.make_context(words[depth - 1], list(words[depth:]), resilient_parsing=False) as context:
+        assert hasattr(command, "commands") or not context.args
+    for word in words:
+        if word.startswith(("sweeps/", "cluster_configs/")) and word.endswith(".yaml"):
+            assert (ROOT / word).is_file(), word
+
+
+def wrong_with(line: str, *, may_lack: bool) -> str:
+    """Return what the parser says of a command; nothing for one that it takes, or, where that may be, that lacks what it is given."""
+    try:
+        parse(line)
+    except typer.Exit:
+        return ""
+    except (UsageError, AssertionError, ValueError) as error:
+        lacks = type(error).__name__ in ("MissingParameter", "NoArgsIsHelpError") or "requires an argument" in str(error)
+        return "" if lacks and may_lack else f"{line}: {error}"
+    return ""
+
+
+def faults(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    # Prose may name a command without what it is given.
+    found = [wrong_with(line, may_lack=False) for line in shown(text)] + [wrong_with(line, may_lack=True) for line in mentioned(text)]
+    return [one for one in found if one]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_a_page_are_taken(page: Path) -> None:
+    assert faults(page) == []
+
+
+def test_enough_commands_are_seen() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    assert sum(len(list(shown(text))) for text in texts) > 60
+    assert sum(len(list(mentioned(text))) for text in texts) > 60
+
+
+def test_a_command_that_is_not_taken_is_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```console\n$ orchestrate plan sweeps/moco_lr.yaml --cluster x | less\n$ orchestrate plan sweeps/absent.yaml\n"
+        "$ orchestrate submit sweeps/moco_lr.yaml --wiat\n$ orchestrate frobnicate\norchestrate is output here\n```\n\n"
+        "`orchestrate plan` and `orchestrate logs JOB --flolow` and `orchestrate status ...`\n",
+        encoding="utf-8",
+    )
+    assert [line.split(":")[0] for line in faults(page)] == [
+        "orchestrate plan sweeps/absent.yaml",
+        "orchestrate submit sweeps/moco_lr.yaml --wiat",
+        "orchestrate frobnicate",
+        "orchestrate logs JOB --flolow",
+    ]
+
+
+# --- the tutorial -------------------------------------------------------------------------------------------------------------------------
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+#: Which take `--sample`, so that the same commands take seconds.
+SMALL = ("plan", "submit", "status", "report", "sync")
+#: Which goes on until somebody ends it; tests/browser opens it.
+SERVES = "orchestrate ui"
+
+
+def typed(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
+    """Run a command in this process and return what it printed. Fails unless it exits with 0."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    seen = capsys.readouterr()
+    assert ended.value.code in (0, None), seen.out + seen.err
+    return seen.out
+
+
+def test_the_tutorial_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = TUTORIAL.read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (sweep,) = ["\n".join(lines) for language, lines in blocks(text) if language == "yaml"]
+    Path("first.yaml").write_text(sweep, encoding="utf-8")
+    # What the page prints of the plan is what the plan prints, on the machine that a reader has.
+    (printed,) = re.findall(r"\$ orchestrate plan first\.yaml\n((?:[^$`].*\n)+)```", text)
+    assert typed(capsys, ["orchestrate", "plan", "first.yaml"]) == printed
+    Path("here.yaml").write_text("backend: inline\nrun_root: runs\nmade_root: made\n", encoding="utf-8")
+    monkeypatch.setenv("ORCHESTRATE_CLUSTER", "here.yaml")
+    said: dict[str, str] = {}
+    for line in shown(text):
+        words = shlex.split(line, comments=True)
+        if line.startswith(SERVES):
+            continue
+        said[line] = typed(capsys, [*words, *(["--sample"] if words[1] in SMALL else [])])
+    assert "= 36 done and reused" in said["orchestrate plan first.yaml      # now `= 36 done and reused`"]
+    assert "runs/sample/sweeps/first/report/report.html" in said["orchestrate report first"]
+    more = said["orchestrate plan first.yaml --repeats 16=3"]
+    assert "= 36 done and reused" in more and re.search(r"\+ 9 new", more)
+    assert json.loads(typed(capsys, ["orchestrate", "sync", "first", "--sample", "--json"]))["first"]["updated"] == 0
