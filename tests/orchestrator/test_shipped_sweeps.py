@@ -11,6 +11,7 @@ from orchestrator.arms import arms, partners
 from orchestrator.expand import expand
 from orchestrator.loading import load_sweep
 from tests.orchestrator.planning import FakeResolver
+from trainers.data.cards import load_card
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 
@@ -111,3 +112,26 @@ def test_unichest_divides_what_it_conquered_and_is_asked_on_eight_cards() -> Non
     assert all(conquer.job_id in {one.job for one in job.inputs} for job in divided)
     # What a parent hands on is its start; the text encoder's files stay the job's own.
     assert all("init" not in job.config and {"text", "vocabulary", "reports"} <= set(job.config) for job in divided)
+
+
+def test_the_made_study_of_unichest_and_its_null_twin_differ_in_their_sources_alone() -> None:
+    catalog = find_trainers()
+    made, null = (
+        expand(load_sweep(SWEEPS / f"{name}.yaml", catalog=catalog), catalog, FakeResolver()) for name in ("unichest_made", "unichest_null")
+    )
+    for plan in (made, null):
+        counts = Counter((job.phase, job.stage) for job in plan.jobs)
+        # Three pretrainings, each divided with a gate that learns and with equal weights; every network on the test set of every source.
+        assert counts["conquer", Stage.TRAIN] == 3 and counts["divide", Stage.TRAIN] == 6
+        assert counts["conquer", Stage.EVALUATE] == 9 and counts["divide", Stage.EVALUATE] == 18
+        (contrast,) = plan.report.contrasts
+        pairs = partners(arms(plan), contrast.baseline)
+        assert {base.phase for _, base in pairs} == {"conquer"} and len(pairs) == 2
+    theirs, mine = ([job.config for job in plan.jobs if job.stage is Stage.TRAIN] for plan in (made, null))
+    assert theirs == mine
+    hospitals, twins = ([load_card(source["card"]).made["parameters"] for source in plan.jobs[0].data["sources"]] for plan in (made, null))
+    assert len({one["source"] for one in hospitals}) == 3 and len({one["source"] for one in twins}) == 1
+    assert sorted(one["patients_train"] for one in hospitals) == sorted(one["patients_train"] for one in twins)
+    named = [set(range(one["first_patient"], one["first_patient"] + one["patients_train"] + one["patients_valid"])) for one in twins]
+    assert len(set().union(*named)) == sum(map(len, named))
+    assert all({**one, "first_patient": 0, "patients_train": 0} == {**twins[0], "first_patient": 0, "patients_train": 0} for one in twins)
