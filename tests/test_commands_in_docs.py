@@ -20,6 +20,8 @@ COMMANDS: dict[str, Any] = {context.command_path: command for context, command i
 #: Where a command ends and another, or a file, begins.
 ENDS = {"|", ">", ">>", "&&", ";", "&", "||"}
 PROGRAM = "orchestrate"
+#: Options that act while they are parsed: on the files of whoever runs the tests.
+AT_ONCE = ("--install-completion", "--show-completion")
 #: What the parser raises; typer names but one of the tree in public.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -50,6 +52,9 @@ def parse(line: str) -> None:
     """Let the program's own parser read a command. Raises UsageError for what it does not take."""
     words = shlex.split(line, comments=True)
     words = words[: next((at for at, word in enumerate(words) if word in ENDS), len(words))]
+    if words[1:] and words[1] in AT_ONCE:
+        assert any(words[1] in one.opts for one in COMMANDS[PROGRAM].params)
+        return
     depth = max(at for at in range(1, len(words) + 1) if " ".join(words[:at]) in COMMANDS)
     command = COMMANDS[" ".join(words[:depth])]
     if hasattr(command, "commands") and len(words) > depth and not words[depth].startswith("-"):

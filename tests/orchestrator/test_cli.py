@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli
+from orchestrator import cli, json_page
+from tests.orchestrator.json_fields import faults_of
 
 SWEEP = """sweep: small
 about: Does anything rank effusion on a thumbnail?
@@ -173,6 +174,32 @@ def test_syncing_twice_changes_nothing(ran: Site, capsys: pytest.CaptureFixture[
     told = json.loads(out)["small"]
     assert (told["created"], told["updated"]) == (0, 0)
     assert told["runs"] > 0
+
+
+def test_json_has_the_fields_that_its_page_tells(ran: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = ran.type(capsys, "status", "small", "--sample", "--json")
+    job = json.loads(out)[0]["jobs"][0]["job"]
+    edited = ran.folder / "other.yaml"
+    edited.write_text(SWEEP.replace("side: [4, 8]", "side: [4, 6]"), encoding="utf-8")
+    text = ran.folder / "paper.md"
+    text.write_text("# Results\n\nWith side 4 an AUROC of 0.11<!-- cxr: phantom/absent/24/auroc_macro -->.\n", encoding="utf-8")
+    outputs = {
+        "orchestrate plan": ran.type(capsys, "plan", str(edited), "--sample", "--json")[1],
+        "orchestrate submit": ran.type(capsys, "submit", str(ran.sweep), "--sample", "--json")[1],
+        "orchestrate status": out,
+        "orchestrate explain": ran.type(capsys, "explain", job[:8], "--sample", "--json")[1],
+        "orchestrate sync": ran.type(capsys, "sync", "small", "--sample", "--json")[1],
+        "orchestrate doctor": ran.type(capsys, "doctor", "--json")[1],
+        "orchestrate data list": ran.type(capsys, "data", "list", "--json")[1],
+        "orchestrate data draws": ran.type(capsys, "data", "draws", str(ran.sweep), "--sample", "--json")[1],
+        "orchestrate report --check": ran.type(capsys, "report", "small", "--check", str(text), "--sample", "--json")[1],
+    }
+    verified = ran.folder / "kermany16.json"
+    ran.type(capsys, "data", "verify", "kermany16", "--json", str(verified))
+    outputs["orchestrate data verify"] = verified.read_text(encoding="utf-8")
+    # What weights commands print is held against the page where there is a file to read: test_weights_cli.
+    assert set(outputs) == {command for command in json_page.COMMANDS if "weights" not in command}
+    assert {name: faults_of(json.loads(text), json_page.COMMANDS[name]) for name, text in outputs.items()} == {name: [] for name in outputs}
 
 
 def test_garbage_is_listed_before_anything_is_deleted(ran: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator import cli
+from orchestrator import cli, json_page
 from orchestrator.weights_files import told_of
+from tests.orchestrator.json_fields import faults_of
 from tests.trainers.released import made_files
 from trainers.parts import backbones
 from trainers.states import write_weights
@@ -60,6 +61,7 @@ def test_inspect_says_what_a_file_is(published: Path, capsys: pytest.CaptureFixt
         assert line in out
     code, out, _ = typed(capsys, "inspect", str(published), "--json")
     assert json.loads(out)["arch"] == ["mnasnet_100"]
+    assert faults_of(json.loads(out), json_page.WEIGHTS_INSPECT) == []
 
 
 def test_a_name_that_lies_is_a_warning(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +90,7 @@ def test_convert_prints_what_became_of_every_key(published: Path, capsys: pytest
     said = json.loads(out)
     assert said["used"]["module.encoder_q.layers.0.weight"] == "layers.0.weight"
     assert len(said["dropped"]["key encoder"]) == 316
+    assert faults_of(said, json_page.WEIGHTS_CONVERT) == []
 
 
 def test_a_mistake_is_one_sentence_and_code_2(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
