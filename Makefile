@@ -65,6 +65,7 @@ docs: setup
 	$(BIN)/python -m orchestrator.reference > docs/reference.md
 	$(BIN)/python -m orchestrator.reference presets > docs/presets.md
 	$(BIN)/python -m orchestrator.json_page > docs/json.md
+	$(BIN)/python -m orchestrator.measure_page > docs/measures.md
 	$(BIN)/python -m orchestrator.man_page > docs/orchestrate.1
 	$(BIN)/python -m orchestrator.method_page docs/methods
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json

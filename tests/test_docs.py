@@ -343,6 +343,10 @@ def test_the_makefile_writes_what_the_tests_hold() -> None:
     assert recipe is not None
     commands = [line.strip().removeprefix("$(BIN)/python -m ") for line in recipe[1].splitlines()]
     pages = ["orchestrator.reference > docs/reference.md", "orchestrator.reference presets > docs/presets.md"]
-    pages += ["orchestrator.json_page > docs/json.md", "orchestrator.man_page > docs/orchestrate.1"]
+    pages += [
+        "orchestrator.json_page > docs/json.md",
+        "orchestrator.measure_page > docs/measures.md",
+        "orchestrator.man_page > docs/orchestrate.1",
+    ]
     assert commands == [*pages, "orchestrator.method_page docs/methods", "orchestrator.schema > sweeps/schema.json"]
     assert json.loads(text_of(ROOT / "sweeps" / "schema.json"))["title"] == "A sweep"

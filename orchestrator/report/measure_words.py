@@ -8,7 +8,8 @@ from orchestrator.report.kinds import KINDS
 from orchestrator.report.measures import kind_of
 from orchestrator.report.values import Cell, TestSet
 
-_WORDS = {
+#: What each kind is, in words.
+WORDS = {
     "auroc": "An AUROC counts a tie as one half; its influence values are DeLong's placement values summed within clusters (Obuchowski).",
     "ap": "Average precision is not interpolated; what chance gives is the prevalence.",
     "accuracy": "A unit counts as right when its class of the highest score, the first of equals, is its true class.",
@@ -30,7 +31,7 @@ def measure_words(test_sets: Sequence[TestSet], cells: Sequence[Cell]) -> tuple[
     """Return a paragraph on the measures of a report; nothing of those that it does not hold."""
     named = {kind.name for one in test_sets if not one.by_folds and (kind := kind_of(one.measure)) is not None}
     named |= {one.label_measure for one in test_sets if not one.by_folds} | {kind.name for one in cells if (kind := kind_of(one.measure))}
-    said = [_WORDS[name] for name in KINDS if name in named]
+    said = [WORDS[name] for name in KINDS if name in named]
     if any(KINDS[name].scale.resampled for name in named):
         titles = " and ".join(KINDS[name].title for name in KINDS if name in named and KINDS[name].scale.resampled)
         said.append(f"The headline interval of {titles} is the bootstrap's, because the measure is not near linear in the cases.")
