@@ -11,7 +11,7 @@ from trainers.parts.bounds import positive, within
 
 NAME = "ag_cnn"
 VERSION = 1
-STARTS = ("init",)
+STARTS = ("init", "init_local", "init_fusion")
 #: A pretrained network, the global branch, and a model that has the local one.
 ROLES = ("init", "global", "local")
 SAMPLE: Mapping[str, Any] = {"arch": "slim", "px": 64, "patch_px": 0, "epochs": 2, "batch_size": 16}
@@ -37,6 +37,24 @@ class Config:
         },
     )
     init: str = field(default="random", metadata={"doc": "`random`, `imagenet`, a key of the cluster config's weights, or a file"})
+    init_local: str = field(
+        default="random",
+        metadata={
+            "doc": "a file that the local branch starts from in place of `init`, such as the public code's; `random` is none",
+            "before": "random",
+        },
+    )
+    init_fusion: str = field(
+        default="random",
+        metadata={"doc": "the public code's file of its fusion, which needs classifiers: released; `random` is none", "before": "random"},
+    )
+    classifiers: Literal["new", "released"] = field(
+        default="new",
+        metadata={
+            "doc": "released: branches take the classifiers of their files too, of the 14 findings of the public code, by name",
+            "before": "new",
+        },
+    )
     local_init: Literal["global", "init"] = field(
         default="init", metadata={"doc": "what the local branch starts from: a copy of the global one, or `init`"}
     )
@@ -133,8 +151,17 @@ class Config:
             )
         if self.branch == "joint" and not self.fusion_gradients and min(self.loss_weights[:2]) == 0:
             raise ValueError("loss_weights: without fusion_gradients a branch learns from its own loss alone: give both a weight above 0")
+        self._check_released()
         if self.patch == "wrapped_mosaic":
             self._check_mosaic()
+
+    def _check_released(self) -> None:
+        if self.init_local != "random" and (self.branch == "global" or self.local_init == "global"):
+            raise ValueError("init_local: names what a local branch starts from: set branch: local or joint, and local_init: init")
+        if self.init_fusion != "random" and (self.branch not in ("fusion", "joint") or self.classifiers == "new"):
+            raise ValueError("init_fusion: is the classifier of a fusion: set branch: fusion or joint, and classifiers: released")
+        if self.classifiers == "released" and self.no_finding:
+            raise ValueError("classifiers: as released have no output for no finding: set no_finding: false")
 
     def _check_mosaic(self) -> None:
         if self.channels != 3:

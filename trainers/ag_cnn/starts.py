@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from trainers.ag_cnn import released
 from trainers.ag_cnn.config import NAME, Config
 from trainers.ag_cnn.network import FUSION, GLOBAL, LOCAL, AgCnn
 from trainers.api import Parent, Setup
 from trainers.errors import Error, WeightsError
-from trainers.parts import backbones
 from trainers.weights import load_matching, read
+from trainers.weights_sources import RANDOM
 
 _LOG = logging.getLogger(__name__)
 #: What a branch must share with the stage that it comes from, and what a local branch must besides, or it sees other images there.
@@ -26,7 +27,7 @@ _WANTED: Mapping[str, str] = {
 }
 
 
-def start(module: AgCnn, setup: Setup) -> tuple[str, ...]:
+def start(module: AgCnn, setup: Setup, labels: tuple[str, ...]) -> tuple[str, ...]:
     """Give every part its start and return the branches that a parent handed on. Raises Error or WeightsError when they do not fit."""
     config: Config = setup.config
     handed = _states(setup)
@@ -42,9 +43,13 @@ def start(module: AgCnn, setup: Setup) -> tuple[str, ...]:
         if name == LOCAL and config.local_init == GLOBAL:
             module.branch(LOCAL).load_state_dict(module.branch(GLOBAL).state_dict())
             continue
-        report = backbones.start(module.branch(name).backbone, setup)
-        if report is not None:
-            _LOG.info("%s branch: %s", name, report.sentence())
+        key = "init_local" if name == LOCAL and config.init_local != RANDOM else "init"
+        if said := released.start(module.branch(name), setup, key, labels):
+            _LOG.info("%s branch: %s", name, said)
+    if FUSION in module.parts and config.init_fusion != RANDOM and (path := released.file_of(setup, "init_fusion")) is not None:
+        layer = module.get_submodule(FUSION)
+        assert isinstance(layer, nn.Linear)
+        _LOG.info("%s", released.start_fusion(layer, path, labels))
     return taken
 
 

@@ -60,7 +60,7 @@ class AgCnnTraining:
         if setup.predict_only:
             place(self.module, setup.device)
             return
-        taken = starts.start(self.module, setup)
+        taken = starts.start(self.module, setup, self.labels)
         self.module.freeze(() if config.freeze == "nothing" else taken, still=config.freeze == "all")
         self._drop_unused()
         place(self.module, setup.device)

@@ -197,6 +197,13 @@ FORMATS: tuple[Format, ...] = (
         heads=HEADS,
     ),
     Format(
+        kind="chexnet",
+        title="a checkpoint of a CheXNet (arnoweng and its copies)",
+        signs=(("densenet121.features.",),),
+        parts={"": Part(prefix="densenet121.", called="backbone")},
+        heads=("classifier",),
+    ),
+    Format(
         kind="mae",
         title="a pretraining checkpoint of MAE, with its decoder",
         signs=(("decoder_blocks.",), ("mask_token",)),

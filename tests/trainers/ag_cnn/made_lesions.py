@@ -23,9 +23,9 @@ TINY = Config(
 SIDE = 9
 
 
-def made_lesions(*, n: int = 60, px: int = 64, sizes: tuple[int, int] = (36, 12), seed: int = 0) -> Access:
+def made_lesions(*, n: int = 60, px: int = 64, sizes: tuple[int, int] = (36, 12), seed: int = 0, names: tuple[str, ...] = LABELS) -> Access:
     """Open made images of noise, (px, px); where `signal` is positive there is a square of SIDE pixels of 64, brighter than all."""
-    rows, random = made_rows(n, seed), np.random.default_rng(seed)
+    rows, random = replace(made_rows(n, seed), label_names=names), np.random.default_rng(seed)
     images = random.integers(60, 120, (n, px, px)).astype(np.uint8)
     side = SIDE * px // 64
     for image, positive in zip(images, rows.labels[:, 0] == 1, strict=True):
@@ -41,7 +41,7 @@ def made_lesions(*, n: int = 60, px: int = 64, sizes: tuple[int, int] = (36, 12)
 
     return Access(
         card="lesions",
-        label_names=LABELS,
+        label_names=names,
         rows_of=lambda split: rows.take(np.arange(*bounds[split])) if split in bounds else None,
         store=store,
         is_open=lambda split: True,

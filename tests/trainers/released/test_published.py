@@ -251,6 +251,7 @@ def test_the_table_is_consistent() -> None:
         "beit",
         "unichest",
         "unichest_densenet",
+        "chexnet",
         "moco",
         "moco_cxr_finetuned",
         "cxr-orchestrator",
