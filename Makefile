@@ -82,7 +82,7 @@ system:
 	apt-get update -qq
 	if [ ! -e $(POLICY) ]; then trap 'rm -f $(POLICY)' EXIT; printf '#!/bin/sh\nexit 101\n' > $(POLICY) && chmod +x $(POLICY); fi; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  chromium fonts-dejavu-core r-cran-proc slurm-wlm slurmdbd munge mariadb-server tmux \
+	  chromium fonts-dejavu-core postgresql r-cran-proc slurm-wlm slurmdbd munge mariadb-server tmux \
 	  poppler-utils texlive-latex-base texlive-latex-recommended
 
 ## lock: compile requirements.lock, what benches run beside, and the label files for tests, from pyproject.toml

@@ -28,6 +28,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.ledger import JobStatus
 from orchestrator.mirror.curves import experiment_note, report_entry
 from orchestrator.mirror.entries import SWEEP, Entry, Point, content_digest
+from orchestrator.mirror.found import DIGEST, JOB, KIND, Found, found_in_file, found_of, without_twins
 from orchestrator.mirror.sent import file_tags, is_about_files, sent_files, shown_tables
 from orchestrator.mirror.stores import (
     PATIENCE,
@@ -36,7 +37,9 @@ from orchestrator.mirror.stores import (
     default_uri,
     is_server,
     locked,
+    locked_inside,
     look_into,
+    made_at_once,
     make_durable,
     shown,
     sqlite_file,
@@ -54,7 +57,7 @@ METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
 _SHOWN = 300
-KIND, DIGEST, POINTS, PICTURES, JOB = "orch.kind", "orch.digest", "orch.points", "orch.pictures", "job"
+POINTS, PICTURES = "orch.points", "orch.pictures"
 #: Tags of ours that a run may lose again (a failure, once the job has succeeded).
 _PASSING = ("failure", "failure_message", "picked", "checkpoint", "parent_jobs", "draw_sha256")
 _Item = TypeVar("_Item")
@@ -97,9 +100,7 @@ def prepare(run: RunPaths, experiment: str, *, uri: str = "") -> str:
 def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Experiment:
     store = uri or default_uri(run)
     location = artifact_location(run, name, uri)
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    found = client.get_experiment_by_name(name) or _made_experiment(client, name, location)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     if sqlite_file(store) is not None and found.artifact_location != location:
@@ -108,6 +109,19 @@ def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Exp
             "delete it and type `orchestrate sync`"
         )
     return found
+
+
+def _made_experiment(client: MlflowClient, name: str, location: str | None) -> Experiment:
+    """Make an experiment, or take the one that another client of the same server has made since."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    except MlflowException as error:
+        found = client.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
+        if found is None:
+            raise
+        return found
 
 
 def _client(run: RunPaths, uri: str) -> MlflowClient:
@@ -126,7 +140,17 @@ def _client(run: RunPaths, uri: str) -> MlflowClient:
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
         look_into(database)
+        if not database.exists():
+            made_at_once(database, _make_database)
     return MlflowClient(tracking_uri=store, registry_uri=store)
+
+
+def _make_database(file: Path) -> None:
+    """Let MLflow make its tables in a file that does not exist yet."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore(f"sqlite:///{file}", file.parent.as_uri())
+    store.engine.dispose()
 
 
 def _without_waiting(connection: Any, _record: object) -> None:
@@ -150,7 +174,8 @@ def _answering(run: RunPaths, uri: str) -> Iterator[MlflowClient]:
     store = uri or default_uri(run)
     with locked(run, uri):
         try:
-            yield _client(run, uri)
+            with locked_inside(store):
+                yield _client(run, uri)
             database = sqlite_file(store)
             if database is not None:
                 make_durable(database)
@@ -183,6 +208,7 @@ def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "", statuses: 
         report = report_entry(plan, run, time=last)
         if report is not None:
             mirror.put(report)
+        mirror.remove_twins()
         mirror.remove_others(job.job_id for job in plan.jobs)
         _describe(client, experiment, plan, () if report is None else report.points)
         return Synced(experiment=experiment.experiment_id, runs=trials + (report is not None), **mirror.counts)
@@ -206,51 +232,53 @@ class _Mirror:
         self._known, self._spare = self._find()
         self.counts = {"created": 0, "updated": 0, "replaced": 0, "removed": 0, "metrics": 0}
 
-    def _find(self) -> tuple[dict[str, Run], list[Run]]:
+    def _find(self) -> tuple[dict[str, Found], list[Found]]:
         """Return our runs by key, and those that stand for a key a second time."""
+        database = sqlite_file(self._client.tracking_uri)
+        found = None if database is None else found_in_file(database, self._experiment)
+        return without_twins(found_of(self._search()) if found is None else found)
+
+    def _search(self) -> Iterator[Run]:
+        """Yield every run of the experiment, those that are deleted too."""
         from mlflow.entities import ViewType
 
-        known: dict[str, Run] = {}
-        spare: list[Run] = []
         token: str | None = None
         while True:
-            page = self._client.search_runs(
-                [self._experiment],
-                run_view_type=ViewType.ALL,
-                max_results=RUNS_A_PAGE,
-                order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
-                page_token=token,
-            )
-            for one in page:
-                key = one.data.tags.get(JOB)
-                if key is None or one.data.tags.get(KIND) not in ("trial", "sweep"):
-                    continue
-                other = known.get(key)
-                if other is None or (_is_deleted(other) and not _is_deleted(one)):
-                    known[key] = one
-                    spare += [other] if other is not None else []
-                else:
-                    spare.append(one)
+            page = self._client.search_runs([self._experiment], run_view_type=ViewType.ALL, max_results=RUNS_A_PAGE, page_token=token)
+            yield from page
             token = page.token
             if not token:
-                return known, spare
+                return
 
     def put(self, entry: Entry) -> None:
         """Make the run of an entry say what the entry says."""
-        known = self._known.get(entry.key)
-        if known is None:
+        found = self._known.get(entry.key)
+        if found is None:
             self._create(entry, {})
             self.counts["created"] += 1
-        elif known.data.tags.get(DIGEST) == entry.digest() and not _is_deleted(known):
+        elif found.digest == entry.digest() and not found.is_deleted:
             return
-        elif _contradicts(known, entry):
+        else:
+            self._amend(found, entry)
+
+    def _amend(self, found: Found, entry: Entry) -> None:
+        known: Run = found.run or self._client.get_run(found.identity)
+        if _contradicts(known, entry):
             self._replace(known, entry)
             self.counts["replaced"] += 1
-        else:
-            if _is_deleted(known):
-                self._client.restore_run(known.info.run_id)
-            self._fill(known.info.run_id, entry, known.data.params, known.data.metrics, known.data.tags)
-            self.counts["updated"] += 1
+            return
+        if found.is_deleted:
+            self._client.restore_run(found.identity)
+        self._fill(found.identity, entry, known.data.params, known.data.metrics, known.data.tags)
+        self.counts["updated"] += 1
+
+    def remove_twins(self) -> None:
+        """Look again for runs that stand for a job a second time, where something was made and nothing kept others from making it too.
+
+        Of two clients of one server the last to look sees both runs, and both choose the same one to stay.
+        """
+        if self.counts["created"] + self.counts["replaced"] and is_server(self._client.tracking_uri):
+            self._known, self._spare = self._find()
 
     def remove_others(self, planned: Iterable[str]) -> None:
         """Delete, as the UI does, runs whose job is not planned any more, and runs that stand for a job a second time.
@@ -258,16 +286,23 @@ class _Mirror:
         A run of a planned job without files stays: they may lie in another run root.
         """
         wanted = {*planned, SWEEP}
-        for one in [*self._spare, *(run for key, run in self._known.items() if key not in wanted)]:
-            if not _is_deleted(one):
-                self._client.delete_run(one.info.run_id)
+        for one in [*self._spare, *(found for key, found in self._known.items() if key not in wanted)]:
+            if not one.is_deleted:
+                self._client.delete_run(one.identity)
                 self.counts["removed"] += 1
 
     def _create(self, entry: Entry, inherited: Mapping[str, str]) -> None:
+        from mlflow.exceptions import MlflowException
+
         kind = "sweep" if entry.key == SWEEP else "trial"
         tags = {**entry.first_tags, **inherited, **entry.tags, KIND: kind, JOB: entry.key}
         made = self._client.create_run(self._experiment, start_time=entry.started, tags=tags, run_name=entry.name)
-        self._fill(made.info.run_id, entry, {}, {}, made.data.tags)
+        try:
+            self._fill(made.info.run_id, entry, {}, {}, made.data.tags)
+        except MlflowException:
+            # Another client of the same server has made the same run at the same time, and has put this one away.
+            if not _is_deleted(self._client.get_run(made.info.run_id)):
+                raise
 
     def _replace(self, known: Run, entry: Entry) -> None:
         """Delete a run that says something else, and make it anew with the tags that people gave it."""

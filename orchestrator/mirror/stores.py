@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -15,6 +15,13 @@ from jobs.paths import RunPaths
 from orchestrator.errors import TrackingError
 
 LOCK_TIMEOUT = 900.0
+#: The number of the lock in a database that has locks of its own: the first bytes of the sha256 of "cxr-orchestrator mirror".
+DATABASE_LOCK = 0x2D63_9C1E_71B4
+#: What a database is asked for that lock, by SQLAlchemy's name of its dialect. It goes with its connection: a kill leaves none behind.
+_ASKED = {
+    "postgresql": (f"SET lock_timeout = '{LOCK_TIMEOUT:.0f}s'", f"SELECT pg_advisory_lock({DATABASE_LOCK})"),
+    "mysql": (f"SELECT GET_LOCK('cxr-orchestrator-{DATABASE_LOCK}', {LOCK_TIMEOUT:.0f})",),
+}
 #: A server that is down is told within seconds, not minutes; what is set already stands.
 PATIENCE: Mapping[str, str] = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 #: Keeps MLflow from calling home and from printing links; what it starts inherits it.
@@ -50,8 +57,19 @@ def artifact_location(run: RunPaths, experiment: str, uri: str) -> str | None:
     return (beside / "artifacts" / experiment).as_uri()
 
 
+def made_at_once(file: Path, make: Callable[[Path], None]) -> None:
+    """Let a database be made under another name and give it its own when it is whole: a kill in between leaves no half of one."""
+    unfinished = file.with_name(f"{file.name}.new")
+    for left in file.parent.glob(f"{unfinished.name}*"):
+        left.unlink()
+    make(unfinished)
+    make_durable(unfinished)
+    unfinished.replace(file)
+    make_durable(file.parent)
+
+
 def make_durable(file: Path) -> None:
-    """Wait until a file is on the disk."""
+    """Wait until a file or a folder is on the disk."""
     handle = os.open(file, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -60,11 +78,14 @@ def make_durable(file: Path) -> None:
 
 
 def look_into(file: Path) -> None:
-    """Read a sqlite file's table of contents. Raises sqlite3.Error when it cannot be read: MLflow would try for minutes."""
+    """Read a sqlite file's table of contents. Raises sqlite3.Error when it cannot be read: MLflow would try for minutes.
+
+    The file is opened for writing: what a sync that was killed has left half done is taken back by whoever opens it so.
+    """
     if not file.exists():
         return
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as connection:
             connection.execute("select count(*) from sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -84,6 +105,25 @@ def locked(run: RunPaths, uri: str) -> Iterator[None]:
         raise TrackingError(
             f"{file}: another sync has held the lock for {LOCK_TIMEOUT:.0f} s; look for it with `fuser {file}` and end it"
         ) from None
+
+
+@contextmanager
+def locked_inside(store: str) -> Iterator[None]:
+    """Hold a database's own lock, where it has one: run roots that share it cannot see each other's files.
+
+    Raises SQLAlchemyError when the database does not answer, or another sync has held the lock for too long.
+    """
+    if is_server(store) or sqlite_file(store) is not None:
+        yield
+        return
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(store, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for question in _ASKED.get(engine.dialect.name, ()):
+            connection.execute(text(question))
+        yield
 
 
 def shown(store: str) -> str:

@@ -124,9 +124,9 @@ def start(command: UiCommand) -> subprocess.Popen[bytes]:
         )
 
 
-def wait_until_it_answers(process: subprocess.Popen[bytes], command: UiCommand) -> None:
-    """Return when the UI answers. Raises TrackingError when its process ends before, or takes too long."""
-    until = time.monotonic() + START_TIMEOUT
+def wait_until_it_answers(process: subprocess.Popen[bytes], command: UiCommand, patience: float = START_TIMEOUT) -> None:
+    """Return when the UI answers. Raises TrackingError when its process ends before, or takes so many seconds."""
+    until = time.monotonic() + patience
     while time.monotonic() < until:
         if process.poll() is not None:
             break

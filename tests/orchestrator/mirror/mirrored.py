@@ -14,23 +14,26 @@ from orchestrator import tracking
 from orchestrator.model import Plan
 
 
-def client_of(run: RunPaths) -> MlflowClient:
-    """Return a client of a run root's own store."""
-    return MlflowClient(tracking_uri=tracking.default_uri(run))
+def client_of(run: RunPaths, uri: str = "") -> MlflowClient:
+    """Return a client of a run root's own store, or of another."""
+    return MlflowClient(tracking_uri=uri or tracking.default_uri(run))
 
 
-def runs_of(run: RunPaths, experiment: str, view: int = ViewType.ACTIVE_ONLY) -> dict[str, Run]:
+def runs_of(run: RunPaths, experiment: str, view: int = ViewType.ACTIVE_ONLY, *, uri: str = "") -> dict[str, Run]:
     """Return the runs of an experiment by name."""
-    client = client_of(run)
+    client = client_of(run, uri)
     found = client.get_experiment_by_name(experiment)
     assert found is not None
-    return {str(one.info.run_name): one for one in client.search_runs([found.experiment_id], run_view_type=view)}
+    runs = client.search_runs([found.experiment_id], run_view_type=view)
+    named = {str(one.info.run_name): one for one in runs}
+    assert view != ViewType.ACTIVE_ONLY or len(named) == len(runs), "a run stands there twice"
+    return named
 
 
-def export(run: RunPaths, experiment: str) -> dict[str, Any]:
+def export(run: RunPaths, experiment: str, *, uri: str = "") -> dict[str, Any]:
     """Return all that an experiment's active runs say: params, tags, status, every metric point, artifacts with their content."""
-    client = client_of(run)
-    return {name: _run(client, one) for name, one in sorted(runs_of(run, experiment).items())}
+    client = client_of(run, uri)
+    return {name: _run(client, one) for name, one in sorted(runs_of(run, experiment, uri=uri).items())}
 
 
 def _run(client: MlflowClient, one: Run) -> dict[str, Any]:
