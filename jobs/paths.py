@@ -162,6 +162,10 @@ class SweepPaths:
     def usage(self) -> Path:
         return self.folder / "usage"
 
+    @property
+    def told(self) -> Path:
+        return self.folder / "told"
+
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:

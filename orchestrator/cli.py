@@ -134,15 +134,23 @@ for _command in (operating_cli.status, operating_cli.watch, operating_cli.logs, 
 
 
 @app.command()
-def sync(sweep: MaybeSweep = None, cluster: Cluster = None, sample: Sample = False, as_json: AsJson = False) -> None:
+def sync(
+    sweep: MaybeSweep = None,
+    cluster: Cluster = None,
+    sample: Sample = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until nothing is queued or running; Ctrl-C ends it.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Bring MLflow up to what the files say. Run twice, it changes nothing.
 
     Example: orchestrate sync quickstart
     """
-    from orchestrator.running import sync_plan
+    from orchestrator.running import follow_plans, sync_plan
 
     workspace = open_workspace(cluster, sample=sample)
     plans = [workspace.stored_plan(sweep)] if sweep else workspace.stored_plans()
+    if follow:
+        raise typer.Exit(follow_plans(plans, workspace))
     done = {one.sweep: sync_plan(one, workspace) for one in plans}
     if as_json:
         print_json({name: {"runs": one.runs, "created": one.created, "updated": one.updated} for name, one in done.items()})

@@ -14,7 +14,7 @@ from orchestrator.grammar.faults import Faults, suggest
 from orchestrator.grammar.keys import CARD, FILE, NAME
 from orchestrator.grammar.quantities import Memory, Time, memory_mb, time_minutes
 from orchestrator.grammar.shapes import Choice, Flag, Key, ListOf, MapOf, Number, Record, Text, Whole
-from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite, WholeNodes
+from orchestrator.model import ClusterConfig, Limits, Notify, Partition, SlurmSite, WholeNodes
 
 FOLDER = Path("cluster_configs")
 SHIPPED = Path(__file__).parent.parent / FOLDER
@@ -59,10 +59,42 @@ SLURM = Record(
             about="So many jobs that fail with the same traceback stop the sweep; 3 by default, 0 for never.", shape=Whole(low=0)
         ),
         "keeper": Key(about="Whether a small job goes on with what Slurm itself does not do again.", shape=Flag()),
+        "sync": Key(
+            about="Whether nodes reach the MLflow server of `mlflow:`: then an allocation sends to it while jobs run.", shape=Flag()
+        ),
         "python": Key(about="The command that starts Python on a node.", shape=Text()),
         "extra": Key(
             about="Further options of sbatch, by name; `true` for one that takes no value.",
             shape=MapOf(item=Text(), pattern=r"[a-z][a-z0-9-]*", key_words="an option of sbatch without its dashes"),
+        ),
+    }
+)
+NOTIFY = Record(
+    keys={
+        "webhook_env": Key(
+            about="The environment variable that holds the address of a webhook (Slack, Mattermost, Teams, ntfy, ...).",
+            shape=Text(pattern=r"[A-Za-z_][A-Za-z0-9_]*", words="the name of an environment variable; the address itself is a secret"),
+        ),
+        "webhook_file": Key(about="A file that holds that address, for your eyes only.", shape=FILE),
+        "webhook_as": Key(
+            about="How the line is posted: as JSON under this name (Discord wants `content`), or `plain`; `text` by default.",
+            shape=Choice(options=("text", "content", "plain")),
+        ),
+        "email": Key(
+            about="Who gets an e-mail.", shape=ListOf(item=Text(pattern=r"[^@\s,<>]+@[^@\s,<>]+", words="an address such as me@lab.org"))
+        ),
+        "email_from": Key(
+            about="Who the e-mail is from; the first of `email` by default.",
+            shape=Text(pattern=r"[^@\s,<>]+@[^@\s,<>]+", words="an address such as me@lab.org"),
+        ),
+        "smtp": Key(
+            about="The mail server, such as mail.lab.org:25; this machine's sendmail by default.",
+            shape=Text(pattern=r"[A-Za-z0-9.-]+(:[0-9]+)?", words="a machine and a port, such as mail.lab.org:25"),
+        ),
+        "on": Key(about="What is told; all three by default.", shape=ListOf(item=Choice(options=("end", "failure", "budget")))),
+        "nodes": Key(
+            about="Whether compute nodes reach the webhook or the mail server: then a last Slurm job tells when nobody waits.",
+            shape=Flag(),
         ),
     }
 )
@@ -88,6 +120,7 @@ CLUSTER = Record(
         "setup": Key(about="Shell lines that run before a job.", shape=ListOf(item=Text())),
         "container": Key(about="The container image that jobs run in.", shape=Text()),
         "limits": Key(about="What a sweep may take.", shape=LIMITS),
+        "notify": Key(about="Who is told in one line how a sweep ended.", shape=NOTIFY),
         "slurm": Key(about="How this site's Slurm wants to be asked.", shape=SLURM),
         "allocation": Key(about="What ray_on_slurm asks Slurm for at once.", shape=ALLOCATION),
         "trainer_paths": Key(about="Folders with further trainers.", shape=ListOf(item=FILE)),
@@ -144,6 +177,7 @@ def _read(name: str, tree: Node, faults: Faults) -> ClusterConfig:
         node = tree.get(key)
         return default if node is None else node.plain()
 
+    _refuse_sync_of_files(tree, faults)
     run_root = _path(tree.entries["run_root"], faults)
     return ClusterConfig(
         name=name,
@@ -159,6 +193,7 @@ def _read(name: str, tree: Node, faults: Faults) -> ClusterConfig:
         setup=tuple(plain("setup", ())),
         container=_filled(tree.entries["container"], faults) if tree.get("container") else None,
         limits=Limits(**plain("limits", {})),
+        notify=_notify(tree.get("notify"), faults),
         slurm=_slurm(plain("slurm", {})),
         allocation=_allocation(plain("allocation", {})),
         trainer_paths=paths("trainer_paths"),
@@ -166,6 +201,32 @@ def _read(name: str, tree: Node, faults: Faults) -> ClusterConfig:
         cpus=plain("cpus", None),
         gpus=plain("gpus", None),
     )
+
+
+def _refuse_sync_of_files(tree: Node, faults: Faults) -> None:
+    """Refuse nodes that would write into a database: a file on a shared disk does not stand it, another wants its driver."""
+    from orchestrator.mirror.stores import is_server
+
+    site = tree.get("slurm")
+    asked, store = site.get("sync") if site else None, tree.get("mlflow")
+    if asked is not None and asked.plain() is True and not is_server(str(store.plain()) if store else ""):
+        faults.add(asked, "nodes send to a server only; name one, `mlflow: http://...`, or leave `sync` out and type `orchestrate sync`")
+
+
+def _notify(node: Node | None, faults: Faults) -> Notify | None:
+    """Read who is told. What would tell nobody, or says the webhook twice, is refused."""
+    if node is None:
+        return None
+    named = {"webhook_env", "webhook_file", "email"} & set(node.entries)
+    if not named:
+        faults.add(node, "nobody is named; write `webhook_env`, `webhook_file` or `email`")
+    if {"webhook_env", "webhook_file"} <= named:
+        faults.add(node.entries["webhook_file"], "the webhook's address is in `webhook_env` already; keep one of the two")
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in node.plain().items()}
+    file = node.get("webhook_file")
+    if file is not None:
+        given["webhook_file"] = _path(file, faults)
+    return Notify(**given)
 
 
 def _allocation(spec: Mapping[str, Any]) -> WholeNodes:

@@ -341,6 +341,8 @@ class SlurmSite:
     stop_after: int = 3
     #: Submit one small job that takes up what the scheduler itself does not do again.
     keeper: bool = False
+    #: Whether nodes reach the MLflow server: then an allocation sends what jobs write, while they run.
+    sync: bool = False
     #: The command that starts Python on a node; None is the Python that submits, in the container where there is one.
     python: str | None = None
     #: Options of sbatch that have no key here, such as `reservation: mine`.
@@ -355,6 +357,24 @@ class WholeNodes:
     time_minutes: int = 720
     #: None takes the first partition of the config.
     partition: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Who is told in one line that a sweep has ended, that something of it failed, or that its budget is used."""
+
+    #: Where the webhook's address is: in an environment variable, or in a file. It is a secret, so that it stands nowhere else.
+    webhook_env: str | None = None
+    webhook_file: Path | None = None
+    #: The field of the JSON that holds the line; `plain` for the line alone.
+    webhook_as: str = "text"
+    email: tuple[str, ...] = ()
+    email_from: str | None = None
+    #: `host:port` of a mail server; None is the sendmail of the machine that tells.
+    smtp: str | None = None
+    on: tuple[str, ...] = ("end", "failure", "budget")
+    #: Whether nodes reach the network: then a last job tells when nobody waits.
+    nodes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,6 +397,7 @@ class ClusterConfig:
     setup: tuple[str, ...] = ()
     container: str | None = None
     limits: Limits = field(default_factory=Limits)
+    notify: Notify | None = None
     slurm: SlurmSite = field(default_factory=SlurmSite)
     allocation: WholeNodes = field(default_factory=WholeNodes)
     trainer_paths: tuple[Path, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +20,12 @@ from orchestrator.backends.base import Notice
 from orchestrator.console import SAMPLE_BANNER, Following, clock, out
 from orchestrator.datasets import make_data
 from orchestrator.decide import Request, Why
-from orchestrator.errors import Error, ReportError, TrackingError
+from orchestrator.errors import BackendError, Error, ReportError, TrackingError
+from orchestrator.exit_codes import EXIT_DONE
 from orchestrator.identity import code_version
-from orchestrator.ledger import states
+from orchestrator.ledger import JobStatus, states
 from orchestrator.model import Plan
+from orchestrator.notify.teller import Teller
 from orchestrator.searches import contests_of
 from orchestrator.standing import print_efficiency, troubles
 from orchestrator.status import status_of
@@ -62,6 +65,7 @@ def run_plan(
     make_data(plan, workspace, say=lambda text: console.print(text, markup=False))
     _prepare_mirror(plan, workspace, console)
     before = states(workspace.run, [job.job_id for job in plan.jobs], polled=workspace.sightings())
+    teller = Teller(plan, workspace.run, workspace.cluster, lambda text: console.print(text, markup=False))
     started = time.monotonic()
     done = {job for job, status in before.items() if status.state is State.SUCCEEDED}
     with Following(console, plan.jobs, done) as following:
@@ -74,12 +78,14 @@ def run_plan(
             request=request,
             prune=prune,
             wait=wait,
-            notify=lambda notice: _show(notice, following),
+            notify=lambda notice: _show(notice, following, teller),
         )
     if backend.capabilities.detaches and not wait:
         _leave(plan, workspace, sweep, summary, console)
     else:
         _conclude(plan, workspace, sweep, summary, console, time.monotonic() - started)
+        if summary.submitted and not summary.halted:
+            teller.ended(summary.states)
     return summary
 
 
@@ -98,6 +104,21 @@ def detach(plan: Plan, workspace: Workspace, repeats: str | None = None) -> Path
 def sync_plan(plan: Plan, workspace: Workspace) -> tracking.Synced:
     """Bring MLflow up to what the files of a plan say."""
     return tracking.sync(plan, workspace.run, uri=workspace.cluster.mlflow, code=str(code_version()))
+
+
+def follow_plans(plans: Sequence[Plan], workspace: Workspace) -> int:
+    """Bring MLflow up to what the files of plans say until nothing of them is queued or running. Returns the exit code."""
+    from orchestrator.mirror.follow import follow
+
+    halt, jobs = threading.Event(), [job.job_id for plan in plans for job in plan.jobs]
+
+    def look() -> Mapping[str, JobStatus]:
+        return states(workspace.run, jobs, polled=scheduler.ask(workspace.run, workspace.cluster).sightings)
+
+    try:
+        return follow(plans, workspace.run, uri=workspace.cluster.mlflow, code=str(code_version()), say=typer.echo, look=look, halt=halt)
+    except KeyboardInterrupt:
+        return EXIT_DONE
 
 
 def write_report(plan: Plan, workspace: Workspace, *, tells_missing: bool = True) -> tuple[Path, tuple[str, ...]]:
@@ -182,11 +203,13 @@ def _refuse_unresolved(plan: Plan, workspace: Workspace) -> None:
         raise Error(f"{len(left)} of {len(plan.jobs)} jobs cannot be submitted: {reason}")
 
 
-def _show(notice: Notice, following: Following) -> None:
+def _show(notice: Notice, following: Following, teller: Teller) -> None:
     if notice.kind == "started" and notice.job_id:
         following.started(notice.job_id)
     elif notice.kind == "ended" and notice.job_id:
         following.ended(notice.job_id, failed=notice.state is State.FAILED, message=notice.message)
+        if notice.state is State.FAILED:
+            teller.failed(notice.job_id)
     elif notice.kind in ("again", "note") and notice.message:
         following.note(notice.message)
 
@@ -244,6 +267,8 @@ def _leave(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, cons
         console.print("you may log out:", markup=False)
         for who, what in keeper.who_acts():
             console.print(f"  {who}: {what}", markup=False)
+        if workspace.cluster.notify is not None:
+            console.print(f"  {_who_tells(plan, workspace, keeper)}", markup=False)
     left = set(summary.kept.values())
     for why, verb in ((Why.FAILED, "resume"), (Why.CANCELLED, "resume"), (Why.QUEUE_FULL, "submit"), (Why.COMING, "submit")):
         if why in left:
@@ -251,6 +276,18 @@ def _leave(plan: Plan, workspace: Workspace, sweep: Path, summary: Summary, cons
     name = Path(plan.sweep)
     for what, verb, on in (("look", "status", name), ("follow", "watch", name), ("when it is done", "report", sweep)):
         console.print(f"{what}: {workspace.command(verb, on)}", markup=False)
+
+
+def _who_tells(plan: Plan, workspace: Workspace, keeper: scheduler.Scheduler) -> str:
+    """Say who tells people how it ended, now that nobody waits."""
+    try:
+        teller = keeper.tell_at_the_end(workspace.run, plan.sweep)
+    except BackendError as error:
+        return f"nobody tells you how it ends: {error}"
+    if teller:
+        return f"{teller}: tells you how it ended"
+    told = "" if workspace.cluster.notify and workspace.cluster.notify.nodes else ", and `notify: {nodes: true}` a last job"
+    return f"`{workspace.command('watch', Path(plan.sweep))}`: tells you how it ended while it is open{told}"
 
 
 def _list_failures(plan: Plan, summary: Summary, console: Console) -> None:

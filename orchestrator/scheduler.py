@@ -133,6 +133,17 @@ class Scheduler(Protocol):
         """Return the GPU-hours that a sweep has used so far."""
         ...
 
+    def over_budget(self, run: RunPaths, sweep: str) -> str:
+        """Say that a sweep's budget is used up; empty when it is not."""
+        ...
+
+    def tell_at_the_end(self, run: RunPaths, sweep: str) -> str:
+        """Have the cluster tell people when all that is queued of a sweep has ended, as its config says. Returns who does that.
+
+        It is empty where nobody does. Raises BackendError when it does not answer or refuses.
+        """
+        ...
+
     def efficiency(self, run: RunPaths, plan: Plan) -> Efficiency:
         """Compare what the allocations of a plan asked for with what they used, in one call."""
         ...

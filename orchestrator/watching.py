@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING
 from jobs.spec import JobSpec, State
 from orchestrator import scheduler
 from orchestrator.console import out
+from orchestrator.ledger import states
 from orchestrator.model import Plan
+from orchestrator.notify.teller import Teller
 from orchestrator.progress import Progress, progress_of, sparkline
 from orchestrator.scheduler import Answer
 from orchestrator.standing import Standing, Standings, hours_in_words, standings_of, state_table, troubles, waits_in_words
@@ -68,13 +71,20 @@ class Watcher:
         self._now = now
         self._asked = now() - ASK_EVERY
         self._answer = Answer()
+        #: Sweeps of which something was queued or running when somebody looked.
+        self._seen_live: set[str] = set()
+        self._telling: list[threading.Thread] = []
+        self._untold: list[str] = []
 
     def standings(self) -> Standings:
         """Return where the plans stand now."""
         if self._now() - self._asked >= ASK_EVERY:
             self._answer = scheduler.ask(self._workspace.run, self._workspace.cluster)
             self._asked = self._now()
-        return standings_of(self._plans, self._workspace, self._answer)
+        found = standings_of(self._plans, self._workspace, self._answer)
+        for one in found.sweeps:
+            self._note_end(one)
+        return found
 
     def look(self) -> Frame:
         """Return what there is to see now, with how far the first of the running jobs are."""
@@ -82,6 +92,27 @@ class Watcher:
         rows = [(one, row) for one in found.sweeps for row in one.status.jobs if row.state is State.RUNNING]
         running = tuple(self._running(one, row) for one, row in rows[:SHOWN])
         return Frame(standings=found, running=running, more=len(rows) - len(running))
+
+    def _note_end(self, one: Standing) -> None:
+        """Have people told, beside the view, of a sweep that was seen alive and has ended."""
+        sweep = one.plan.sweep
+        if any(one.status.counts.get(state) for state in _LIVE):
+            self._seen_live.add(sweep)
+        elif sweep in self._seen_live and self._workspace.cluster.notify is not None:
+            self._seen_live.discard(sweep)
+            self._telling.append(threading.Thread(target=self._tell, args=(one.plan,)))
+            self._telling[-1].start()
+
+    def _tell(self, plan: Plan) -> None:
+        run = self._workspace.run
+        known = states(run, [job.job_id for job in plan.jobs], polled=self._answer.sightings)
+        Teller(plan, run, self._workspace.cluster, self._untold.append).ended(known)
+
+    def untold(self) -> list[str]:
+        """Wait until people were told of what has ended, and return why somebody was not."""
+        for thread in self._telling:
+            thread.join()
+        return self._untold
 
     def _running(self, one: Standing, row: JobRow) -> Running:
         return Running(row=row, sweep=one.plan.sweep, progress=self.progress(row.job_id))
@@ -151,6 +182,8 @@ def watch(plans: Sequence[Plan], workspace: Workspace, *, once: bool = False) ->
             WatchApp(watcher, _pause).run()
         elif _watch_plainly(watcher, console):
             console.print("nothing is queued or running", markup=False)
+    for line in watcher.untold():
+        console.print(line, markup=False)
 
 
 def _watch_plainly(watcher: Watcher, console: Console) -> bool:

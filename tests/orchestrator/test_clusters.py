@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.clusters import CLUSTER, load_cluster
 from orchestrator.errors import ClusterError
-from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite, WholeNodes
+from orchestrator.model import ClusterConfig, Limits, Notify, Partition, SlurmSite, WholeNodes
 
 SHIPPED = Path(__file__).parents[2] / "cluster_configs"
 FULL = """\
@@ -27,7 +27,9 @@ account: radiology
 setup: [module load cuda, source .venv/bin/activate]
 container: $SCRATCH/cxr.sif
 limits: {max_queued: 500, gpu_hours: 2000}
-slurm: {qos: long, gres: "gpu:a100", exclude: [n7], accounting: false, array_size: 500, signal_lead: 60, extra: {reservation: mine}}
+notify: {webhook_env: HOOK, email: [me@lab.org], smtp: "mail.lab.org:25", on: [end, budget]}
+slurm: {sync: true, qos: long, gres: "gpu:a100", exclude: [n7], accounting: false, array_size: 500, signal_lead: 60,
+  extra: {reservation: mine}}
 allocation: {nodes: 2, time: 6h, partition: gpu}
 trainer_paths: [methods]
 card_paths: [cards]
@@ -58,8 +60,16 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         setup=("module load cuda", "source .venv/bin/activate"),
         container="/scratch/me/cxr.sif",
         limits=Limits(max_queued=500, gpu_hours=2000),
+        notify=Notify(webhook_env="HOOK", email=("me@lab.org",), smtp="mail.lab.org:25", on=("end", "budget")),
         slurm=SlurmSite(
-            qos="long", gres="gpu:a100", exclude=("n7",), accounting=False, array_size=500, signal_lead=60, extra={"reservation": "mine"}
+            sync=True,
+            qos="long",
+            gres="gpu:a100",
+            exclude=("n7",),
+            accounting=False,
+            array_size=500,
+            signal_lead=60,
+            extra={"reservation": "mine"},
         ),
         allocation=WholeNodes(nodes=2, time_minutes=360, partition="gpu"),
         trainer_paths=(tmp_path / "methods",),

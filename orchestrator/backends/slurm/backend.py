@@ -9,7 +9,7 @@ from jobs.paths import RunPaths
 from jobs.spec import Json, Resources
 from orchestrator import intents
 from orchestrator.backends.base import Capabilities, Notice, Part, Queued, Session, Submission
-from orchestrator.backends.slurm import brakes, commands, keeper, launch, snapshot
+from orchestrator.backends.slurm import brakes, commands, follower, keeper, launch, snapshot
 from orchestrator.backends.slurm.forecast import arguments
 from orchestrator.backends.slurm.layout import Unit, lay_out
 from orchestrator.backends.slurm.poll import poll
@@ -109,6 +109,7 @@ class Slurm:
         if session.intents and (over := brakes.over_budget(session.run, session.intents[0])):
             raise BackendError(over)
         code = snapshot.take(session.run, self._cluster, name=str(submission.parts[0].terms["code"]))
+        follower.offer(session.run, submission.sweep, self._cluster)
         natives: list[str] = []
         for part in submission.parts:
             sent = launch.send(session.run, waiting.pop(0), part, natives, self._cluster, code)

@@ -22,7 +22,7 @@ from jobs.records import read_record
 from jobs.spec import FailureKind, Resources
 from orchestrator import stop_file
 from orchestrator.backends import base
-from orchestrator.backends.slurm import commands
+from orchestrator.backends.slurm import commands, last
 from orchestrator.backends.slurm.request import options_of, setup_lines, within_limits
 from orchestrator.decide import Request
 from orchestrator.exit_codes import EXIT_DONE
@@ -111,11 +111,16 @@ def main(arguments: list[str]) -> int:
         why = stop_file.reason(run, sweep)
         if why:
             sys.stderr.write(f"the sweep was stopped: {why}; a person has to resume it\n")
-            return EXIT_DONE
+            break
         request = Request(resume=True, failures=AGAIN, by_person=False)
         done = submit(read_plan(run.sweep(sweep).plan), run, cluster, base.load(cluster), machine=read_record(run.machine), request=request)
-        if done.halted or run.sweep(sweep).plan.read_bytes() == before:
+        if done.halted:
             return EXIT_DONE
+        if run.sweep(sweep).plan.read_bytes() == before:
+            break
+    if cluster.notify is not None and cluster.notify.nodes:
+        last.tell(sweep, cluster)
+    return EXIT_DONE
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from jobs.paths import RunPaths
 from orchestrator import intents, stop_file
 from orchestrator.backends import base
 from orchestrator.backends.base import Queued
-from orchestrator.backends.slurm import efficiency, examine, usage
+from orchestrator.backends.slurm import efficiency, examine, last, snapshot, usage
 from orchestrator.backends.slurm.forecast import forecast
 from orchestrator.backends.slurm.pending import waiting_for
 from orchestrator.checks import Check
@@ -38,10 +38,25 @@ class SlurmScheduler:
 
     def brake(self, run: RunPaths, sweep: str) -> str:
         """Return what keeps jobs of a sweep from starting though Slurm would let them; empty when nothing does."""
-        why, budget = stop_file.reason(run, sweep), self._cluster.limits.gpu_hours
+        why = stop_file.reason(run, sweep)
         if why:
             return f"the sweep was stopped: {why}; put it right, then `orchestrate resume` lets it go on"
+        return self.over_budget(run, sweep)
+
+    def over_budget(self, run: RunPaths, sweep: str) -> str:
+        """Say that the GPU-hours of a sweep are used up; empty when they are not."""
+        budget = self._cluster.limits.gpu_hours
         return "" if budget is None else usage.used_up(usage.gpu_hours(run, sweep), budget)
+
+    def tell_at_the_end(self, run: RunPaths, sweep: str) -> str:
+        """Queue a job behind all others that tells people, where nodes reach them and no keeper does it. Returns who tells."""
+        notify = self._cluster.notify
+        if notify is None or not notify.nodes:
+            return ""
+        if self._cluster.slurm.keeper:
+            return "the keeper job"
+        number = last.submit(run, sweep, self._cluster, snapshot.take(run, self._cluster))
+        return f"job {number}, when all others have ended" if number else ""
 
     def outputs(self, run: RunPaths, intent: Intent, job: str) -> list[Path]:
         """Return the files that hold what the allocations of a job printed; a requeue adds to the same file."""

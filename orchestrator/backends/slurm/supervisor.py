@@ -19,6 +19,7 @@ from jobs.signals import EXIT_STOPPED
 from orchestrator import intents
 from orchestrator.backends.slurm import elsewhere
 from orchestrator.backends.slurm.allocation import Allocation
+from orchestrator.backends.slurm.follower import Follower
 from orchestrator.backends.slurm.lane import Lane
 from orchestrator.backends.slurm.usage import Budget, Meter
 
@@ -38,6 +39,7 @@ class Supervisor:
         self._stopping = False
         self._allocation: Allocation | None = None
         self._lanes: list[Lane] = []
+        self._follower: Follower | None = None
 
     def __getstate__(self) -> dict[str, str]:
         return {"intent_file": self._intent_file}
@@ -55,8 +57,10 @@ class Supervisor:
         if elsewhere.hand_back(allocation):
             return
         self._lanes = [Lane(allocation, lane) for lane in allocation.element]
+        follower = self._follower = Follower(allocation)
         with Meter(allocation) as meter:
             self._run(allocation, meter)
+            follower.end()
         codes = [lane.code for lane in self._lanes]
         if any(codes):
             raise SystemExit(max(codes))
@@ -69,6 +73,8 @@ class Supervisor:
             if allocation.is_first and time.monotonic() - looked > LOOK_EVERY:
                 meter.note()
                 self._look(allocation, budget)
+                if self._follower is not None:
+                    self._follower.look()
                 looked = time.monotonic()
             time.sleep(TICK)
 
@@ -100,6 +106,8 @@ class Supervisor:
         allocation = self._allocation
         if allocation is not None:
             self._wait_until_saved(allocation.lead - min(MARGIN, allocation.lead / 3))
+            if self._follower is not None:
+                self._follower.kill()
             for lane in self._lanes:
                 # It would be ended with this process, or a little later, when the next start may already be running.
                 lane.kill()
