@@ -276,7 +276,7 @@ _HEAD = """# JSON for machines
 
 Written from the code by `make docs`; a test holds it against what the commands print.
 
-`--json` prints one JSON value to standard output and nothing else; sentences for people go to standard error, and exit codes are
+`--json` prints one JSON value to standard output and nothing else. Messages of what went wrong go to standard error, and exit codes are
 [as ever](reference.md#exit-codes). A path names a field: `jobs[].state` is `state` of each item of the list `jobs`, and
 `counts.<state>` any key of `counts`. New fields may come; none of these goes without a line in the changelog.
 
