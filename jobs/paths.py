@@ -7,7 +7,7 @@ RUN_ROOT/
   code/<digest>/                        the code of a submission that outlives its client
   submissions/<sid>.json                one intent a submission
   jobs/<id[:2]>/<id>/                   job.json, result.json, choice.json, predictions.parquet, embeddings.parquet,
-                                        checkpoints/, pictures/
+                                        arrays/<card>/, checkpoints/, pictures/
     attempts/<n>/                       claim, events.jsonl, metrics.jsonl, stdout, env.json, traceback.txt, stop, failed_nodes;
                                         where several processes run the job, stdout.<rank> and traceback.<rank>.txt of each but the
                                         first
@@ -106,6 +106,10 @@ class JobPaths:
     @property
     def embeddings(self) -> Path:
         return self.folder / "embeddings.parquet"
+
+    @property
+    def arrays(self) -> Path:
+        return self.folder / "arrays"
 
     @property
     def checkpoints(self) -> Path:

@@ -99,6 +99,8 @@ class Target:
     cluster: str | None = None  # patient | study | image; None takes the card's
     #: Which embeddings are handed out besides predictions: backbone | projector; None hands out none.
     embedding: str | None = None
+    #: Whether truths and probabilities are written as arrays too.
+    arrays: bool = False
     #: Of a model with a head for each source, whose head predicts: auto | mean | <source>; None is auto.
     heads: str | None = None
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from safetensors.torch import load_file
 
 from trainers.api import Overlaps, Scores, Setup, Solver, Source, Trainer
+from trainers.array_files import write_arrays
 from trainers.data.access import Access, Rows
 from trainers.data.cards import Card
 from trainers.data.policies import truths
@@ -61,6 +62,8 @@ class EvaluateRequest:
     heads: str = "auto"
     #: Which embeddings to hand out (`backbone`, `projector`), and where to; None hands out none.
     embeddings: tuple[str, Path] | None = None
+    #: Where truths and probabilities are written as arrays too; None writes none.
+    arrays: Path | None = None
     #: Files by config key that prediction reads, already checked against their sha256.
     weights: Mapping[str, Path] = field(default_factory=dict)
 
@@ -120,6 +123,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         raise DataError(f"card '{card.name}' has no '{request.split}' split; evaluate another split or name its list in the card")
     table = prediction_table(scored, shared, access.policies, tuple(request.traits))
     write_table(table, predictions)
+    arrays = {} if request.arrays is None else {"arrays": write_arrays(scored, shared, access.policies, request.arrays)}
     pictured = _picture(method, request, access.rows(request.split))
     embedded = _handed_out(request, method, card, access)
     looked = _located(method, request, access, shared)
@@ -144,6 +148,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         "n_patients": len(set(scored.rows.patients.tolist())),
         "test_digest": digest_of(scored.rows.images),
         "predictions_digest": table_digest(table),
+        **arrays,
         **embedded,
         "data": [used(access)],
         **pictured,

@@ -87,6 +87,9 @@ class Evaluator:
         if (task := self.scene.resolver.task(card)) not in ("", *self.writer.declaration.tasks):
             raise fault(self.scene.sweep, f"{path}.data", of_another_task(card, task, self.writer.declaration))
         self._check_embedding(index, target)
+        if target.arrays and task == "segmentation":
+            message = f"data '{card}' has masks, and arrays are of labels: leave `arrays` out"
+            raise fault(self.scene.sweep, f"{path}.outputs", message)
         self._check_heads(index, target, cards)
         return card
 
@@ -122,6 +125,7 @@ class Evaluator:
         # What predictions carry of each unit is in the id: a trait that is declared later is evaluated, and no other id changes.
         traits: dict[str, Json] = {"traits": dict(sorted(reference.traits.items()))} if reference.traits else {}
         embedded: dict[str, Json] = {} if target.embedding is None else {"embeddings": target.embedding}
+        arrays: dict[str, Json] = {"arrays": True} if target.arrays else {}
         heads: dict[str, Json] = {} if target.heads in (None, _HEADS[0]) else {"heads": target.heads}
         labels = {**winner.labels, TARGET: shown}
         return self.writer.write(
@@ -132,7 +136,7 @@ class Evaluator:
                 resources=self.phase.resources,
                 resolved=resolved and winner.pick.resolved,
             ),
-            config=Content.of({"split": target.split, "run": winner.run, **units, **traits, **embedded, **heads}),
+            config=Content.of({"split": target.split, "run": winner.run, **units, **traits, **embedded, **arrays, **heads}),
             data=data,
             inputs=(Input(role="pick", job=winner.pick.job_id, take="choice", run=winner.run),),
         )

@@ -114,8 +114,9 @@ TARGET = Record(
         "views": Key(about="How the images of one unit become one score.", shape=Choice(options=("max_logit", "mean_prob", "first"))),
         "cluster": Key(about="What the bootstrap resamples; patient where ids exist.", shape=Choice(options=UNITS)),
         "outputs": Key(
-            about="What is written: predictions always; embeddings too, of the training, validation and scored images, as parquet.",
-            shape=ListOf(item=Choice(options=("predictions", "embeddings"))),
+            about="What is written: predictions always; embeddings too, of the training, validation and scored images, as parquet; arrays: "
+            "gt.npy, pred.npy and result.csv, as UniChest's test leaves them.",
+            shape=ListOf(item=Choice(options=("predictions", "embeddings", "arrays"))),
         ),
         "embedding": Key(
             about="Which embeddings: the backbone's features (the default), or what the trainer's projector makes of them.",

@@ -33,7 +33,7 @@ phases:
     pick: {metric: val/auroc_macro}
     evaluate: [{data: same, split: test, OUTPUTS}]
 """
-WITH, WITHOUT = SWEEP.replace("OUTPUTS", "outputs: [predictions, embeddings]"), SWEEP.replace(", OUTPUTS", "")
+WITH, WITHOUT = SWEEP.replace("OUTPUTS", "outputs: [predictions, embeddings, arrays]"), SWEEP.replace(", OUTPUTS", "")
 PROBE = """sweep: external
 data: tiny
 phases:
@@ -104,13 +104,32 @@ def test_the_result_names_the_file_by_a_digest_of_its_content(embedded: Study) -
     assert set(result["data"][0]["splits"]) == {"train", "val", "test"}
 
 
+def test_arrays_hold_what_the_predictions_do(embedded: Study) -> None:
+    job = embedded.job(Stage.EVALUATE)
+    here, said = embedded.paths(job).arrays / "tiny", embedded.result(job)
+    truth, probability = np.load(here / "gt.npy"), np.load(here / "pred.npy")
+    images = (here / "images.txt").read_text().split()
+    assert said["arrays"]["shape"] == list(truth.shape) == [said["n_units"], len(said["labels"])]
+    rows = pq.read_table(embedded.paths(job).predictions).to_pylist()
+    assert len(rows) == int((truth >= 0).sum())
+    for row in rows:
+        at = images.index(row["image"]), said["labels"].index(row["label"])
+        assert truth[at] == row["truth"] and probability[at] == pytest.approx(1 / (1 + np.exp(-row["score"])), abs=1e-6)
+    header, values = (line.split(",") for line in (here / "result.csv").read_text().splitlines())
+    assert dict(zip(header, values, strict=True)) == {
+        "metric": "AUC",
+        **{label: repr(said["metrics"][f"test/tiny/auroc/{label}"]) for label in said["labels"]},
+        "mean": repr(said["metrics"]["test/tiny/auroc_macro"]),
+    }
+
+
 def test_where_they_are_not_asked_for_nothing_of_a_job_changes(embedded: Study, tmp_path: Path) -> None:
     plain = again(embedded, tmp_path, WITHOUT)
     plain.run()
     job, other = plain.job(Stage.EVALUATE), embedded.job(Stage.EVALUATE)
     assert "embeddings" not in job.config and job.job_id != other.job_id
     assert plain.job(Stage.TRAIN).job_id == embedded.job(Stage.TRAIN).job_id
-    assert not plain.paths(job).embeddings.exists()
+    assert not plain.paths(job).embeddings.exists() and not plain.paths(job).arrays.exists() and "arrays" not in plain.result(job)
     assert set(plain.result(job)["data"][0]["splits"]) == {"val", "test"}
     assert plain.paths(job).predictions.read_bytes() == embedded.paths(other).predictions.read_bytes()
     assert "embeddings" not in plain.result(job)

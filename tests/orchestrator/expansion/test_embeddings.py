@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.catalog import find_trainers
 from jobs.spec import Stage
 from orchestrator.errors import SweepError
+from orchestrator.expand import expand
+from orchestrator.loading import load_sweep
 from tests.orchestrator.planning import FakeResolver, jobs_of, plan_of
 from trainers.errors import WeightsError
 
@@ -36,6 +39,16 @@ def test_only_the_evaluation_that_hands_them_out_has_another_id(tmp_path: Path) 
     (mine,), (theirs,) = (jobs_of(plan, "a", Stage.EVALUATE) for plan in (with_them, plain))
     assert {**theirs.config, "embeddings": "backbone"} == mine.config and mine.job_id != theirs.job_id
     assert mine.labels == theirs.labels
+
+
+def test_arrays_are_in_the_id_of_the_evaluation_that_writes_them(tmp_path: Path) -> None:
+    plain, with_them = (plan_of(tmp_path, sweep(more)) for more in ("", "outputs: [predictions, arrays]"))
+    (mine,), (theirs,) = (jobs_of(plan, "a", Stage.EVALUATE) for plan in (with_them, plain))
+    assert {**theirs.config, "arrays": True} == mine.config and mine.job_id != theirs.job_id
+    with pytest.raises(SweepError, match=r"evaluate\[0\].outputs: data 'd' has masks, and arrays are of labels: leave `arrays` out"):
+        catalog, file = find_trainers(), tmp_path / "masks.yaml"
+        file.write_text(sweep("outputs: [predictions, arrays]", trainer="segmentation", pick="{metric: val/dice_macro}"), encoding="utf-8")
+        expand(load_sweep(file, catalog=catalog), catalog, FakeResolver(tasks={"d": "segmentation"}))
 
 
 def test_a_projector_may_be_asked_for_where_there_is_one(tmp_path: Path) -> None:
