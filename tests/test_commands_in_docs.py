@@ -148,8 +148,9 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
         if line.startswith(SERVES):
             continue
         said[line] = typed(capsys, [*words, *(["--sample"] if words[1] in SMALL else [])])
-    assert "= 36 done and reused" in said["orchestrate plan first.yaml      # now `= 36 done and reused`"]
+    # `--sample` keeps the draws with 16 patients alone: half of the jobs.
+    assert "= 18 done and reused" in said["orchestrate plan first.yaml      # now `= 36 done and reused`"]
     assert "runs/sample/sweeps/first/report/report.html" in said["orchestrate report first"]
     more = said["orchestrate plan first.yaml --repeats 16=3"]
-    assert "= 36 done and reused" in more and re.search(r"\+ 9 new", more)
+    assert "= 18 done and reused" in more and re.search(r"\+ 9 new", more)
     assert json.loads(typed(capsys, ["orchestrate", "sync", "first", "--sample", "--json"]))["first"]["updated"] == 0
