@@ -72,8 +72,10 @@ def _in_words(plan: Plan, synced: tracking.Synced) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Follow one sweep for an allocation, until that ends this process by TERM. Returns the exit code."""
+    """Follow one sweep for an allocation, until that ends this process by TERM; `--once` sends what there is. Returns the exit code."""
     halt = threading.Event()
+    if "--once" in arguments:
+        halt.set()
 
     def ask(signum: int, frame: FrameType | None) -> None:
         del signum, frame

@@ -56,21 +56,41 @@ class Follower:
         if not self._may or time.monotonic() - self._tried < TRY_EVERY:
             return
         self._tried = time.monotonic()
-        if (self._child is None or self._child.poll() is not None) and self._takes_lock():
-            command = [sys.executable, "-m", "orchestrator.mirror.follow", str(self._file)]
-            self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_behind_the_jobs)
+        if not self._sends and self._takes_lock():
+            self._start()
 
     def end(self) -> None:
-        """Have what is left sent, for so long as that may take."""
-        self.look()
-        child = self._child
-        if child is None:
+        """Have what is left sent, for so long as that may take, unless another allocation sends."""
+        if not self._may or not self._takes_lock():
             return
-        child.send_signal(signal.SIGTERM)
+        until, child = time.monotonic() + LAST_SYNC, self._child
+        asked = child is not None and self._sends
+        if child is not None and asked:
+            child.send_signal(signal.SIGTERM)
+        if not self._wait(until) or (asked and child is not None and child.returncode == 0):
+            return
+        # It had not begun to listen, or had ended before: what came since is sent by another.
+        self._start("--once")
+        self._wait(until)
+
+    @property
+    def _sends(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def _start(self, *words: str) -> None:
+        command = [sys.executable, "-m", "orchestrator.mirror.follow", str(self._file), *words]
+        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_behind_the_jobs)
+
+    def _wait(self, until: float) -> bool:
+        """Wait for the process, and end it when it takes too long. Returns whether it ended by itself."""
+        if self._child is None:
+            return True
         try:
-            child.wait(LAST_SYNC)
+            self._child.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             self.kill()
+            return False
+        return True
 
     def kill(self) -> None:
         """End it at once; whoever syncs next makes it good."""

@@ -102,6 +102,7 @@ from jobs.paths import RunPaths
 from orchestrator.backends.slurm import follower
 follower.is_server = lambda store: True
 follower.TRY_EVERY = 0.1
+follower.LAST_SYNC = 600.0
 run = RunPaths(Path(sys.argv[1]))
 mine = follower.Follower(SimpleNamespace(run=run, intent=SimpleNamespace(sweep="play"), is_first=True))
 mine.look()
@@ -139,7 +140,7 @@ def test_of_many_allocations_one_sends_and_another_takes_over(plan: Plan, run: R
     while not (run.mlflow / "mlflow.db").exists() or len(runs_of_or_none(run)) < 2:
         time.sleep(0.2)
     player.play(plan.jobs[half:])
-    # The one that sends ends first: it sends what is there. The other finds the lock free when it ends, and nothing left to send.
+    # The one that sends ends first: it sends what is there. The other finds the lock free when it ends, and sends what came since.
     for process in (first, second):
         process.communicate()
         assert process.returncode == 0
