@@ -75,6 +75,10 @@ site: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
+## screenshots: the pictures of MLflow in docs/images, taken in Chromium from the real UI by the tests of it
+screenshots: setup
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_mlflow_ui.py
+
 ## system: Debian packages that some tests need (root)
 # Nothing may start a service of its own: the tests start what they need, and a container has no systemd to ask.
 POLICY := /usr/sbin/policy-rc.d

@@ -10,20 +10,26 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs.paths import RunPaths
 from orchestrator.errors import TrackingError
 from orchestrator.mirror.stores import QUIET, default_uri, is_server, sqlite_file
-from orchestrator.mirror.views import CURVES, DRAWS
+from orchestrator.mirror.views import CURVES, DRAWS, LINES, TAG
 
 LOOPBACK = "127.0.0.1"
 #: Importing MLflow and its server takes a while on a small machine.
 START_TIMEOUT = 180.0
 _POLL_EVERY = 0.2
+#: So many runs' ids fit an address, and so many boxes a page.
+_COMPARED = 100
+#: What each view that `orchestrate ui` names beside the draws is called.
+_FURTHER = {LINES: "draws as lines", CURVES: "curves"}
 #: This machine is asked without a proxy, whatever the environment says.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -84,6 +90,8 @@ def show(command: UiCommand, say: Callable[[str], None]) -> int:
         wait_until_it_answers(process, command)
         for name, link in links(command).items():
             say(f"{name}: {link}")
+            for what, further in further_links(command, name).items():
+                say(f"  {what}: {further}")
         say(f"MLflow UI: {command.address} (Ctrl-C ends it)")
         return process.wait()
     except KeyboardInterrupt:
@@ -95,18 +103,35 @@ def show(command: UiCommand, say: Callable[[str], None]) -> int:
 
 def links(command: UiCommand) -> dict[str, str]:
     """Ask a UI that answers for its sweeps, and return the address of each, opened on its draws."""
-    query = json.dumps({"max_results": 100, "filter": "tags.`orch.sweep` LIKE '%'"}).encode()
-    request = urllib.request.Request(
-        f"{command.address}/api/2.0/mlflow/experiments/search", data=query, headers={"Content-Type": "application/json"}
-    )
-    with _DIRECT.open(request, timeout=30) as answer:
-        found = json.load(answer).get("experiments", [])
+    found = _ask(command, "experiments/search", max_results=100, filter="tags.`orch.sweep` LIKE '%'").get("experiments", [])
     return {one["name"]: f"{command.address}/{page(one['experiment_id'], DRAWS)}" for one in reversed(found)}
 
 
+def further_links(command: UiCommand, name: str) -> dict[str, str]:
+    """Return the addresses of a sweep's other views, and of the page where its chosen runs are compared, box plots among it."""
+    known = {"max_results": 1, "filter": f"name = '{name}'"}
+    experiment = _ask(command, "experiments/search", **known)["experiments"][0]
+    tags, number = {tag["key"] for tag in experiment.get("tags", [])}, experiment["experiment_id"]
+    found = {what: f"{command.address}/{page(number, view)}" for view, what in _FURTHER.items() if TAG + view in tags}
+    asked = {"experiment_ids": [number], "filter": "tags.picked = 'true'", "max_results": _COMPARED + 1}
+    runs = [one["info"]["run_id"] for one in _ask(command, "runs/search", **asked).get("runs", [])]
+    if 1 < len(runs) <= _COMPARED:
+        words = {"runs": json.dumps(runs), "experiments": json.dumps([number]), "workflowType": "machine_learning"}
+        found["box plots (tab Box Plot)"] = f"{command.address}/#/compare-runs?{urllib.parse.urlencode(words)}"
+    return found
+
+
+def _ask(command: UiCommand, what: str, **query: Any) -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"{command.address}/api/2.0/mlflow/{what}", data=json.dumps(query).encode(), headers={"Content-Type": "application/json"}
+    )
+    with _DIRECT.open(request, timeout=30) as answer:
+        return json.load(answer)
+
+
 def page(experiment: str, view: str) -> str:
-    """Return the path of an experiment's page on one of its saved views (`views.DRAWS` as a table, `views.CURVES` as charts)."""
-    mode = "&compareRunsMode=CHART" if view == CURVES else ""
+    """Return the path of an experiment's page on one of its saved views (`views.DRAWS` as a table, the others as charts)."""
+    mode = "" if view == DRAWS else "&compareRunsMode=CHART"
     return f"#/experiments/{experiment}/runs?workflowType=machine_learning{mode}&viewStateShareKey={view}"
 
 

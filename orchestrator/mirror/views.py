@@ -1,7 +1,7 @@
-"""Saved views of an experiment, so that the MLflow UI opens on what a study is about: draws by cell, and label-efficiency curves.
+"""Saved views of an experiment, so that the MLflow UI opens on what a study is about: draws by cell and as lines, label-efficiency curves.
 
 A saved view is an experiment tag that the UI writes itself (`mlflow.sharedViewState.<key>`: a name, two times, and its state as deflated
-JSON). The state is the UI's own, seen in MLflow 3.17; a browser test opens both views. A UI that does not know it shows its default page.
+JSON). The state is the UI's own, seen in MLflow 3.17; a browser test opens the views. A UI that does not know it shows its default page.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orchestrator.mirror.names import Names
 from orchestrator.model import Plan
 
 TAG = "mlflow.sharedViewState."
-CURVES, DRAWS = "orchestrate-curves", "orchestrate-draws"
+CURVES, DRAWS, LINES = "orchestrate-curves", "orchestrate-draws", "orchestrate-lines"
 #: The UI stamps a view with the time; ours carry the same one always, so that a view that somebody changed is told from ours.
 _STAMP = 1
 #: MLflow refuses longer experiment tags.
@@ -28,9 +28,11 @@ _BOUNDS = ("_lo", "_hi")
 
 
 def saved_views(plan: Plan, curves: Sequence[Point]) -> dict[str, str]:
-    """Return experiment tags that hold the views: draws by cell, and curves once a report has some."""
+    """Return experiment tags that hold the views: draws by cell, draws as lines, and curves once a report has some."""
     views = {CURVES: _view("Label-efficiency curves", _curves(curves))} if curves else {}
     views[DRAWS] = _view("Draws by cell", _draws(plan))
+    if lines := _lines(plan):
+        views[LINES] = _view("Draws as lines", lines)
     return {TAG + key: text for key, text in views.items() if len(text) <= _LONGEST}
 
 
@@ -133,17 +135,50 @@ def _curves(points: Sequence[Point]) -> dict[str, Json]:
     return _state(
         searchFilter='tags."orch.kind" = "sweep"',
         compareRunCharts=charts,
-        compareRunSections=[_section(title), *(_section(arm, display=False, generated=True) for arm in arms)],
+        compareRunSections=[
+            {**_section(title), "columns": 2, "cardHeight": 400},
+            *(_section(arm, display=False, generated=True) for arm in arms),
+        ],
     )
+
+
+def _lines(plan: Plan) -> dict[str, Json] | None:
+    """Show every run that a pick chose as a line through its labels and its measures (parallel coordinates); None without a measure.
+
+    The UI leaves out runs that lack one of the axes, so they are the labels that all evaluated phases have.
+    """
+    title = "Draws as lines"
+    metrics, shown = headline_metrics(plan), _evaluated(plan)
+    if not metrics or not shown:
+        return None
+    shared = [label for label in next(iter(shown.values())) if all(label in params for params in shown.values())]
+    params = [clean_key(next(iter(shown.values()))[label]) for label in shared if label.rpartition(".")[2] not in (DRAW, SEED, FOLD)]
+    chart = {
+        **_chart(title, "PARALLEL", metrics),
+        "selectedParams": [*(["phase"] if len(shown) > 1 else []), *params],
+        "selectedMetrics": metrics,
+        "showAllRuns": True,
+    }
+    return _state(
+        searchFilter='tags.picked = "true"',
+        runsHiddenMode="SHOWALL",
+        compareRunCharts=[chart],
+        compareRunSections=[{**_section(title), "columns": 1, "cardHeight": 500}],
+    )
+
+
+def _evaluated(plan: Plan) -> dict[str, dict[str, str]]:
+    """Return the params of the labels of each phase that is evaluated."""
+    phases = {job.phase for job in plan.jobs if job.stage is Stage.EVALUATE}
+    return {phase: dict(params) for phase, params in Names.of(plan).params.items() if phase in phases}
 
 
 def _draws(plan: Plan) -> dict[str, Json]:
     """Show the runs that a pick chose, grouped by what replicates share, with the mean of each group in a chart."""
     title = "Mean over draws"
     metrics = headline_metrics(plan)
-    named = Names.of(plan).params
-    shown = {phase: params for phase, params in named.items() if phase in {job.phase for job in plan.jobs if job.stage is Stage.EVALUATE}}
-    labels = {label: param for params in (shown or named).values() for label, param in params.items()}
+    shown = _evaluated(plan) or Names.of(plan).params
+    labels = {label: param for params in shown.values() for label, param in params.items()}
     repeats = [param for label, param in labels.items() if label.rpartition(".")[2] in (DRAW, SEED, FOLD)]
     params = dict.fromkeys([*(param for param in labels.values() if param not in repeats), "n_labeled", *repeats])
     columns = [f"params.`{clean_key(name)}`" for name in params] + [f"metrics.`{key}`" for key in metrics]

@@ -20,7 +20,7 @@ from orchestrator import tracking
 from orchestrator.errors import TrackingError
 from orchestrator.mirror import ui as mlflow_ui
 from orchestrator.mirror.ui import UiCommand
-from orchestrator.mirror.views import CURVES, DRAWS
+from orchestrator.mirror.views import CURVES, DRAWS, LINES
 from tests.orchestrator.mirror.mirrored import runs_of
 from tests.orchestrator.mirror.played import SWEEP, Player, plan_of
 from tests.orchestrator.mirror.test_curves import report_of, write_report
@@ -30,6 +30,9 @@ BROWSER += " --disable-component-update --disable-sync"
 #: What MLflow's own page says of itself: it has no users here, and its table and layout complain.
 NOT_OURS = ("404 (Not Found)", "ResizeObserver", "AG Grid")
 PATIENCE = 90_000
+#: A folder that the pictures are kept in, for the documentation (`make screenshots`).
+SCREENSHOTS = "SCREENSHOTS"
+SHOWN = ("draws", "lines", "curves", "boxes")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,17 @@ class Seen:
         self.page.wait_for_timeout(2500)
         self.page.screenshot(path=str(path))
         assert path.stat().st_size > 20_000
+        if SCREENSHOTS in os.environ and path.stem in SHOWN:
+            keep(path, Path(os.environ[SCREENSHOTS]) / f"mlflow_{path.name}")
+
+
+def keep(picture: Path, place: Path) -> None:
+    """Write a picture smaller, for the documentation: half its size and 128 colours."""
+    from PIL import Image
+
+    with Image.open(picture) as opened:
+        small = opened.convert("RGB").crop((0, 0, 1215, opened.height)).resize((911, opened.height * 3 // 4), Image.Resampling.LANCZOS)
+    small.quantize(128).save(place, optimize=True)
 
 
 @pytest.fixture
@@ -125,6 +139,31 @@ def test_the_ui_draws_label_efficiency_curves(ui: UiCommand, seen: Seen, tmp_pat
     ]
     arms = {((20, 200), (0.75, 0.75)), ((20, 200), (0.7, 0.7))}
     assert lines == [arms, arms | {((20, 200), (0.6, 0.6)), ((20,), (0.8,))}]
+
+
+@pytest.mark.needs("chromium")
+def test_draws_are_lines_through_labels_and_measures(ui: UiCommand, seen: Seen, tmp_path: Path) -> None:
+    address = mlflow_ui.further_links(ui, "play")["draws as lines"]
+    assert address == f"{ui.address}/{mlflow_ui.page('1', LINES)}"
+    seen.open(address, "Draws as lines", "finetune-none-0.1-d01")
+    seen.page.locator(".parcoords .dimension").nth(2).wait_for(timeout=PATIENCE)
+    seen.picture(tmp_path / "lines.png")
+    axes = seen.page.locator(".parcoords .dimension .label").all_text_contents()
+    assert axes == ["pretrain.lr", "after", "label_fraction", "test/p..._macro"]
+
+
+@pytest.mark.needs("chromium")
+def test_draws_are_boxes_on_the_page_that_compares(ui: UiCommand, seen: Seen, tmp_path: Path) -> None:
+    seen.open(mlflow_ui.further_links(ui, "play")["box plots (tab Box Plot)"], "Box Plot", "finetune-none-0.1-d01")
+    seen.page.get_by_role("tab", name="Box Plot").click()
+    for axis, name in (("x", "after"), ("y", "test/phantom/auroc_macro")):
+        seen.page.locator(f"#{axis}-axis-selector").click()
+        seen.page.get_by_role("option", name=name, exact=True).click()
+    plot = seen.page.locator(".js-plotly-plot").first
+    plot.locator(".boxlayer .trace").nth(1).wait_for(timeout=PATIENCE)
+    seen.picture(tmp_path / "boxes.png")
+    # Two arms, three draws each.
+    assert plot.evaluate("plot => plot.data.map(one => [one.type, one.y.length])") == [["box", 3], ["box", 3]]
 
 
 @pytest.mark.needs("chromium")
