@@ -14,7 +14,8 @@ from orchestrator.grammar.faults import Faults, suggest
 from orchestrator.grammar.keys import CARD, FILE, NAME
 from orchestrator.grammar.quantities import Memory, Time, memory_mb, time_minutes
 from orchestrator.grammar.shapes import Choice, Flag, Key, ListOf, MapOf, Number, Record, Text, Whole
-from orchestrator.model import ClusterConfig, Limits, Notify, Partition, SlurmSite, WholeNodes
+from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite, WholeNodes
+from orchestrator.notify.settings import Notify
 
 FOLDER = Path("cluster_configs")
 SHIPPED = Path(__file__).parent.parent / FOLDER

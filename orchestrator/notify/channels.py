@@ -14,7 +14,7 @@ from email.message import EmailMessage
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
-from orchestrator.model import Notify
+from orchestrator.notify.settings import Notify
 
 #: Seconds that nobody waits longer for: what is told is not worth more.
 PATIENCE = 15.0

@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.clusters import CLUSTER, load_cluster
 from orchestrator.errors import ClusterError
-from orchestrator.model import ClusterConfig, Limits, Notify, Partition, SlurmSite, WholeNodes
+from orchestrator.model import ClusterConfig, Limits, Partition, SlurmSite, WholeNodes
+from orchestrator.notify.settings import Notify
 
 SHIPPED = Path(__file__).parents[2] / "cluster_configs"
 FULL = """\

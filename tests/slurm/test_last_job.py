@@ -9,7 +9,7 @@ import pytest
 
 from jobs.paths import RunPaths
 from orchestrator import scheduler
-from orchestrator.model import Notify
+from orchestrator.notify.settings import Notify
 from orchestrator.plans import write_plan
 from tests.orchestrator.notify.sinks import web
 from tests.orchestrator.standin import job, plan

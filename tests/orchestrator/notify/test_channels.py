@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.model import Notify
 from orchestrator.notify import channels
 from orchestrator.notify.channels import send
+from orchestrator.notify.settings import Notify
 from tests.orchestrator.notify.sinks import post_office, web
 
 LINE = "moco_lr: 140 of 144 done, 4 failed"

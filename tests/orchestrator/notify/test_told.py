@@ -14,7 +14,8 @@ from jobs.spec import FailureKind, State
 from orchestrator.clusters import load_cluster
 from orchestrator.errors import ClusterError
 from orchestrator.ledger import JobStatus, states
-from orchestrator.model import ClusterConfig, Notify, Plan
+from orchestrator.model import ClusterConfig, Plan
+from orchestrator.notify.settings import Notify
 from orchestrator.notify.teller import Teller
 from orchestrator.notify.told import ending, tell_end, tell_failure
 from tests.orchestrator.notify.sinks import Kept, web
