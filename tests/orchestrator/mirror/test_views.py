@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 
 from jobs.paths import RunPaths
+from jobs.spec import Stage
 from orchestrator import tracking
 from orchestrator.mirror.curves import curve_points
-from orchestrator.mirror.views import CURVES, DRAWS, TAG, headline_metrics, is_ours, saved_views, view_state
+from orchestrator.mirror.views import CURVES, DRAWS, LINES, TAG, headline_metrics, is_ours, saved_views, view_state
 from orchestrator.model import Plan, ReportSpec
 from tests.orchestrator.mirror.mirrored import client_of
 from tests.orchestrator.mirror.played import Player
@@ -16,7 +17,7 @@ from tests.orchestrator.mirror.test_curves import report_of, write_report
 
 
 def test_draws_are_shown_by_cell_with_the_columns_of_the_study(plan: Plan) -> None:
-    (text,) = saved_views(plan, ()).values()
+    text = saved_views(plan, ())[TAG + DRAWS]
     state = view_state(text)
     assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "cell"}]
     assert state["selectedColumns"] == [
@@ -30,6 +31,17 @@ def test_draws_are_shown_by_cell_with_the_columns_of_the_study(plan: Plan) -> No
     assert [chart["metricKey"] for chart in state["compareRunCharts"]] == ["test/phantom/auroc_macro"]
 
 
+def test_draws_are_lines_through_the_labels_that_all_of_them_have(plan: Plan) -> None:
+    state = view_state(saved_views(plan, ())[TAG + LINES])
+    assert state["searchFilter"] == 'tags.picked = "true"'
+    (chart,) = state["compareRunCharts"]
+    # Replicates are what is compared, and no axis.
+    assert chart["selectedParams"] == ["pretrain.lr", "after", "label_fraction"]
+    assert chart["selectedMetrics"] == ["test/phantom/auroc_macro"]
+    without = replace(plan, jobs=tuple(job for job in plan.jobs if job.stage is not Stage.EVALUATE))
+    assert set(saved_views(without, ())) == {TAG + DRAWS}
+
+
 def test_the_headline_is_the_measure_of_the_report(plan: Plan) -> None:
     for measure, expected in (
         ({"default": "auroc_competition"}, "auroc_competition"),
@@ -41,7 +53,7 @@ def test_the_headline_is_the_measure_of_the_report(plan: Plan) -> None:
 
 def test_every_arm_is_a_line_of_one_chart(plan: Plan) -> None:
     views = saved_views(plan, curve_points(report_of(sets=("phantom", "other"))))
-    assert set(views) == {TAG + CURVES, TAG + DRAWS}
+    assert set(views) == {TAG + CURVES, TAG + DRAWS, TAG + LINES}
     charts = view_state(views[TAG + CURVES])["compareRunCharts"]
     assert [len(chart["selectedMetricKeys"]) for chart in charts] == [2, 6, 2, 6]
     assert charts[0]["selectedMetricKeys"] == ["curve/other/MoCo - real/auroc_macro", "curve/other/no pretraining/auroc_macro"]
