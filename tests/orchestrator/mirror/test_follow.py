@@ -42,7 +42,7 @@ def test_it_follows_to_the_end(plan: Plan, run: RunPaths, template: Path, tmp_pa
     rounds, said = looking(plan, run, Player(run=run), 4), list[str]()
     code = follow([plan], run, uri="", say=said.append, look=lambda: next(rounds), every=0.0, halt=threading.Event())
     assert (code, next(rounds, None)) == (0, None)
-    assert said[0] == "play: 2 runs in MLflow, 2 new, 66 values" or " new, " in said[0]
+    assert " new, " in said[0]
     assert len(said) == 4
     assert export(run, "play") == rebuilt(run, plan, tmp_path / "again", template)
 
