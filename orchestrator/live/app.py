@@ -106,7 +106,13 @@ class WatchApp(App[None]):
         """Look, show, wait, as long as the view is there. In a thread."""
         while self.is_running:
             begun = time.monotonic()
-            self.call_from_thread(self._show, self._source.standings())
+            try:
+                found = self._source.standings()
+            except Error as error:
+                # A file that cannot be read now may be whole at the next look.
+                self.call_from_thread(self._say, str(error))
+            else:
+                self.call_from_thread(self._show, found)
             until = time.monotonic() + self._pause(begun)
             while self.is_running and time.monotonic() < until:
                 time.sleep(0.1)
