@@ -25,6 +25,8 @@ _SHAPE = ("arch", "channels", "width", "layers", "heads", "hidden", "last_activa
 #: What hangs on the number of experts: drawn anew where the parent has another.
 _OF_EXPERTS = ("queries.experts.", "queries.gate.", "queries.gate_projection.")
 _UNUSED = ("decoder.layers.", "logit_scale")
+#: The first convolution of a ResNet and of a DenseNet, whose input channels may be summed to one.
+_STEMS = ("backbone.conv1", "backbone.features.conv0")
 _TRUNK = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
 
 
@@ -62,7 +64,8 @@ def read_released(network: Network, setup: Setup) -> str:
             "or `init: <file>`"
         )
     state, unused = ours(open_weights(path).state, path, network)
-    report = load_matching(network, state, allowed_missing=("scale",), adapt_stem="backbone.conv1", what=str(path), target="the network")
+    stem = next((stem for stem in _STEMS if f"{stem}.weight" in state), None)
+    report = load_matching(network, state, allowed_missing=("scale",), adapt_stem=stem, what=str(path), target="the network")
     return f"{report.sentence()}; {unused} unused as published"
 
 
@@ -104,8 +107,10 @@ def _image_encoder(image: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]
             if inner.startswith(("fc.", "classifier.")):
                 continue
             head, _, rest = inner.partition(".")
-            alias = f"{copy}{_TRUNK.get(head, head)}.{rest}" if kind == "resnet" else f"{copy}{rest}"
-            _refuse_other(image, name, alias, path)
+            if head not in (_TRUNK if kind == "resnet" else ("features",)):
+                found[f"image_encoder.{name}"] = value
+                continue
+            _refuse_other(image, name, f"{copy}{_TRUNK[head]}.{rest}" if kind == "resnet" else f"{copy}{rest}", path)
             found[f"backbone.{inner}"] = value
         elif name.startswith((f"{short}_l1.", f"{short}_l2.")):
             which = "first" if "_l1." in name else "second"

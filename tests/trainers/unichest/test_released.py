@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from tests.trainers.unichest.made_sources import TINY, run, setup_of
@@ -35,13 +36,15 @@ _CHILDREN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "l
 
 
 class Published(nn.Module):
-    """The network as the release lays it out; a trunk of ResNet-18 in place of ResNet-50."""
+    """The network as the release lays it out; a trunk of ResNet-18 in place of ResNet-50, or torchvision's DenseNet-121."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        width = config.width
-        trunk = timm.create_model("resnet18", pretrained=False, num_classes=1000)
-        self.trunk, self.l1, self.l2 = trunk, nn.Linear(512, 512), nn.Linear(512, width)
+        width, dense = config.width, config.arch == "densenet121"
+        trunk = torchvision.models.densenet121(weights=None) if dense else timm.create_model("resnet18", pretrained=False, num_classes=1000)
+        features = 1024 if dense else 512
+        self.dense = dense
+        self.trunk, self.l1, self.l2 = trunk, nn.Linear(features, features), nn.Linear(features, width)
         self.norm = nn.LayerNorm(width)
         names = ("decoder", "decoderV1", "decoderV1_1", "decoderV1_2", "decoderV1_3")
         self.decoders = nn.ModuleDict({name: Plain(width, config.heads, config.hidden, config.layers) for name in names})
@@ -54,12 +57,13 @@ class Published(nn.Module):
     def checkpoint(self) -> dict[str, Any]:
         """Return what the release saves."""
         trunk = self.trunk.state_dict()
-        image = {f"resnet.{name}": value for name, value in trunk.items()}
+        long, short = ("densenet", "dense") if self.dense else ("resnet", "res")
+        image = {f"{long}.{name}": value for name, value in trunk.items()}
         for name, value in trunk.items():
             head, _, rest = name.partition(".")
-            if head != "fc":
-                image[f"res_features.{_CHILDREN.index(head)}.{rest}"] = value
-        for name, layer in (("res_l1", self.l1), ("res_l2", self.l2)):
+            if head not in ("fc", "classifier"):
+                image[f"dense_features.{rest}" if self.dense else f"res_features.{_CHILDREN.index(head)}.{rest}"] = value
+        for name, layer in ((f"{short}_l1", self.l1), (f"{short}_l2", self.l2)):
             image |= {f"{name}.{inner}": value for inner, value in layer.state_dict().items()}
         model: dict[str, Tensor] = {"logit_scale": torch.tensor(2.0)}
         model |= {f"decoder_norm.{name}": value for name, value in self.norm.state_dict().items()}
@@ -77,15 +81,20 @@ class Published(nn.Module):
 
     def forward(self, pixels: Tensor, prompts: Tensor) -> Tensor:
         """Return probabilities as the formulas of the paper say."""
-        features = self.trunk.forward_features(pixels).flatten(2).transpose(1, 2)  # type: ignore[operator]
+        # The release reads torchvision's `features`, which end before DenseNet's last ReLU.
+        trunk: Any = self.trunk
+        found = trunk.features(pixels) if self.dense else trunk.forward_features(pixels)
+        features = found.flatten(2).transpose(1, 2)
         memory, asked = self.norm(self.l2(self.l1(features).relu())), self.norm(prompts)
         scores = [decoder(asked, memory, self.norm, 1.0, 0.4).sigmoid() for name, decoder in self.decoders.items() if name != "decoder"]
         weights = self.gate(memory.mean(1)).softmax(1)
         return 0.5 * scores[0] + 0.5 * sum(weights[:, k, None] * scores[k + 1] for k in range(3))
 
 
-def saved(folder: Path, change: Callable[[dict[str, Any]], None] = lambda content: None) -> tuple[Path, Published]:
-    published = Published(RELEASED).eval()
+def saved(
+    folder: Path, change: Callable[[dict[str, Any]], None] = lambda content: None, config: Config = RELEASED
+) -> tuple[Path, Published]:
+    published = Published(config).eval()
     content = published.checkpoint()
     change(content)
     torch.save(content, folder / "best_valid.pt")
@@ -105,6 +114,33 @@ def test_a_published_checkpoint_gives_the_published_probabilities(tmp_path: Path
         found = method.module.answer(method.module.tokens(pixels), prompts).probabilities
         expected = published(pixels, prompts)
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+DENSE = replace(RELEASED, arch="densenet121", last_activation=False)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_published_densenet_gives_the_published_probabilities(tmp_path: Path, channels: int) -> None:
+    file, published = saved(tmp_path, config=DENSE)
+    method = train.build(setup_of(replace(DENSE, channels=channels, stage="divide", normalization="half"), weights={"init": file}))
+    views = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    pixels, prompts = method.module.pixels(views), method.encoder.encode(["edema", "nodule"])
+    method.module.eval()
+    with torch.no_grad():
+        found = method.module.answer(method.module.tokens(pixels), prompts).probabilities
+        expected = published(pixels.expand(-1, 3, -1, -1), prompts)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_a_published_densenet_that_is_not_whole_is_refused_by_name(tmp_path: Path) -> None:
+    file, _ = saved(tmp_path, _drop("image_encoder", "dense_features.denseblock2.denselayer3.conv1.weight"), config=DENSE)
+    with pytest.raises(
+        WeightsError, match=r"'dense_features\.denseblock2\.denselayer3\.conv1\.weight', a second name of one tensor, is missing"
+    ):
+        train.build(setup_of(DENSE, weights={"init": file}))
+    file, _ = saved(tmp_path, _add("image_encoder", "densenet.stranger"), config=DENSE)
+    with pytest.raises(WeightsError, match=r"unexpected: 1 .image_encoder\.densenet\.stranger."):
+        train.build(setup_of(DENSE, weights={"init": file}))
 
 
 def test_divide_may_start_from_a_published_checkpoint(tmp_path: Path) -> None:
