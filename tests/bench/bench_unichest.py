@@ -1,7 +1,8 @@
 """UniChest's source-contrastive loss beside a double loop, and its networks side by side: CPU time of one thread.
 
 The loop is over pairs of images, as the public code has it, every term a tensor operation; loss and gradient are timed. Experts are asked
-in one batched call, which is for GPUs; beside it are the same networks asked one after the other.
+in one batched call, which is for GPUs; beside it are the same networks asked one after the other. What a step at full size keeps for
+its gradient is counted, not timed: bytes of distinct tensors in bfloat16, of two batches, so that what does not grow with them is left out.
 """
 
 from __future__ import annotations
@@ -16,19 +17,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.bench.rows import Row
+from trainers.precision import autocast
+from trainers.unichest.config import Config
 from trainers.unichest.losses import source_contrast
+from trainers.unichest.network import Network
 from trainers.unichest.queries import QueryNetworks
 
 BATCH, SOURCES, WIDTH = 32, 4, 32
 EXPERTS, IMAGES, TOKENS, PROMPTS = 3, 8, 49, 60
 SHAPE = {"width": 256, "heads": 4, "hidden": 512, "layers": 4, "dropout": 0.0}
 ROUNDS = 7
+#: A step as published: ResNet-50 at 512 px, four networks of four layers, 60 prompts, 32 images.
+FULL = Config(stage="conquer", conquer_experts="zero_weight", precision="bf16")
+BYTES_A_PARAMETER = 16  # weights, gradient and AdamW's two moments in fp32
 
 
 def measure() -> list[Row]:
-    """Return one row for the loss and one for the experts."""
+    """Return one row each for the loss, the experts and the memory of a step."""
     torch.set_num_threads(1)
-    return [_of_the_loss(), _of_the_experts()]
+    return [_of_the_loss(), _of_the_experts(), _of_memory()]
 
 
 def _of_the_loss() -> Row:
@@ -78,6 +85,39 @@ def _of_the_experts() -> Row:
         against=f"{times['apart'] / times['together']:.2f} times",
         note=f"the two differ by {float((values['together'] - values['apart']).abs().max()):.1e}; not measured on a GPU",
     )
+
+
+def _of_memory() -> Row:
+    network = Network(FULL, seed=0, backbone_seed=0).train()
+    few, more = (_kept(network, images) for images in (1, 2))
+    step = FULL.batch_size * (more - few) / 2**30
+    parameters = sum(value.numel() for value in network.parameters())
+    return Row(
+        what=f"memory of a step of conquer, {FULL.arch} at {FULL.px} px, 4 networks of {FULL.layers} layers, {PROMPTS} prompts, bf16",
+        ours=f"{(more - few) / 2**20:.0f} MiB an image, {step:.1f} GiB for {FULL.batch_size}",
+        beside=f"{parameters / 1e6:.0f} million parameters: {BYTES_A_PARAMETER * parameters / 2**30:.1f} GiB with gradient and moments",
+        note="counted on a CPU; text is one token more an image",
+    )
+
+
+def _kept(network: Network, images: int) -> int:
+    """Return how many bytes of distinct tensors the forward pass of images and of as many texts keeps, parameters left out."""
+    kept: dict[int, int] = {}
+    own = {value.untyped_storage().data_ptr() for value in network.parameters()}
+
+    def keep(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    generator = torch.Generator().manual_seed(images)
+    views = torch.randint(0, 256, (images, 1, FULL.px, FULL.px), generator=generator, dtype=torch.uint8)
+    prompts, text = (torch.randn((rows, FULL.width), generator=generator) for rows in (PROMPTS, images))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value), autocast(FULL.precision, torch.device("cpu")):
+        answers = [network.answer(memory, prompts).probabilities for memory in (network.tokens(network.pixels(views)), text[:, None])]
+    assert all(answer.requires_grad for answer in answers)
+    return sum(kept.values())
 
 
 def _alone(networks: QueryNetworks, index: int) -> QueryNetworks:
