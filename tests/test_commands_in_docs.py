@@ -1,8 +1,7 @@
-"""Every command that a page shows is one that the program takes, with these options, of files that are there; the tutorial's are run."""
+"""Every command that a page shows or names is one that the program takes, with these options, of files that are there."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from orchestrator import cli, reference
+from orchestrator import reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
@@ -110,47 +109,3 @@ def test_a_command_that_is_not_taken_is_seen(tmp_path: Path) -> None:
         "orchestrate frobnicate",
         "orchestrate logs JOB --flolow",
     ]
-
-
-# --- the tutorial -------------------------------------------------------------------------------------------------------------------------
-
-TUTORIAL = ROOT / "docs" / "tutorial.md"
-#: Which take `--sample`, so that the same commands take seconds.
-SMALL = ("plan", "submit", "status", "report", "sync")
-#: Which goes on until somebody ends it; tests/browser opens it.
-SERVES = "orchestrate ui"
-
-
-def typed(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
-    """Run a command in this process and return what it printed. Fails unless it exits with 0."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", words)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    seen = capsys.readouterr()
-    assert ended.value.code in (0, None), seen.out + seen.err
-    return seen.out
-
-
-def test_the_tutorial_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    text = TUTORIAL.read_text(encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    (sweep,) = ["\n".join(lines) for language, lines in blocks(text) if language == "yaml"]
-    Path("first.yaml").write_text(sweep, encoding="utf-8")
-    # What the page prints of the plan is what the plan prints, on the machine that a reader has.
-    (printed,) = re.findall(r"\$ orchestrate plan first\.yaml\n((?:[^$`].*\n)+)```", text)
-    assert typed(capsys, ["orchestrate", "plan", "first.yaml"]) == printed
-    Path("here.yaml").write_text("backend: inline\nrun_root: runs\nmade_root: made\n", encoding="utf-8")
-    monkeypatch.setenv("ORCHESTRATE_CLUSTER", "here.yaml")
-    said: dict[str, str] = {}
-    for line in shown(text):
-        words = shlex.split(line, comments=True)
-        if line.startswith(SERVES):
-            continue
-        said[line] = typed(capsys, [*words, *(["--sample"] if words[1] in SMALL else [])])
-    # `--sample` keeps the draws with 16 patients alone: half of the jobs.
-    assert "= 18 done and reused" in said["orchestrate plan first.yaml      # now `= 36 done and reused`"]
-    assert "runs/sample/sweeps/first/report/report.html" in said["orchestrate report first"]
-    more = said["orchestrate plan first.yaml --repeats 16=3"]
-    assert "= 18 done and reused" in more and re.search(r"\+ 9 new", more)
-    assert json.loads(typed(capsys, ["orchestrate", "sync", "first", "--sample", "--json"]))["first"]["updated"] == 0
