@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,9 +27,21 @@ from jobs.paths import RunPaths
 from orchestrator.errors import TrackingError
 from orchestrator.ledger import JobStatus
 from orchestrator.mirror.curves import experiment_note, report_entry
-from orchestrator.mirror.entries import SWEEP, Entry, Point, content_digest
+from orchestrator.mirror.entries import SWEEP, Entry, Input, Point, content_digest
 from orchestrator.mirror.found import DIGEST, JOB, KIND, Found, found_in_file, found_of, without_twins
-from orchestrator.mirror.sent import file_tags, is_about_files, sent_files, shown_tables
+from orchestrator.mirror.sent import (
+    CONTEXT,
+    PICTURES,
+    POINTS,
+    contradicts,
+    file_tags,
+    fresh_pictures,
+    is_about_files,
+    sent_files,
+    sent_inputs,
+    sent_points,
+    shown_tables,
+)
 from orchestrator.mirror.stores import (
     PATIENCE,
     QUIET,
@@ -57,7 +69,6 @@ METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
 _SHOWN = 300
-POINTS, PICTURES = "orch.points", "orch.pictures"
 #: Tags of ours that a run may lose again (a failure, once the job has succeeded).
 _PASSING = ("failure", "failure_message", "picked", "checkpoint", "parent_jobs", "draw_sha256")
 _Item = TypeVar("_Item")
@@ -263,13 +274,13 @@ class _Mirror:
 
     def _amend(self, found: Found, entry: Entry) -> None:
         known: Run = found.run or self._client.get_run(found.identity)
-        if _contradicts(known, entry):
+        if contradicts(known, entry):
             self._replace(known, entry)
             self.counts["replaced"] += 1
             return
         if found.is_deleted:
             self._client.restore_run(found.identity)
-        self._fill(found.identity, entry, known.data.params, known.data.metrics, known.data.tags)
+        self._fill(found.identity, entry, known)
         self.counts["updated"] += 1
 
     def remove_twins(self) -> None:
@@ -298,7 +309,7 @@ class _Mirror:
         tags = {**entry.first_tags, **inherited, **entry.tags, KIND: kind, JOB: entry.key}
         made = self._client.create_run(self._experiment, start_time=entry.started, tags=tags, run_name=entry.name)
         try:
-            self._fill(made.info.run_id, entry, {}, {}, made.data.tags)
+            self._fill(made.info.run_id, entry, made)
         except MlflowException:
             # Another client of the same server has made the same run at the same time, and has put this one away.
             if not _is_deleted(self._client.get_run(made.info.run_id)):
@@ -311,16 +322,18 @@ class _Mirror:
         ours = {DIGEST, POINTS, PICTURES, "mlflow.runName", *_PASSING}
         self._create(entry, {key: value for key, value in known.data.tags.items() if key not in ours and not is_about_files(key)})
 
-    def _fill(self, identity: str, entry: Entry, params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    def _fill(self, identity: str, entry: Entry, known: Run) -> None:
         """Send what a run does not have yet; the tags that say so go last, so that a kill in between only repeats."""
         from mlflow.entities import Metric, Param, RunTag
 
-        sent, _ = _sent_points(tags)
+        params, metrics, tags = known.data.params, known.data.metrics, known.data.tags
+        sent, _ = sent_points(tags)
         artifacts = {path: content_digest(content) for path, content in entry.artifacts.items()}
         had = sent_files(tags)
         self._upload(identity, {path: entry.artifacts[path] for path, digest in artifacts.items() if had.get(path) != digest})
-        self._upload(identity, _fresh_pictures(entry, tags))
+        self._upload(identity, fresh_pictures(entry, tags))
         self._set_status(identity, entry)
+        self._log_inputs(identity, [one for one in entry.inputs if one.key not in sent_inputs(known)])
         fresh_params: list[Param] = [Param(key, value) for key, value in entry.params.items() if key not in params]
         fresh: list[Metric] = [Metric(point.key, point.value, point.time, point.step) for point in entry.points[sent:]]
         fresh += [Metric(key, value, entry.ended or 0, 0) for key, value in entry.finals.items() if key not in metrics]
@@ -350,6 +363,20 @@ class _Mirror:
         else:
             self._client.set_terminated(identity, status=entry.status, end_time=entry.ended)
 
+    def _log_inputs(self, identity: str, inputs: Sequence[Input]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        if not inputs:
+            return
+        listed = [
+            DatasetInput(
+                Dataset(one.name, one.digest, "code", one.source, one.schema or None, one.profile),
+                [InputTag(CONTEXT, one.context), InputTag(KIND, "data")],
+            )
+            for one in inputs
+        ]
+        self._client.log_inputs(identity, datasets=listed)
+
     def _upload(self, identity: str, files: Mapping[str, bytes]) -> None:
         if not files:
             return
@@ -363,33 +390,6 @@ class _Mirror:
 
 def _is_deleted(one: Run) -> bool:
     return one.info.lifecycle_stage == "deleted"
-
-
-def _fresh_pictures(entry: Entry, tags: Mapping[str, str]) -> Mapping[str, bytes]:
-    """Return the pictures that a run has not been sent: those after the first ones, or all where the first ones are others."""
-    count, _, digest = tags.get(PICTURES, "0 ").partition(" ")
-    same = int(count) <= len(entry.pictures) and digest == entry.pictures_digest(int(count))
-    return dict(islice(entry.pictures.items(), int(count), None)) if same else entry.pictures
-
-
-def _sent_points(tags: Mapping[str, str]) -> tuple[int, str]:
-    """Return how many points a run was sent, and their digest."""
-    count, _, digest = tags.get(POINTS, "0 ").partition(" ")
-    return int(count), digest
-
-
-def _contradicts(known: Run, entry: Entry) -> bool:
-    """Tell whether a run holds what its entry does not say: nothing that was sent can be taken back."""
-    params, metrics = known.data.params, known.data.metrics
-    count, digest = _sent_points(known.data.tags)
-    return (
-        known.info.start_time != entry.started
-        or any(entry.params.get(key) != value for key, value in params.items())
-        or not entry.metric_keys().issuperset(metrics)
-        or any(metrics.get(key, value) != value for key, value in entry.finals.items())
-        or count > len(entry.points)
-        or (count > 0 and entry.points_digest(count) != digest)
-    )
 
 
 def _chunks(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:

@@ -35,6 +35,27 @@ class Point(NamedTuple):
     time: int
 
 
+class Input(NamedTuple):
+    """A part of a data set that a run has used."""
+
+    #: The name of its card.
+    name: str
+    digest: str
+    #: training, validation, test or thresholds.
+    context: str
+    #: What the digest is of, as JSON.
+    source: str
+    #: How many images and patients, as JSON.
+    profile: str
+    #: Its labels, as MLflow writes columns; empty for none.
+    schema: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Return what it is told from others by."""
+        return self.name, self.digest, self.context
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One run of the mirror."""
@@ -59,6 +80,8 @@ class Entry:
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
     #: As artifacts, but many, and never changed once they are there: what is new comes last.
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    #: Data sets that the run has used.
+    inputs: tuple[Input, ...] = ()
 
     def digest(self) -> str:
         """Return a digest of all that may change: a run that carries the same one needs nothing."""
@@ -73,6 +96,7 @@ class Entry:
             {path: content_digest(content) for path, content in self.artifacts.items()},
             # Only where there are any, so that runs without them stay as they were sent.
             *([self.pictures_digest(len(self.pictures))] if self.pictures else []),
+            *([[list(one) for one in self.inputs]] if self.inputs else []),
         ]
         return content_digest(canonical_json(content).encode())
 

@@ -1,13 +1,19 @@
-"""Which files a run of MLflow was sent, kept in the run's own tags: their digests, over as many tags as they need."""
+"""What a run of MLflow was sent, as the run itself says: its tags hold how many points and pictures, and the digests of its files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import islice
+from typing import Any
 
 from jobs.spec import Json, canonical_json
+from orchestrator.mirror.entries import Entry
+from orchestrator.mirror.found import KIND
 
-ARTIFACTS = "orch.artifacts"
+ARTIFACTS, POINTS, PICTURES = "orch.artifacts", "orch.points", "orch.pictures"
+#: Tag of a data set that says which part it played.
+CONTEXT = "mlflow.data.context"
 #: Letters of one tag. MLflow cuts a longer one at 8,000 without a word, older servers refuse it at 5,000.
 LONGEST = 4_900
 
@@ -49,3 +55,41 @@ def shown_tables(paths: list[str]) -> str:
             break
         shown.append(one)
     return canonical_json(shown)
+
+
+def fresh_pictures(entry: Entry, tags: Mapping[str, str]) -> Mapping[str, bytes]:
+    """Return the pictures that a run has not been sent: those after the first ones, or all where the first ones are others."""
+    count, _, digest = tags.get(PICTURES, "0 ").partition(" ")
+    same = int(count) <= len(entry.pictures) and digest == entry.pictures_digest(int(count))
+    return dict(islice(entry.pictures.items(), int(count), None)) if same else entry.pictures
+
+
+def sent_points(tags: Mapping[str, str]) -> tuple[int, str]:
+    """Return how many points a run was sent, and their digest."""
+    count, _, digest = tags.get(POINTS, "0 ").partition(" ")
+    return int(count), digest
+
+
+def sent_inputs(known: Any) -> set[tuple[str, str, str]]:
+    """Return the data sets that a run of MLflow was given by a sync, without those that people have added."""
+    sent: set[tuple[str, str, str]] = set()
+    for one in known.inputs.dataset_inputs if known.inputs else ():
+        tags = {tag.key: tag.value for tag in one.tags}
+        if KIND in tags:
+            sent.add((one.dataset.name, one.dataset.digest, tags.get(CONTEXT, "")))
+    return sent
+
+
+def contradicts(known: Any, entry: Entry) -> bool:
+    """Tell whether a run holds what its entry does not say: nothing that was sent can be taken back."""
+    params, metrics = known.data.params, known.data.metrics
+    count, digest = sent_points(known.data.tags)
+    return (
+        known.info.start_time != entry.started
+        or not sent_inputs(known).issubset(one.key for one in entry.inputs)
+        or any(entry.params.get(key) != value for key, value in params.items())
+        or not entry.metric_keys().issuperset(metrics)
+        or any(metrics.get(key, value) != value for key, value in entry.finals.items())
+        or count > len(entry.points)
+        or (count > 0 and entry.points_digest(count) != digest)
+    )

@@ -16,6 +16,7 @@ from orchestrator.errors import Error
 from orchestrator.expansion.labels import label_text
 from orchestrator.ledger import JobStatus, states
 from orchestrator.mirror.entries import PARAM_LENGTH, TAG_LENGTH, Entry, clean_key, content_digest
+from orchestrator.mirror.inputs import inputs_of
 from orchestrator.mirror.names import Names
 from orchestrator.mirror.outcomes import Outcome, finals_of, outcomes_of, read_json, target_name, test_table, validation_table
 from orchestrator.mirror.series import points_of
@@ -115,6 +116,7 @@ def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], statu
         finals=finals_of(outcome),
         artifacts=_artifacts(spec, paths, attempts, result, outcome),
         pictures=_pictures(paths, study.run, outcome),
+        inputs=inputs_of(spec, result, outcome),
     )
 
 

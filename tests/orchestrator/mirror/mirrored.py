@@ -49,6 +49,10 @@ def _run(client: MlflowClient, one: Run) -> dict[str, Any]:
             key: [(point.step, point.timestamp, point.value) for point in client.get_metric_history(identity, key)]
             for key in sorted(one.data.metrics)
         },
+        "inputs": [
+            (dict(one.dataset), sorted((tag.key, tag.value) for tag in one.tags))
+            for one in sorted(one.inputs.dataset_inputs, key=lambda each: (each.dataset.name, each.dataset.digest))
+        ],
         "artifacts": {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()},
     }
 

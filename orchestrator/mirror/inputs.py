@@ -1,0 +1,77 @@
+"""Data sets of a trial: which splits its jobs opened, as inputs that MLflow lists beside a run, with a digest each.
+
+A digest is of what was opened and of nothing else: the card, its label files, its split rule, the draw where there is one, and which labels
+were read. Two runs whose training input has the same digest have learnt from the same images. No path is in it, so that it is the same on
+every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jobs.spec import JobSpec, Json, Split, canonical_json
+from orchestrator.mirror.entries import Input, content_digest
+from orchestrator.mirror.outcomes import Outcome
+
+#: What MLflow's page calls the part that a data set played.
+_CONTEXTS: Mapping[str, str] = {Split.TRAIN: "training", Split.VAL: "validation", Split.TEST: "test", Split.HELD_OUT: "test"}
+#: The validation split of a test set: an evaluation chooses thresholds on it.
+THRESHOLDS = "thresholds"
+#: Parts that follow a draw; the others are the same for every draw.
+_DRAWN = (Split.TRAIN, Split.HELD_OUT)
+#: MLflow refuses a longer source.
+_LONGEST_SOURCE = 60_000
+
+
+def inputs_of(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome) -> tuple[Input, ...]:
+    """Return what a train job and the evaluations of its model have opened, in that order; nothing of what has not ended yet.
+
+    A part that was opened twice stands there once, as what it was first.
+    """
+    found: dict[tuple[str, str], Input] = {}
+    for one in _every(spec, result, outcome):
+        found.setdefault((one.name, one.digest), one)
+    return tuple(found.values())
+
+
+def _every(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome) -> Iterator[Input]:
+    for split, one in _opened(spec, result or {}):
+        yield one._replace(context=_CONTEXTS.get(split, split))
+    for evaluation, scored in sorted(outcome.evaluations, key=lambda each: each[0].job_id):
+        for split, one in _opened(evaluation, scored):
+            yield one._replace(context=_CONTEXTS.get(split, split) if split == scored["split"] else THRESHOLDS)
+
+
+def _opened(spec: JobSpec, result: Mapping[str, Any]) -> Iterator[tuple[str, Input]]:
+    """Yield every split that a job opened, of every data set."""
+    sources = {str(source.get("card")): source for source in spec.data.get("sources", ())}
+    columns = _columns(result.get("labels") or ())
+    for opened in result.get("data", ()):
+        card = str(opened["card"])
+        for split, counts in opened.get("splits", {}).items():
+            facts = _facts(sources.get(card) or {"card": card}, split, opened)
+            digest = content_digest(canonical_json([facts, counts, columns]).encode())
+            yield split, Input(card, digest, "", _source(facts, digest), canonical_json(counts), columns)
+
+
+def _facts(source: Mapping[str, Json], split: str, opened: Mapping[str, Any]) -> dict[str, Json]:
+    facts: dict[str, Json] = {**source, "part": split}
+    draw, left_out = opened.get("draw") or {}, (opened.get("left_out") or {}).get(split) or {}
+    if split in _DRAWN and draw.get("sha256"):
+        facts["draw_sha256"] = str(draw["sha256"])
+    if left_out.get("images"):
+        facts["left_out"] = dict(left_out)
+    return facts
+
+
+def _source(facts: Mapping[str, Json], digest: str) -> str:
+    """Return where a part comes from, as MLflow keeps what no address leads to (`mlflow.data` reads it back as a code source)."""
+    whole = canonical_json({"tags": dict(facts)})
+    short = {key: value for key, value in facts.items() if key in ("card", "card_sha256", "part", "draw_sha256")}
+    return whole if len(whole) <= _LONGEST_SOURCE else canonical_json({"tags": {**short, "digest": digest}})
+
+
+def _columns(labels: Sequence[str]) -> str:
+    listed: list[Json] = [{"name": str(label), "type": "double", "required": False} for label in labels]
+    return canonical_json({"mlflow_colspec": listed}) if listed else ""
