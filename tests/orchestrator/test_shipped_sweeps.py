@@ -121,12 +121,12 @@ def test_the_made_study_of_unichest_and_its_null_twin_differ_in_their_sources_al
     )
     for plan in (made, null):
         counts = Counter((job.phase, job.stage) for job in plan.jobs)
-        # Three pretrainings, each divided with a gate that learns and with equal weights; every network on the test set of every source.
-        assert counts["conquer", Stage.TRAIN] == 3 and counts["divide", Stage.TRAIN] == 6
-        assert counts["conquer", Stage.EVALUATE] == 9 and counts["divide", Stage.EVALUATE] == 18
+        # Three pretrainings, each divided with a gate, with equal weights and with augmentation; all on every test set.
+        assert counts["conquer", Stage.TRAIN] == 3 and counts["divide", Stage.TRAIN] == 9
+        assert counts["conquer", Stage.EVALUATE] == 9 and counts["divide", Stage.EVALUATE] == 27
         (contrast,) = plan.report.contrasts
         pairs = partners(arms(plan), contrast.baseline)
-        assert {base.phase for _, base in pairs} == {"conquer"} and len(pairs) == 2
+        assert {base.phase for _, base in pairs} == {"conquer"} and len(pairs) == 3
     theirs, mine = ([job.config for job in plan.jobs if job.stage is Stage.TRAIN] for plan in (made, null))
     assert theirs == mine
     hospitals, twins = ([load_card(source["card"]).made["parameters"] for source in plan.jobs[0].data["sources"]] for plan in (made, null))

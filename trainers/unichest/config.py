@@ -97,6 +97,14 @@ class Config:
     experts: int = field(default=3, metadata={"doc": "query networks beside the main one"})
     gate: Literal["learned", "equal"] = field(default="learned", metadata={"doc": "equal: every expert has the same weight"})
     gate_width: int = field(default=32, metadata={"doc": "features of the gate's projection"})
+    projection_bias: Literal["drawn", "zero"] = field(
+        default="drawn",
+        metadata={
+            "doc": "of the gate's projection at its start: drawn as published, beside which weights of .02 make every cosine 1, so that "
+            "a gate may not tell sources apart for epochs; or zero",
+            "before": "drawn",
+        },
+    )
     main_ratio: float = field(default=1.0, metadata={"doc": "weight of the main network's probability"})
     bias_ratio: float = field(default=0.0, metadata={"doc": "weight of the experts' probability; the two add up to 1"})
     moe_ratio: float = field(default=0.0, metadata={"doc": "weight of the source-contrastive loss; 0 is off"})
@@ -233,6 +241,7 @@ _PUBLISHED: Mapping[str, tuple[Any, str]] = {
     "global_ratio": (0.4, "`lam: [1.0, 0.4]`"),
     "experts": (3, "`--gate_num 3`"),
     "gate_width": (32, "`--high_dim 32`"),
+    "projection_bias": ("drawn", "torch's own bias beside weights of N(0, .02)"),
     "clip_ratio": (1.0, "`--loss_ratio 1`"),
     "temperature": (1.0, "both"),
     "contrast": ("as_published", "a fixed ln(1/.07), features not normalised"),
@@ -283,6 +292,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
         "frozen": ("image", "weights and BatchNorm"),
         "source_loss": ("samples", "equation 6"),
         "source_similarity": ("cosine", "so that the temperature has a meaning"),
+        "projection_bias": ("zero", "a gate that starts where every cosine is 1 has next to no gradient; which seeds left that was luck"),
         "contrast": ("learnt", "unit length, and a scale of at most 100 (CLIP)"),
         "gather": (True, "the number of GPUs is not in the result"),
         "reduction": ("per_image", "the mean over known labels, times their number"),

@@ -71,6 +71,8 @@ class Network(nn.Module):
             gate, gate_projection = nn.Linear(width, config.experts), nn.Linear(config.experts, config.gate_width)
         for linear in (gate, gate_projection):
             nn.init.normal_(linear.weight, 0.0, START, generator=torch.Generator().manual_seed(key(seed, _GATE, linear.out_features)))
+        if config.projection_bias == "zero":
+            nn.init.zeros_(gate_projection.bias)
         shape = {"width": width, "heads": config.heads, "hidden": config.hidden, "layers": config.layers, "dropout": config.dropout}
         self.queries = nn.ModuleDict(
             {

@@ -51,6 +51,9 @@ def follow(network: Network, setup: Setup) -> str:
         state = {name: value for name, value in state.items() if not name.startswith(_OF_EXPERTS)}
     allowed = tuple(f"{start}*" for start in _OF_EXPERTS) if anew else ()
     report = load_matching(network, state, allowed_missing=allowed, what=str(parent.files[0]), target="the network of divide")
+    if config.projection_bias == "zero":
+        # Conquer does not train it: a parent that drew it hands on what it drew.
+        torch.nn.init.zeros_(network.queries["gate_projection"].bias)  # pyright: ignore[reportArgumentType]
     return report.sentence()
 
 

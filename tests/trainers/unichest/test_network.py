@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.trainers.unichest.made_sources import DIVIDE, TINY
 from trainers.unichest.config import PRESETS, Config
+from trainers.unichest.losses import source_contrast
 from trainers.unichest.network import Answers, Network
 from trainers.unichest.queries import Attention, QueryNetworks
 
@@ -163,6 +164,21 @@ def test_the_gate_is_a_softmax_or_equal() -> None:
     )
     assert torch.allclose(learned.sum(1), torch.ones(5)) and not torch.allclose(learned, equal)
     assert torch.allclose(equal, torch.full((5, 3), 1 / 3))
+
+
+def test_a_projection_without_bias_lets_a_gate_learn_from_its_first_step() -> None:
+    memory, sources = torch.randn((24, 7, 32), generator=torch.Generator().manual_seed(4)), torch.arange(24) % 3
+    memory += torch.randn((3, 1, 32), generator=torch.Generator().manual_seed(5))[sources]
+    steepness: dict[str, float] = {}
+    weights: dict[str, Tensor] = {}
+    for start in ("drawn", "zero"):
+        network = Network(replace(DIVIDE, projection_bias=start), seed=0, backbone_seed=0)
+        source_contrast(network.project(network.weigh(memory)), sources, form="samples").backward()
+        gate = network.queries["gate"].weight
+        assert isinstance(gate, Tensor) and gate.grad is not None
+        steepness[start], weights[start] = gate.grad.norm().item(), gate.detach()
+    assert torch.equal(weights["drawn"], weights["zero"])
+    assert steepness["zero"] > 20 * steepness["drawn"]
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,13 @@ def test_divide_wants_a_conquer_of_its_own_shape(conquered: tuple[Path, Any]) ->
             train.build(setup_of(replace(DIVIDE, contrast="as_published"), parents={"init": wrong}))
 
 
+def test_divide_can_take_the_bias_of_the_projection_away(conquered: tuple[Path, Any]) -> None:
+    own = parent(conquered[0], LONG)
+    for start, zero in (("drawn", False), ("zero", True)):
+        method = train.build(setup_of(replace(DIVIDE, contrast="as_published", projection_bias=start), parents={"init": own}))
+        assert bool((method.module.state_dict()["queries.gate_projection.bias"] == 0).all()) is zero
+
+
 def test_another_number_of_experts_is_drawn_anew(conquered: tuple[Path, Any]) -> None:
     config = replace(DIVIDE, contrast="as_published", experts=5)
     method = train.build(setup_of(config, parents={"init": parent(conquered[0], LONG)}))
