@@ -285,6 +285,7 @@ def _evaluate(node: Node) -> dict[str, Json]:
         learnt_from=train_result.get("learnt_from", {}),
         heads=node.spec.config.get("heads", "auto"),
         embeddings=(embedded, node.paths.embeddings) if embedded else None,
+        thresholds_as_published=node.spec.config.get("thresholds") == "as_published",
         arrays=node.paths.arrays if node.spec.config.get("arrays") else None,
         weights=_weights(trained, machine, only=declaration.needs),
     )

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from jobs.catalog import Declaration
 from orchestrator.key_tables import table
 from orchestrator.reference import own_trainers
+from orchestrator.report.diagnostics.points import judged_by
 from orchestrator.report.kinds import KINDS, Kind
 from orchestrator.report.masks import Masks
 from orchestrator.report.measure_words import WORDS
+from orchestrator.report.stats.operating import F1, F1_ON_TEST, RULES
 
 _HEAD = """# Metrics and measures
 
@@ -41,6 +43,23 @@ _OF_SOURCES = (
 )
 
 
+_AT_A_THRESHOLD = (
+    "## At a threshold",
+    "",
+    "A report of scores has these of each finding, each run at its own threshold, with Wilson intervals of as many independent cases as",
+    "the patients are worth. A threshold is chosen on the validation rows of the card that is evaluated, before its test split opens.",
+    "Where validation has one class of a finding there is none, and the report names the finding. Their numbers are called",
+    "`<test set>/<arm>/<size>/<rule>_<what>/<finding>`; `macro` in place of a finding is the mean over those with an F1.",
+)
+_ABOUT_RULES = {
+    "youden": "the largest sensitivity plus specificity",
+    "sensitivity_90": "the largest score with a sensitivity of at least 0.9",
+    "specificity_90": "the smallest score with a specificity of at least 0.9",
+    F1: "the largest F1",
+    F1_ON_TEST: "the largest F1 on the test rows themselves, only where an evaluation asks for `thresholds: as_published`: too high",
+}
+
+
 def page() -> str:
     """Return the page as Markdown."""
     catalog = own_trainers()
@@ -54,6 +73,10 @@ def page() -> str:
         "number for all classes. Intervals and tests of each are in [why these intervals](explanation/why_these_intervals.md).",
         "",
         *table(("measure", "of", "better", "what it is"), [_row(kind) for kind in KINDS.values()]),
+        "",
+        *_AT_A_THRESHOLD,
+        "",
+        *table(("rule", "the threshold of", "what a report has there"), _rules()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -63,6 +86,11 @@ def _row(kind: Kind) -> tuple[str, str, str, str]:
     of = "masks" if kind.frame is Masks else "scores"
     names = ", ".join(f"`{name}`" for name in forms)
     return names, of, "higher" if kind.higher_is_better else "lower", f"{kind.title}. {WORDS[kind.name]}"
+
+
+def _rules() -> Iterator[tuple[str, str, str]]:
+    for rule in (*RULES, F1_ON_TEST):
+        yield f"`{rule}`", _ABOUT_RULES[rule], ", ".join(f"`{name}`" for name in judged_by(rule))
 
 
 def _monitors(catalog: Mapping[str, Declaration]) -> Iterator[tuple[str, str, str]]:

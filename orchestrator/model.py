@@ -102,6 +102,8 @@ class Target:
     embedding: str | None = None
     #: Whether truths and probabilities are written as arrays too.
     arrays: bool = False
+    #: What thresholds are chosen on: None is validation; as_published adds those of the largest F1 on the test set itself.
+    thresholds: str | None = None
     #: Of a model with a head for each source, whose head predicts: auto | mean | <source>; None is auto.
     heads: str | None = None
 

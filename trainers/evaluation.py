@@ -64,6 +64,8 @@ class EvaluateRequest:
     embeddings: tuple[str, Path] | None = None
     #: Where truths and probabilities are written as arrays too; None writes none.
     arrays: Path | None = None
+    #: Whether the split that is scored gives thresholds of its own too, as UniChest's F1 and accuracy have them.
+    thresholds_as_published: bool = False
     #: Files by config key that prediction reads, already checked against their sha256.
     weights: Mapping[str, Path] = field(default_factory=dict)
 
@@ -117,6 +119,7 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         return aggregate(scores, units["score_per"], units["views"])
 
     validation = score("val")
+    # What the test set itself gives is no choice, and is not in it.
     choose({"thresholds": {} if validation is None else thresholds(validation, shared, access.policies), "labels": list(shared)})
     scored = score(request.split)
     if scored is None:
@@ -149,12 +152,21 @@ def evaluate(request: EvaluateRequest, choose: Callable[[Mapping[str, Any]], Non
         "test_digest": digest_of(scored.rows.images),
         "predictions_digest": table_digest(table),
         **arrays,
+        **_on_test(request, scored, shared, access.policies),
         **embedded,
         "data": [used(access)],
         **pictured,
         **_asked(method, card.name, shared),
         **looked,
     }
+
+
+def _on_test(request: EvaluateRequest, scored: Scores, labels: tuple[str, ...], policies: Mapping[str, str]) -> dict[str, Any]:
+    """Return the thresholds of the largest F1 on the split that is scored, and that they are: only where they were asked for."""
+    if not request.thresholds_as_published:
+        return {}
+    found = {label: {name: row[name] for name in ("f1", "n_pos", "n_neg")} for label, row in thresholds(scored, labels, policies).items()}
+    return {"thresholds": "as_published", "thresholds_on_test": found}
 
 
 def _located(method: Any, request: EvaluateRequest, access: Access, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -258,15 +270,19 @@ def youden(truth: np.ndarray, score: np.ndarray) -> float:
 
 
 def targets(truth: np.ndarray, score: np.ndarray) -> dict[str, float]:
-    """Return the largest score with a sensitivity of at least 0.9, and the smallest with a specificity of at least 0.9 where there is one.
+    """Return the largest score with a sensitivity of at least 0.9, the smallest with a specificity of at least 0.9 where there is one, and
+    the one with the largest F1, the smallest of equals.
 
     In whole numbers, so that 9 of 10 is 0.9. Both classes must be there.
     """
     positive, negative = np.sort(score[truth == 1]), np.sort(score[truth == 0])
     candidates = np.unique(score)
-    found = 10 * (len(positive) - np.searchsorted(positive, candidates, side="left")) >= 9 * len(positive)
-    spared = 10 * np.searchsorted(negative, candidates, side="left") >= 9 * len(negative)
+    hits = len(positive) - np.searchsorted(positive, candidates, side="left")
+    passed = np.searchsorted(negative, candidates, side="left")
+    found, spared = 10 * hits >= 9 * len(positive), 10 * passed >= 9 * len(negative)
     limits = {"sensitivity_90": float(candidates[np.flatnonzero(found)[-1]])}
+    # Quotients of whole numbers: equal ones round to the same float.
+    limits["f1"] = float(candidates[np.argmax(2 * hits / (hits + len(negative) - passed + len(positive)))])
     return {**limits, "specificity_90": float(candidates[np.flatnonzero(spared)[0]])} if spared.any() else limits
 
 

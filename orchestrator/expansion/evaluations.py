@@ -90,6 +90,8 @@ class Evaluator:
         if target.arrays and task == "segmentation":
             message = f"data '{card}' has masks, and arrays are of labels: leave `arrays` out"
             raise fault(self.scene.sweep, f"{path}.outputs", message)
+        if target.thresholds and task == "segmentation":
+            raise fault(self.scene.sweep, f"{path}.thresholds", f"data '{card}' has masks, and thresholds are of labels: leave it out")
         self._check_heads(index, target, cards)
         return card
 
@@ -126,6 +128,7 @@ class Evaluator:
         traits: dict[str, Json] = {"traits": dict(sorted(reference.traits.items()))} if reference.traits else {}
         embedded: dict[str, Json] = {} if target.embedding is None else {"embeddings": target.embedding}
         arrays: dict[str, Json] = {"arrays": True} if target.arrays else {}
+        limits: dict[str, Json] = {} if target.thresholds is None else {"thresholds": target.thresholds}
         heads: dict[str, Json] = {} if target.heads in (None, _HEADS[0]) else {"heads": target.heads}
         labels = {**winner.labels, TARGET: shown}
         return self.writer.write(
@@ -136,7 +139,7 @@ class Evaluator:
                 resources=self.phase.resources,
                 resolved=resolved and winner.pick.resolved,
             ),
-            config=Content.of({"split": target.split, "run": winner.run, **units, **traits, **embedded, **arrays, **heads}),
+            config=Content.of({"split": target.split, "run": winner.run, **units, **traits, **embedded, **arrays, **limits, **heads}),
             data=data,
             inputs=(Input(role="pick", job=winner.pick.job_id, take="choice", run=winner.run),),
         )

@@ -122,6 +122,11 @@ TARGET = Record(
             about="Which embeddings: the backbone's features (the default), or what the trainer's projector makes of them.",
             shape=Choice(options=("backbone", "projector")),
         ),
+        "thresholds": Key(
+            about="What F1 and accuracy have their thresholds from: validation (the default), or as_published: besides, the largest F1 on "
+            "the test set itself, as UniChest's; marked in the result and in the report.",
+            shape=Choice(options=("validation", "as_published")),
+        ),
         "heads": Key(
             about="Of a model with a head a source: the card's own, or on another card the mean (auto, the default); the mean of all "
             "that have a label; or the head of one source, by its card.",

@@ -350,7 +350,7 @@ def read_targets(node: Node | None, context: Context, *, same: bool = True) -> t
             context.faults.add(card or item, "'same' needs one card, and this phase has sources; name the card")
         elif card is not None and target.data != SAME_DATA:
             context.check_card(card)
-        if any(replace(target, embedding=other.embedding, arrays=other.arrays) == other for other in targets):
+        if any(replace(target, embedding=other.embedding, arrays=other.arrays, thresholds=other.thresholds) == other for other in targets):
             context.faults.add(item, "this evaluation is listed twice; leave one out")
         targets.append(target)
     return tuple(targets)
@@ -364,6 +364,8 @@ def _target(item: Node, faults: Faults) -> Target:
         faults.add(item.get("outputs") or item, "what is evaluated is predicted: write outputs: [predictions, embeddings]")
     if embedding is not None and "embeddings" not in outputs:
         faults.add(item.get("embedding") or item, "nothing is embedded here: write outputs: [predictions, embeddings] beside it")
+    if given.get("thresholds") == "validation":
+        del given["thresholds"]
     return Target(**given, embedding=(embedding or "backbone") if "embeddings" in outputs else None, arrays="arrays" in outputs)
 
 

@@ -15,7 +15,7 @@ from orchestrator.model import AxisKind, Plan
 from orchestrator.report.design import Design, Place, card_of, pretraining_of, text_of
 from orchestrator.report.masks import Masks
 from orchestrator.report.predictions import Predictions, read_predictions
-from orchestrator.report.stats.operating import RULES
+from orchestrator.report.stats.operating import F1_ON_TEST, RULES
 from trainers.slugs import auroc_of
 
 
@@ -86,8 +86,13 @@ class Run:
     #: By finding: validation cases with and without it.
     validation_counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
+    #: By finding: the threshold of the largest F1 on the test rows themselves, where an evaluation was asked for it as published.
+    on_test: Mapping[str, float] = field(default_factory=dict)
+
     def threshold(self, label: str, rule: str) -> float | None:
-        """Return a finding's threshold by a rule, None where validation gave none."""
+        """Return a finding's threshold by a rule, None where there is none."""
+        if rule == F1_ON_TEST:
+            return self.on_test.get(label)
         return self.thresholds.get(label, {}).get(rule)
 
     @property
@@ -131,6 +136,7 @@ def _read(spec: JobSpec, design: Design, run: RunPaths, by_id: Mapping[str, JobS
         picked=_validated(picked, trained),
         predictions=read_predictions(paths.predictions, f"{spec.trial} ({spec.short_id})") if result is not None else None,
         thresholds={label: {rule: float(row[rule]) for rule in RULES if rule in row} for label, row in chosen.items()},
+        on_test={label: float(row["f1"]) for label, row in ((result or {}).get("thresholds_on_test") or {}).items()},
         validation_counts={label: (int(row["n_pos"]), int(row["n_neg"])) for label, row in chosen.items()},
     )
 

@@ -23,6 +23,7 @@ STATUS_NAMES: Mapping[str, str] = {
     Status.FEW_POSITIVES: "few positives",
     Status.FEW_CASES: "few cases",
     Status.FEW_VALIDATION: "threshold from few validation cases",
+    Status.CHOSEN_ON_TEST: "threshold chosen on these test rows",
     Status.AT_BOUNDARY: "a run reached 0 or 1",
     Status.ONE_RUN: "one run",
     Status.MISSING_RUNS: "runs missing",

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import f1_score
 
 from jobs import main
 from jobs.spec import Stage
@@ -33,7 +34,10 @@ phases:
     pick: {metric: val/auroc_macro}
     evaluate: [{data: same, split: test, OUTPUTS}]
 """
-WITH, WITHOUT = SWEEP.replace("OUTPUTS", "outputs: [predictions, embeddings, arrays]"), SWEEP.replace(", OUTPUTS", "")
+WITH, WITHOUT = (
+    SWEEP.replace("OUTPUTS", "outputs: [predictions, embeddings, arrays], thresholds: as_published"),
+    SWEEP.replace(", OUTPUTS", ""),
+)
 PROBE = """sweep: external
 data: tiny
 phases:
@@ -123,6 +127,21 @@ def test_arrays_hold_what_the_predictions_do(embedded: Study) -> None:
     }
 
 
+def test_thresholds_as_published_are_in_the_result_and_not_in_the_choice(embedded: Study) -> None:
+    job = embedded.job(Stage.EVALUATE)
+    said, choice = embedded.result(job), json.loads(embedded.paths(job).choice.read_text(encoding="utf-8"))
+    assert said["thresholds"] == "as_published" and set(said["thresholds_on_test"]) == set(said["labels"])
+    rows = pq.read_table(embedded.paths(job).predictions).to_pandas()
+    for label, found in said["thresholds_on_test"].items():
+        truth, score = (rows[rows.label == label][name].to_numpy() for name in ("truth", "score"))
+        assert (found["n_pos"], found["n_neg"]) == ((truth == 1).sum(), (truth == 0).sum())
+        best = max(f1_score(truth, score >= limit) for limit in set(score))
+        assert f1_score(truth, score >= np.float32(found["f1"])) == best
+    # Validation has its own, of other cases, and is asked first.
+    chosen = {label: {name: row[name] for name in ("f1", "n_pos", "n_neg")} for label, row in choice["thresholds"].items()}
+    assert set(chosen) == set(said["labels"]) and chosen != said["thresholds_on_test"] and "on_test" not in str(choice)
+
+
 def test_where_they_are_not_asked_for_nothing_of_a_job_changes(embedded: Study, tmp_path: Path) -> None:
     plain = again(embedded, tmp_path, WITHOUT)
     plain.run()
@@ -132,7 +151,8 @@ def test_where_they_are_not_asked_for_nothing_of_a_job_changes(embedded: Study, 
     assert not plain.paths(job).embeddings.exists() and not plain.paths(job).arrays.exists() and "arrays" not in plain.result(job)
     assert set(plain.result(job)["data"][0]["splits"]) == {"val", "test"}
     assert plain.paths(job).predictions.read_bytes() == embedded.paths(other).predictions.read_bytes()
-    assert "embeddings" not in plain.result(job)
+    assert not {"embeddings", "thresholds", "thresholds_on_test"} & set(plain.result(job))
+    assert plain.paths(job).choice.read_bytes() == embedded.paths(other).choice.read_bytes()
 
 
 def test_test_images_are_embedded_after_the_choice_and_training_images_for_embeddings_alone(

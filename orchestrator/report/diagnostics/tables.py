@@ -8,23 +8,26 @@ from typing import TypeVar
 from orchestrator.report.blocks import Block, Panel
 from orchestrator.report.diagnostics.drawings import curve_figure, not_drawn, reliability_figure
 from orchestrator.report.diagnostics.lines import errors_of, name_of
-from orchestrator.report.diagnostics.points import MASK
+from orchestrator.report.diagnostics.points import MASK, MEAN, has_f1
 from orchestrator.report.diagnostics.values import Calibration, OperatingPoint, Share
 from orchestrator.report.entries import Column, Entry, Row, Table, ends, interval, series_of
 from orchestrator.report.keys import Keys
 from orchestrator.report.measures import title_of
 from orchestrator.report.stats.estimate import Status
+from orchestrator.report.stats.operating import F1, F1_ON_TEST
 from orchestrator.report.values import ArmInfo, Report, SizeInfo, TestSet
 from orchestrator.report.wording import STATUS_NAMES, number, percent, plural
 
 T = TypeVar("T", OperatingPoint, Calibration)
 #: Rules that a page shows; the others are in `report.json`.
-SHOWN = ("youden", MASK)
+SHOWN = ("youden", MASK, F1, F1_ON_TEST)
 _RULES = {
     "youden": "at the threshold of the largest sensitivity plus specificity on validation (Youden), each run at its own",
+    F1: "at the threshold of the largest F1 on validation, each run at its own",
+    F1_ON_TEST: "as published: at the threshold of the largest F1 on these test rows themselves, which no new data would give",
     MASK: "where a structure counts as found when anything was drawn",
 }
-_TITLES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
+_TITLES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV", "accuracy": "Accuracy", F1: "F1"}
 
 
 def blocks(report: Report, test_set: TestSet) -> tuple[Block, ...]:
@@ -47,9 +50,15 @@ def _points(report: Report, test_set: TestSet) -> Block | None:
     rows = [one for one in report.diagnostics.operating_points if one.test_set == test_set.key and one.rule in SHOWN]
     notes = tuple(note for note in report.diagnostics.notes if note.startswith(f"{test_set.title}:"))
     panels = [
-        Panel(title=size.title, tables=(_points_table(report, test_set, size, found),))
+        Panel(title=size.title, tables=tables)
         for size in test_set.sizes
-        if (found := [one for one in rows if one.size == size.key])
+        if (
+            tables := tuple(
+                _points_table(report, test_set, size, found)
+                for rule in SHOWN
+                if (found := [one for one in rows if one.size == size.key and one.rule == rule])
+            )
+        )
     ]
     return Block(key="operating", title="At a threshold", sentences=notes, panels=tuple(panels)) if panels or notes else None
 
@@ -60,12 +69,12 @@ def _points_table(report: Report, test_set: TestSet, size: SizeInfo, found: Sequ
         Column(title="Finding", kind="text"),
         Column(title="Arm", kind="text"),
         Column(title="Threshold", below="mean over runs"),
-        *(Column(title=_TITLES[name], below=f"{percent(report.confidence)} interval") for name in _TITLES),
+        *(Column(title=_TITLES[share.name], below=f"{percent(report.confidence)} interval") for share in found[0].shares),
     )
     rows = [
         Row(
             entries=(
-                Entry(text=title_of(one.label), sort=one.label),
+                _finding(one, found),
                 _arm_entry(arms[one.arm], series[one.arm]),
                 _threshold(one, name_of(keys, one, f"{one.rule}_threshold")),
                 *(_share(share, test_set, name_of(keys, one, f"{one.rule}_{share.name}")) for share in one.shares),
@@ -74,14 +83,24 @@ def _points_table(report: Report, test_set: TestSet, size: SizeInfo, found: Sequ
         )
         for one in _by_finding(found)
     ]
-    rest = "" if found[0].rule == MASK else " Thresholds for a sensitivity and for a specificity of 0.9 on validation are in report.json."
+    rule = found[0].rule
+    rest = " Thresholds for a sensitivity and for a specificity of 0.9 on validation are in report.json." if rule == "youden" else ""
     return Table(
-        key=f"operating-{test_set.key}-{size.key}",
+        key=f"operating-{test_set.key}-{size.key}{'' if rule in ('youden', MASK) else f'-{rule}'}",
         caption=f"Operating points, {size.title}, {_RULES[found[0].rule]}.",
         columns=columns,
         rows=tuple(rows),
         note="Means over runs, with Wilson intervals for these models and new "
         f"{test_set.cluster}: cases are divided by their design effect.{rest}",
+    )
+
+
+def _finding(one: OperatingPoint, found: Sequence[OperatingPoint]) -> Entry:
+    if one.label != MEAN:
+        return Entry(text=title_of(one.label), sort=one.label)
+    counted = sum(other.label != MEAN and other.arm == one.arm and has_f1(other) for other in found)
+    return Entry(
+        text=f"Mean of {counted} findings", sort=one.label, title="those with a threshold, and with a test case that has the finding"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A proportion at an operating point: sensitivity, specificity, ppv or npv."""
+    """A proportion at an operating point: sensitivity, specificity, ppv or npv; accuracy or f1 at a threshold for F1."""
 
     name: str
     estimate: float | None
@@ -29,9 +29,10 @@ class OperatingPoint:
     arm: str
     size: str
     label: str
-    #: youden, sensitivity_90, specificity_90; `mask` where a structure counts as found when anything was drawn.
+    #: youden, sensitivity_90, specificity_90, f1; `f1_on_test`, as published; `mask` where a structure counts as found when anything was
+    #: drawn. Of both rules for F1 a label `macro` is the mean over findings.
     rule: str
-    #: What thresholds were chosen on: `validation`, or `none`.
+    #: What thresholds were chosen on: `validation`, `test` (as published), or `none`.
     source: str
     #: Mean, smallest and largest over runs, in the unit of the scores; None without a threshold.
     threshold: float | None

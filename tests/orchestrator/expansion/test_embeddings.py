@@ -51,6 +51,21 @@ def test_arrays_are_in_the_id_of_the_evaluation_that_writes_them(tmp_path: Path)
         expand(load_sweep(file, catalog=catalog), catalog, FakeResolver(tasks={"d": "segmentation"}))
 
 
+def test_thresholds_as_published_are_in_the_id_of_the_evaluation_that_asks_for_them(tmp_path: Path) -> None:
+    plain, asked, default = (plan_of(tmp_path, sweep(more)) for more in ("", "thresholds: as_published", "thresholds: validation"))
+    (mine,), (theirs,) = (jobs_of(plan, "a", Stage.EVALUATE) for plan in (asked, plain))
+    assert {**theirs.config, "thresholds": "as_published"} == mine.config and mine.job_id != theirs.job_id
+    assert [job.job_id for job in plain.jobs] == [job.job_id for job in default.jobs]
+    with pytest.raises(SweepError, match=r"evaluate\[0\].thresholds: expects one of validation, as_published, got 'test'"):
+        plan_of(tmp_path, sweep("thresholds: test"))
+    with pytest.raises(SweepError, match=r"evaluate\[1\]: this evaluation is listed twice"):
+        plan_of(tmp_path, sweep("thresholds: as_published}, {data: same, split: test"))
+    with pytest.raises(SweepError, match=r"evaluate\[0\].thresholds: data 'd' has masks, and thresholds are of labels: leave it out"):
+        catalog, file = find_trainers(), tmp_path / "masks.yaml"
+        file.write_text(sweep("thresholds: as_published", trainer="segmentation", pick="{metric: val/dice_macro}"), encoding="utf-8")
+        expand(load_sweep(file, catalog=catalog), catalog, FakeResolver(tasks={"d": "segmentation"}))
+
+
 def test_a_projector_may_be_asked_for_where_there_is_one(tmp_path: Path) -> None:
     more = "outputs: [predictions, embeddings], embedding: projector"
     (job,) = jobs_of(plan_of(tmp_path, sweep(more, trainer="ark", pick="{metric: val/d/auroc_macro}")), "a", Stage.EVALUATE)

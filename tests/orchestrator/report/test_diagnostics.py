@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from pyarrow.parquet import read_table
-from sklearn.metrics import brier_score_loss, confusion_matrix
+from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, f1_score
 
 from orchestrator.report.analysis import analyse, build
+from orchestrator.report.diagnostics.lines import diagnostic_rows
+from orchestrator.report.diagnostics.points import MEAN
 from orchestrator.report.diagnostics.values import Calibration, Diagnostics, OperatingPoint
 from orchestrator.report.files.inputs import Asked, inputs_of_files
 from orchestrator.report.layout import sections
 from orchestrator.report.record import parse, text
 from orchestrator.report.render import html, markdown
+from orchestrator.report.stats.operating import F1, F1_ON_TEST
 from orchestrator.report.values import Report
 from orchestrator.report.wording import number
 from tests.orchestrator.report.files.made_files import having, joined, scores, write
@@ -60,7 +63,68 @@ def test_thresholds_are_from_validation_and_calls_from_test(tmp_path: Path) -> N
         assert one.high is not None
         assert one.low < (one.estimate or 0) < one.high
         assert one.n_effective <= one.n
-    assert {one.rule for one in report.diagnostics.operating_points} == {"youden", "sensitivity_90", "specificity_90"}
+    assert {one.rule for one in report.diagnostics.operating_points} == {"youden", "sensitivity_90", "specificity_90", "f1"}
+
+
+def test_f1_and_accuracy_are_at_the_threshold_that_validation_gave_f1(tmp_path: Path) -> None:
+    run = split(1.8, seed=1)
+    val, test = (run["split"] == name for name in ("val", "test"))
+    point = found(report_of(write(tmp_path / "x.csv", run)), F1)
+    tried = {limit: f1_score(run["truth"][val], run["score"][val] >= limit) for limit in sorted(set(run["score"][val]))}
+    assert point.threshold == max(tried, key=lambda limit: (round(tried[limit], 12), -limit))
+    called = run["score"][test] >= point.threshold
+    assert {one.name: one.estimate for one in point.shares} == pytest.approx(
+        {"accuracy": accuracy_score(run["truth"][test], called), "f1": f1_score(run["truth"][test], called)}
+    )
+    assert point.source == "validation" and "chosen_on_test" not in point.status
+
+
+def test_of_several_findings_there_is_a_mean_and_what_is_missing_is_named(tmp_path: Path) -> None:
+    names = ("edema", "effusion", "mass", "nodule")
+    parts = {name: having(split(1.0 + at, seed=at), label=name) for at, name in enumerate(names)}
+    # Validation has no case without a mass, and the test set nobody with a nodule.
+    parts["mass"] = having(parts["mass"], truth=np.where(parts["mass"]["split"] == "val", 1, parts["mass"]["truth"]))
+    parts["nodule"] = having(parts["nodule"], truth=np.where(parts["nodule"]["split"] == "test", 0, parts["nodule"]["truth"]))
+    report = report_of(write(tmp_path / "x.csv", joined(*parts.values())))
+    points = {one.label: {share.name: share for share in one.shares} for one in report.diagnostics.operating_points if one.rule == F1}
+    assert set(points) == {"edema", "effusion", "nodule", MEAN}
+    assert (points["nodule"]["f1"].estimate, points["nodule"]["f1"].status) == (None, ("not_estimable",))
+    for name in ("accuracy", "f1"):
+        assert points[MEAN][name].estimate == pytest.approx(np.mean([points[label][name].estimate or 0.0 for label in names[:2]]))
+        low, high = points[MEAN][name].low, points[MEAN][name].high
+        assert low is not None and high is not None and low < (points[MEAN][name].estimate or 0) < high
+    (note,) = report.diagnostics.notes
+    assert "no threshold for Mass, because validation does not have both" in note
+    (section,) = sections(report)
+    block = next(one for one in section.blocks if one.key == "operating")
+    (table,) = (one for one in block.panels[0].tables if "largest F1" in one.caption)
+    assert [row.entries[0].text for row in table.rows] == ["Edema", "Effusion", "Nodule", "Mean of 2 findings"]
+    assert [row.entries[-1].text for row in table.rows][2] == "–" and note in block.sentences
+
+
+def test_as_published_thresholds_are_of_the_test_rows_and_say_so(tmp_path: Path) -> None:
+    made, plan = quickstart(tmp_path, draws=2, patients=80)
+    plain = text(build(plan, made.run))
+    for spec in plan.jobs:
+        folder = made.run.job(spec.job_id)
+        if folder.predictions.exists():
+            limits = {"edema": {"f1": 0.3, "n_pos": 20, "n_neg": 30}, "consolidation": {"f1": 0.1, "n_pos": 20, "n_neg": 30}}
+            folder.result.write_text(json.dumps({**json.loads(folder.result.read_text()), "thresholds_on_test": limits}), encoding="utf-8")
+    report = build(plan, made.run)
+    points = report.diagnostics.operating_points
+    assert {(one.label, one.rule, one.source, one.threshold) for one in points} == {
+        ("edema", F1_ON_TEST, "test", 0.3),
+        ("consolidation", F1_ON_TEST, "test", 0.1),
+        (MEAN, F1_ON_TEST, "test", None),
+    }
+    assert all(one.status == ("chosen_on_test",) and one.n_validation_positive is None for one in points)
+    rows = [row for row in diagnostic_rows(report) if "f1_on_test" in row["measure"]]
+    assert rows and all("chosen_on_test" in row["status"] for row in rows)
+    (section,) = sections(report)
+    for page in (html(report, (section,)), markdown(report, (section,))):
+        assert "threshold chosen on these test rows" in page and "too high, and are no results" in page
+    # Whoever does not ask has what there was: nothing of it, and no finding that is said to lack a threshold.
+    assert "on_test" not in plain and "no operating points" in plain
 
 
 def test_each_run_keeps_its_own_threshold(tmp_path: Path) -> None:
@@ -215,7 +279,8 @@ def test_the_page_shows_what_the_values_hold(tmp_path: Path) -> None:
     report = report_of(write(tmp_path / "x.csv", joined(*parts)), baseline="b")
     (section,) = sections(report)
     block = {one.key: one for one in section.blocks}
-    (table,) = block["operating"].panels[0].tables
+    table, for_f1 = block["operating"].panels[0].tables
+    assert "largest F1 on validation" in for_f1.caption and [column.title for column in for_f1.columns[3:]] == ["Accuracy", "F1"]
     points = [one for one in report.diagnostics.operating_points if one.rule == "youden"]
     assert [row.entries[3].text for row in table.rows] == [number(one.shares[0].estimate) for one in points]
     assert [row.entries[1].text for row in table.rows] == ["a", "b"]

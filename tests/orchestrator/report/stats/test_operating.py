@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import brier_score_loss, precision_recall_curve, roc_curve
+from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, precision_recall_curve, roc_curve
 from statsmodels.stats.proportion import proportion_confint
 
 from orchestrator.report.stats.calibration import BINS, brier, debiased, ece, equal_mass, equal_width
-from orchestrator.report.stats.operating import parts_at, proportion, thresholds_of
+from orchestrator.report.stats.operating import mean_proportion, parts_at, proportion, thresholds_of
 from orchestrator.report.stats.rates import GRID, counts, precision_recall, roc
 
 
@@ -39,6 +39,8 @@ def test_thresholds_are_those_of_trying_every_score(pairs: list[tuple[bool, int]
 def test_with_one_run_and_one_case_a_patient_it_is_wilsons_interval() -> None:
     truth, score = cases()
     for name, (above, below) in parts_at(truth, score >= 0.5).items():
+        if name == "f1":
+            continue
         found = proportion([(above, below)], np.arange(len(truth)), len(truth), 0.95)
         assert found is not None, name
         low, high = proportion_confint(above.sum(), below.sum(), method="wilson")
@@ -167,3 +169,58 @@ def test_a_curve_needs_its_classes() -> None:
     flat = roc(counts(np.array([0, 1]), np.array([0.5, 0.5])))
     assert flat is not None
     np.testing.assert_allclose(flat, GRID)
+
+
+# --- F1 and accuracy ----------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=2, max_size=25))
+@settings(max_examples=100, deadline=None)
+def test_the_threshold_for_f1_is_the_smallest_that_sklearn_finds_best(pairs: list[tuple[bool, int]]) -> None:
+    truth, score = np.array([one for one, _ in pairs], np.int8), np.array([float(two) for _, two in pairs])
+    if 0 < truth.sum() < len(truth):
+        tried = {limit: f1_score(truth, score >= limit) for limit in sorted(set(score))}
+        best = max(tried.values())
+        assert thresholds_of(truth, score)["f1"] == next(limit for limit, value in tried.items() if value == pytest.approx(best, abs=1e-12))
+
+
+def test_f1_and_accuracy_are_sklearns_and_f1_has_the_width_of_the_delta_method() -> None:
+    truth, score = cases(3, 900)
+    called = score >= 0.4
+    parts = parts_at(truth, called)
+    found = {name: proportion([parts[name]], np.arange(900), 900, 0.95, halves=name == "f1") for name in ("accuracy", "f1")}
+    assert found["accuracy"] is not None and found["accuracy"].value == pytest.approx(accuracy_score(truth, called))
+    one = found["f1"]
+    assert one is not None and one.low is not None and one.high is not None
+    assert one.value == pytest.approx(f1_score(truth, called))
+    # Beside it, the spread of F1 over resampled cases.
+    rng, draws = np.random.default_rng(0), []
+    for _ in range(2000):
+        rows = rng.integers(0, 900, 900)
+        draws.append(f1_score(truth[rows], called[rows]))
+    assert (one.high - one.low) / 2 == pytest.approx(1.96 * np.std(draws), rel=0.08)
+
+
+def test_a_mean_over_findings_has_the_width_of_resampled_patients() -> None:
+    rng = np.random.default_rng(5)
+    cluster = np.repeat(np.arange(150), 2)
+    known = [np.arange(300), np.arange(0, 300, 3)]
+    truth = (rng.random((300, 2)) < 0.4).astype(np.int8)
+    called = (truth + rng.normal(0, 0.7, (300, 1)) + rng.normal(0, 0.3, (300, 2))) > 0.5
+    for name in ("accuracy", "f1"):
+        each = [parts_at(truth[rows, column], called[rows, column])[name] for column, rows in enumerate(known)]
+        found = mean_proportion([([one], cluster[rows]) for one, rows in zip(each, known, strict=True)], 150, 0.95)
+        assert found is not None and found.low is not None and found.high is not None
+        assert found.value == pytest.approx(np.mean([above.sum() / below.sum() for above, below in each]))
+        draws = []
+        for _ in range(1500):
+            times = np.bincount(rng.integers(0, 150, 150), minlength=150)
+            weights = [times[cluster[rows]] for rows in known]
+            draws.append(np.mean([(w * above).sum() / (w * below).sum() for (above, below), w in zip(each, weights, strict=True)]))
+        assert (found.high - found.low) / 2 == pytest.approx(1.96 * np.std(draws), rel=0.12)
+    nobody = parts_at(np.zeros(300, np.int8), np.zeros(300, bool))["f1"]
+    assert mean_proportion([([nobody], cluster)], 150, 0.95) is None and mean_proportion([], 150, 0.95) is None
+    # A finding twice is that finding.
+    one = parts_at(np.repeat(truth[::2, 0], 2), np.repeat(called[::2, 0], 2))["accuracy"]
+    twice, once = (mean_proportion([([one], cluster)] * times, 150, 0.95) for times in (2, 1))
+    assert twice is not None and once is not None and (twice.low, twice.high) == (pytest.approx(once.low), pytest.approx(once.high))
