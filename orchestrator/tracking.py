@@ -62,7 +62,7 @@ from orchestrator.model import Plan
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+    from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run, RunTag
 
 #: What one `log_batch` carries: MLflow takes 1000 things together, of them 100 params and 100 tags.
 METRICS_A_BATCH = 800
@@ -299,8 +299,20 @@ class _Mirror:
         wanted = {*planned, SWEEP}
         for one in [*self._spare, *(found for key, found in self._known.items() if key not in wanted)]:
             if not one.is_deleted:
-                self._client.delete_run(one.identity)
+                self._put_away(one.identity)
                 self.counts["removed"] += 1
+
+    def _put_away(self, identity: str) -> None:
+        """Delete a run as the UI does, and its models, which would be listed still.
+
+        A model cannot be brought back: should the run come back, its empty digest says that something is missing.
+        """
+        models = self._models_of(identity)
+        if models:
+            self._client.set_tag(identity, DIGEST, "")
+        for one in models:
+            self._client.delete_logged_model(one.model_id)
+        self._client.delete_run(identity)
 
     def _create(self, entry: Entry, inherited: Mapping[str, str]) -> None:
         from mlflow.exceptions import MlflowException
@@ -309,7 +321,7 @@ class _Mirror:
         tags = {**entry.first_tags, **inherited, **entry.tags, KIND: kind, JOB: entry.key}
         made = self._client.create_run(self._experiment, start_time=entry.started, tags=tags, run_name=entry.name)
         try:
-            self._fill(made.info.run_id, entry, made)
+            self._fill(made.info.run_id, entry, made, is_new=True)
         except MlflowException:
             # Another client of the same server has made the same run at the same time, and has put this one away.
             if not _is_deleted(self._client.get_run(made.info.run_id)):
@@ -318,11 +330,11 @@ class _Mirror:
     def _replace(self, known: Run, entry: Entry) -> None:
         """Delete a run that says something else, and make it anew with the tags that people gave it."""
         if not _is_deleted(known):
-            self._client.delete_run(known.info.run_id)
+            self._put_away(known.info.run_id)
         ours = {DIGEST, POINTS, PICTURES, "mlflow.runName", *_PASSING}
         self._create(entry, {key: value for key, value in known.data.tags.items() if key not in ours and not is_about_files(key)})
 
-    def _fill(self, identity: str, entry: Entry, known: Run) -> None:
+    def _fill(self, identity: str, entry: Entry, known: Run, *, is_new: bool = False) -> None:
         """Send what a run does not have yet; the tags that say so go last, so that a kill in between only repeats."""
         from mlflow.entities import Metric, Param, RunTag
 
@@ -337,6 +349,11 @@ class _Mirror:
         fresh_params: list[Param] = [Param(key, value) for key, value in entry.params.items() if key not in params]
         fresh: list[Metric] = [Metric(point.key, point.value, point.time, point.step) for point in entry.points[sent:]]
         fresh += [Metric(key, value, entry.ended or 0, 0) for key, value in entry.finals.items() if key not in metrics]
+        self.counts["metrics"] += len(fresh)
+        if model := self._put_model(identity, entry, known, is_new=is_new):
+            # All of them: what the run has already, the model may lack. A store keeps none of them twice.
+            finals = [Metric(key, value, entry.ended or 0, 0, model_id=model) for key, value in entry.finals.items()]
+            fresh = [*fresh[: len(entry.points) - sent], *finals]
         tables = [path for path in artifacts if path.startswith("tables/")]
         wanted = {
             **entry.tags,
@@ -355,7 +372,6 @@ class _Mirror:
         for key in _PASSING:
             if key in tags and key not in entry.tags:
                 self._client.delete_tag(identity, key)
-        self.counts["metrics"] += len(fresh)
 
     def _set_status(self, identity: str, entry: Entry) -> None:
         if entry.ended is None:
@@ -363,11 +379,38 @@ class _Mirror:
         else:
             self._client.set_terminated(identity, status=entry.status, end_time=entry.ended)
 
-    def _log_inputs(self, identity: str, inputs: Sequence[Input]) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+    def _put_model(self, identity: str, entry: Entry, known: Run, *, is_new: bool) -> str:
+        """Let a run have the model of its entry and no other of ours, and return the model's id; empty for none."""
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.entities.logged_model_status import LoggedModelStatus
 
-        if not inputs:
-            return
+        wanted, found = entry.model, None
+        for one in [] if is_new else self._models_of(identity):
+            if found is None and wanted is not None and one.tags.get(DIGEST) == wanted.digest():
+                found = one
+            else:
+                self._client.delete_logged_model(one.model_id)
+        if wanted is None:
+            return ""
+        if found is None:
+            tags = {**wanted.tags, KIND: "model", DIGEST: wanted.digest()}
+            found = self._client.create_logged_model(self._experiment, wanted.name, identity, tags, dict(wanted.params), wanted.kind)
+        if found.model_id not in {one.model_id for one in (known.outputs.model_outputs if known.outputs else ())}:
+            self._client.log_outputs(identity, [LoggedModelOutput(found.model_id, wanted.step)])
+        if found.status != LoggedModelStatus.READY:
+            self._client.finalize_logged_model(found.model_id, LoggedModelStatus.READY)
+        return found.model_id
+
+    def _models_of(self, identity: str) -> list[LoggedModel]:
+        """Return the models that a sync has given a run."""
+        found = self._client.search_logged_models([self._experiment], f"source_run_id = '{identity}'")
+        return [one for one in found if one.tags.get(KIND) == "model"]
+
+    def _log_inputs(self, identity: str, inputs: Sequence[Input]) -> None:
+        """Give a run data sets. Each is one row of the experiment, and another client of the same server may have written it meanwhile."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
+
         listed = [
             DatasetInput(
                 Dataset(one.name, one.digest, "code", one.source, one.schema or None, one.profile),
@@ -375,7 +418,14 @@ class _Mirror:
             )
             for one in inputs
         ]
-        self._client.log_inputs(identity, datasets=listed)
+        # A refusal says that one of them is there since; what is there is not written again.
+        for refused in range(len(listed) + 1 if listed else 0):
+            try:
+                self._client.log_inputs(identity, datasets=listed)
+                return
+            except MlflowException:
+                if refused == len(listed) or _is_deleted(self._client.get_run(identity)):
+                    raise
 
     def _upload(self, identity: str, files: Mapping[str, bytes]) -> None:
         if not files:

@@ -56,6 +56,22 @@ class Input(NamedTuple):
         return self.name, self.digest, self.context
 
 
+class Model(NamedTuple):
+    """A checkpoint that a pick chose."""
+
+    name: str
+    #: The trainer that made it.
+    kind: str
+    #: Of training.
+    step: int
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+
+    def digest(self) -> str:
+        """Return a digest of all of it."""
+        return content_digest(canonical_json([self.name, self.kind, self.step, dict(self.params), dict(self.tags)]).encode())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One run of the mirror."""
@@ -82,6 +98,8 @@ class Entry:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     #: Data sets that the run has used.
     inputs: tuple[Input, ...] = ()
+    #: What a pick chose of it; None where none did.
+    model: Model | None = None
 
     def digest(self) -> str:
         """Return a digest of all that may change: a run that carries the same one needs nothing."""
@@ -97,6 +115,7 @@ class Entry:
             # Only where there are any, so that runs without them stay as they were sent.
             *([self.pictures_digest(len(self.pictures))] if self.pictures else []),
             *([[list(one) for one in self.inputs]] if self.inputs else []),
+            *([self.model.digest()] if self.model else []),
         ]
         return content_digest(canonical_json(content).encode())
 

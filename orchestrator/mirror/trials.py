@@ -17,6 +17,7 @@ from orchestrator.expansion.labels import label_text
 from orchestrator.ledger import JobStatus, states
 from orchestrator.mirror.entries import PARAM_LENGTH, TAG_LENGTH, Entry, clean_key, content_digest
 from orchestrator.mirror.inputs import inputs_of
+from orchestrator.mirror.models import model_of
 from orchestrator.mirror.names import Names
 from orchestrator.mirror.outcomes import Outcome, finals_of, outcomes_of, read_json, target_name, test_table, validation_table
 from orchestrator.mirror.series import points_of
@@ -103,13 +104,16 @@ def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], statu
     word = _word(status, attempts, done=result is not None)
     ended = None if word in ("RUNNING", "SCHEDULED") else _milliseconds(times[-1])
     outcome = study.outcomes.get(spec.job_id, Outcome())
+    name, params = study.names.run_name(spec), _params(spec, study, result)
+    # What people look for a model by.
+    labels = {key for key in map(clean_key, (*study.names.params[spec.phase].values(), "n_labeled")) if key in params}
     return Entry(
         key=spec.job_id,
-        name=study.names.run_name(spec),
+        name=name,
         status=word,
         started=_milliseconds(times[0]),
         ended=ended,
-        params=_params(spec, study, result),
+        params=params,
         tags=_tags(spec, study, attempts[-1], status, outcome) | _draw_tags(result),
         first_tags={"git_sha": code} if (code := str(_environment(attempts[-1]).get("code") or study.code)) else {},
         points=points_of([(attempt, _start(events[attempt.number], attempt)) for attempt in attempts]),
@@ -117,6 +121,7 @@ def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], statu
         artifacts=_artifacts(spec, paths, attempts, result, outcome),
         pictures=_pictures(paths, study.run, outcome),
         inputs=inputs_of(spec, result, outcome),
+        model=model_of(spec, study.run, result, outcome, name=name, params={key: params[key] for key in sorted(labels)}),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import LoggedModel, Run, ViewType
 
 from jobs.paths import RunPaths
 from orchestrator import tracking
@@ -51,10 +51,17 @@ def _run(client: MlflowClient, one: Run) -> dict[str, Any]:
         },
         "inputs": [
             (dict(one.dataset), sorted((tag.key, tag.value) for tag in one.tags))
-            for one in sorted(one.inputs.dataset_inputs, key=lambda each: (each.dataset.name, each.dataset.digest))
+            for one in sorted(one.inputs.dataset_inputs if one.inputs else (), key=lambda each: (each.dataset.name, each.dataset.digest))
         ],
+        "models": sorted(_model(found) for found in client.search_logged_models([one.info.experiment_id], f"source_run_id = '{identity}'")),
         "artifacts": {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()},
     }
+
+
+def _model(one: LoggedModel) -> list[Any]:
+    """Return all that a model says; what the UI shows of one that is half made is its status."""
+    said = sorted((found.key, found.value, found.timestamp, found.step) for found in one.metrics or ())
+    return [one.name, one.model_type, str(one.status), sorted(one.tags.items()), sorted((one.params or {}).items()), said]
 
 
 def seed_database(run: RunPaths, template: Path) -> None:

@@ -7,11 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import mlflow.data
+import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
+from mlflow.exceptions import MlflowException
 
 from jobs.paths import RunPaths
 from jobs.spec import JobSpec
 from orchestrator import tracking
+from orchestrator.errors import TrackingError
 from orchestrator.mirror.inputs import inputs_of
 from orchestrator.mirror.outcomes import Outcome
 from orchestrator.model import Plan
@@ -20,7 +24,11 @@ from tests.orchestrator.mirror.played import Player, trains
 
 
 def inputs_by_context(one: Run) -> dict[str, Dataset]:
-    return {next(tag.value for tag in each.tags if tag.key == "mlflow.data.context"): each.dataset for each in one.inputs.dataset_inputs}
+    return {next(tag.value for tag in each.tags if tag.key == "mlflow.data.context"): each.dataset for each in given_to(one)}
+
+
+def given_to(one: Run) -> list[DatasetInput]:
+    return one.inputs.dataset_inputs if one.inputs else []
 
 
 def test_a_run_lists_what_it_has_opened(plan: Plan, run: RunPaths) -> None:
@@ -31,8 +39,12 @@ def test_a_run_lists_what_it_has_opened(plan: Plan, run: RunPaths) -> None:
     assert set(winner) == {"training", "validation", "test"}
     assert set(inputs_by_context(runs["pretrain-lr=0.001"])) == {"training", "validation"}
     assert {one.name for one in winner.values()} == {"phantom"}
-    assert json.loads(winner["training"].profile) == {"images": 20, "patients": 10}
-    assert [one["name"] for one in json.loads(winner["test"].schema)["mlflow_colspec"]] == ["pleural_effusion", "edema", "cardiomegaly"]
+    assert json.loads(str(winner["training"].profile)) == {"images": 20, "patients": 10}
+    assert [one["name"] for one in json.loads(str(winner["test"].schema))["mlflow_colspec"]] == [
+        "pleural_effusion",
+        "edema",
+        "cardiomegaly",
+    ]
     # The same draw in two arms is the same data; another draw is not, and validation is the same for all.
     assert loser["training"].digest == winner["training"].digest
     other = inputs_by_context(runs["finetune-none-0.1-d01"])
@@ -44,7 +56,7 @@ def test_a_source_says_what_the_digest_is_of_and_can_be_read_back(plan: Plan, ru
     Player(run=run).play([one for one in plan.jobs if one.job_id == job.job_id or one.phase == "pretrain"])
     tracking.sync(plan, run)
     one = next(one for one in runs_of(run, "play").values() if one.data.tags["job"] == job.job_id)
-    given = next(each for each in one.inputs.dataset_inputs if each.dataset.digest == inputs_by_context(one)["training"].digest)
+    given = next(each for each in given_to(one) if each.dataset.digest == inputs_by_context(one)["training"].digest)
     tags = mlflow.data.get_source(given).to_dict()["tags"]
     source = job.data["sources"][0]
     assert {key: tags[key] for key in source} == dict(source)
@@ -78,7 +90,7 @@ def test_a_run_whose_data_is_other_than_it_says_is_made_anew(plan: Plan, run: Ru
     run.job(job.job_id).result.write_text(json.dumps(result))
     assert tracking.sync(plan, run).replaced == 1
     (one,) = runs_of(run, "play").values()
-    assert json.loads(inputs_by_context(one)["validation"].profile)["images"] == 39
+    assert json.loads(str(inputs_by_context(one)["validation"].profile))["images"] == 39
 
 
 def test_what_an_evaluation_opens_is_told_apart(plan: Plan) -> None:
@@ -139,3 +151,28 @@ def counts(images: int) -> dict[str, int]:
 
 def scored(job: JobSpec, split: str, opened: dict[str, Any]) -> tuple[JobSpec, dict[str, Any]]:
     return replace(job, job_id=f"{split}-{opened['card']}"), {"split": split, "labels": ["edema"], "data": [opened]}
+
+
+def test_a_data_set_that_another_client_writes_meanwhile_is_no_fault(plan: Plan, run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = trains(plan, "pretrain")[0]
+    Player(run=run).play([job])
+    real, refusals = MlflowClient.log_inputs, [2]
+
+    def refused(client: MlflowClient, run_id: str, *, datasets: list[DatasetInput]) -> None:
+        # As a server answers whose database already has a row that this client has just not seen.
+        if refusals[0] > 0:
+            refusals[0] -= 1
+            raise MlflowException("UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest")
+        real(client, run_id, datasets=datasets)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", refused)
+    tracking.sync(plan, run)
+    (one,) = runs_of(run, "play").values()
+    assert (set(inputs_by_context(one)), refusals) == ({"training", "validation"}, [0])
+    # What goes on being refused is told.
+    another = trains(plan, "pretrain")[1]
+    Player(run=run).play([another])
+    refusals[0] = 100
+    with pytest.raises(TrackingError, match="UNIQUE constraint"):
+        tracking.sync(plan, run)
+    assert refusals == [97]
