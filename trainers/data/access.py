@@ -121,6 +121,7 @@ class Access:
         features: Callable[[int, bool], Path] | None = None,
         masks: Callable[[int, str], MaskStore] | None = None,
         boxes: Callable[[], Boxes] | None = None,
+        reports: Callable[[Rows], list[str | None] | None] = lambda rows: None,
         task: str = "multilabel",
     ) -> None:
         self.card = card
@@ -138,6 +139,7 @@ class Access:
         self.features = features
         self._masks = masks
         self._boxes = boxes
+        self._reports = reports
         self.opened: dict[str, Rows] = {}
         self._pooled: dict[str, tuple[Rows, ...]] = {}
 
@@ -194,14 +196,25 @@ class Access:
 
         Raises SplitClosed for rows of a split that is shut, DataError when boxes cannot be read.
         """
-        import numpy as np
-
         if self._boxes is None:
             return None
+        self._refuse_shut(rows, "boxes")
+        return self._boxes().of_images(rows.images)
+
+    def reports(self, rows: Rows) -> list[str | None] | None:
+        """Return the report of each of some opened rows, None where there is none; None in all where the card's reader knows of none.
+
+        Raises SplitClosed for rows of a split that is shut, DataError when a report is missing or cannot be read.
+        """
+        self._refuse_shut(rows, "reports")
+        return self._reports(rows)
+
+    def _refuse_shut(self, rows: Rows, what: str) -> None:
+        import numpy as np
+
         shut = np.setdiff1d(rows.position, self.handed_out())
         if len(shut):
-            raise SplitClosed(f"boxes of image {shut[0]} of card '{self.card}' belong to no split that this stage has opened")
-        return self._boxes().of_images(rows.images)
+            raise SplitClosed(f"{what} of image {shut[0]} of card '{self.card}' belong to no split that this stage has opened")
 
     def draw_facts(self) -> Mapping[str, Any] | None:
         """Return the record of the draw once `train` or `held_out` was opened: its sha256 and counts; None without a draw."""

@@ -19,6 +19,7 @@ from trainers.data.located import Located, locate, refuse_other_making
 from trainers.data.masks import FileMasks
 from trainers.data.presence import REFUSE, refuse_missing, remembered_missing
 from trainers.data.regions import boxes_of, has_boxes
+from trainers.data.reports import reports_of
 from trainers.errors import DataError
 
 _TRAIN, _HELD_OUT = "train", "held_out"
@@ -79,6 +80,7 @@ def open_data(
         features=lambda px, exact: cache / "features" / pixels_key(place, opened.index, px, exact=exact),
         masks=masks if card.task == "segmentation" else None,
         boxes=partial(boxes_of, place) if has_boxes(place) else None,
+        reports=lambda rows: reports_of(place, rows, cache, digests, opened.missing),
     )
 
 

@@ -76,8 +76,12 @@ class Config:
     )
     lowercase: bool = field(default=True, metadata={"doc": "whether texts are made lower case"})
     max_length: int = field(default=256, metadata={"doc": "pieces of a text; longer ones are cut"})
+    texts: Literal["labels", "reports"] = field(
+        default="labels",
+        metadata={"doc": "what is said of an image: its positive labels; or its report where the card's reader knows of reports"},
+    )
     reports: str = field(
-        default="", metadata={"doc": "a JSON file, {card: {image or study: report or entities}}; without one, texts come of labels"}
+        default="", metadata={"doc": "a JSON file, {card: {image or study: report or entities}}, which goes before what `texts` says"}
     )
     without_positives: Literal["empty", "normal"] = field(
         default="empty", metadata={"doc": "the text of an image without a positive label: empty as published, or that of no finding"}
@@ -209,6 +213,7 @@ DEPARTURES: Mapping[str, tuple[Any, Any, str]] = {
     "init": ("imagenet", "random", "weights need a file; a sweep names its start"),
     "text": ("KAD's knowledge encoder", "tiny", "weights need a file; the small one lets everything run, and knows nothing of medicine"),
     "text_mode": ("as_published", "eval", "the release puts the frozen encoder into train mode, so that every prompt is noisy in training"),
+    "texts": ("reports of MIMIC-CXR, as entities", "labels", "reports need files that few sources have; a sweep asks for them"),
     "conquer_experts": ("evaluated only with --finetune, and then used anyway: it stops", "skipped", "decay alone would change them"),
     "frozen": ("image_weights; all but the experts in the paper", "image", "BatchNorm that drifts under frozen weights is an accident"),
     "source_loss": ("pairs; samples in the paper", "samples", "equation 6, with cosine"),

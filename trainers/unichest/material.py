@@ -22,7 +22,7 @@ from trainers.sources import number_of, refuse_source
 from trainers.unichest import views
 from trainers.unichest.config import Config
 from trainers.unichest.prompts import Prompts
-from trainers.unichest.reports import of_labels, read_reports
+from trainers.unichest.reports import of_labels, of_report, read_reports
 
 _LOG = logging.getLogger(__name__)
 _ORDER, _MIX = 31, 32
@@ -52,6 +52,8 @@ class Material:
         for index, (one, access) in enumerate(zip(rows, self.accesses, strict=True)):
             columns = [self.concepts.index(prompts.concept(label)) for label in access.label_names]
             self.targets[np.ix_(self.source == index, np.array(columns))] = targets(one, policies_of(access, self.config))
+        #: Of each source, how many training images have the text of a report.
+        self.told: dict[str, int] = {}
         self.texts, self.text_of = self._texts(rows, prompts, setup.weights.get("reports"))
         self.batch_size = min(self.config.batch_size, len(self.source))
 
@@ -61,18 +63,42 @@ class Material:
         if strange := sorted(set(reports) - {access.card for access in self.accesses}):
             raise DataError(f"{file}: '{strange[0]}' is no source; there are {', '.join(access.card for access in self.accesses)}")
         found: list[str] = []
-        for index, one in enumerate(rows):
-            own = reports.get(self.accesses[index].card, {})
-            known = [own.get(image, own.get(study)) for image, study in zip(one.images.tolist(), one.studies.tolist(), strict=True)]
-            if own and all(text is None for text in known):
+        own = [self._of_card(access, one) for access, one in zip(self.accesses, rows, strict=True)]
+        if self.config.texts == "reports" and not reports and all(known is None for known in own):
+            raise DataError(
+                f"config.texts: none of {', '.join(access.card for access in self.accesses)} has reports: name a card that does, such as "
+                "mimic_cxr_reports or openi, or a JSON file under reports, or set texts: labels"
+            )
+        for index, (one, of_card) in enumerate(zip(rows, own, strict=True)):
+            given = reports.get(one.card, {})
+            known = [given.get(image, given.get(study)) for image, study in zip(one.images.tolist(), one.studies.tolist(), strict=True)]
+            if given and all(text is None for text in known):
                 raise DataError(f"{file}: none of its reports of '{one.card}' is of one of its training images or studies")
-            if own and (without := sum(text is None for text in known)):
-                _LOG.warning("%d of %d training images of %s have no report: their texts come of labels", without, len(known), one.card)
+            if of_card is not None:
+                known = [other if text is None else text for text, other in zip(known, of_card, strict=True)]
+            self._tell(one.card, known, asked=bool(given) or self.config.texts == "reports")
             named = self._of_labels(index, prompts)
             found += [by_label if text is None else text for text, by_label in zip(known, named, strict=True)]
         texts = sorted(set(found))
         place = {text: index for index, text in enumerate(texts)}
         return texts, np.array([place[text] for text in found], dtype=np.int64)
+
+    def _of_card(self, access: Access, rows: Rows) -> list[str | None] | None:
+        """Return what the card's own reports say, None of an image whose report says nothing; None in all where there are none."""
+        told = access.reports(rows) if self.config.texts == "reports" else None
+        if told is None:
+            return None
+        read = {text: of_report(text) or None for text in set(told) if text is not None}
+        if not any(read.values()):
+            raise DataError(f"data set '{access.card}': no report of a training image says anything: copy them again from the release")
+        return [None if text is None else read[text] for text in told]
+
+    def _tell(self, card: str, known: list[str | None], *, asked: bool) -> None:
+        """Remember how many images have a report, and say it where some have none."""
+        without = sum(text is None for text in known)
+        self.told[card] = len(known) - without
+        if asked and without:
+            _LOG.warning("%d of %d training images of %s have no report: their texts come of labels", without, len(known), card)
 
     def _of_labels(self, source: int, prompts: Prompts) -> list[str]:
         asked = [prompts.text(concept) for concept in self.concepts]

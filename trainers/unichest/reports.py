@@ -11,7 +11,8 @@ from typing import Any
 from trainers.errors import DataError
 
 SEPARATOR, ENTITY = "[SEP]", "[ENT]"
-_HEADING = re.compile(r"(?m)^\s*([A-Z][A-Za-z ]{2,40}):")
+#: Headings are in capitals; where none is, they start with one. A line of findings, such as `Lungs: clear.`, is no heading then.
+_HEADINGS = (re.compile(r"(?m)^[ \t]*([A-Z][A-Z ,/&()-]{2,60}):"), re.compile(r"(?m)^[ \t]*([A-Z][A-Za-z ]{2,40}):"))
 #: Sections that say what is to be seen; all else of a report with headings is left out.
 _SECTIONS = ("findings", "impression", "findings and impression", "conclusion")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
@@ -23,10 +24,16 @@ def of_labels(prompts: Sequence[str]) -> str:
 
 
 def of_report(report: str) -> str:
-    """Return the sentences of a report's findings and impression, or of all of it where it has no such heading, one after another."""
-    parts = _HEADING.split(report)
+    """Return the sentences of a report's findings and impression, one after another; empty where both are.
+
+    Of a report with other headings alone they are those of its last paragraph, as in the public code for MIMIC-CXR's sections, and of one
+    without any heading all.
+    """
+    parts = next((parts for heading in _HEADINGS if len(parts := heading.split(report)) > 1), [report])
     told = [text for name, text in zip(parts[1::2], parts[2::2], strict=True) if " ".join(name.lower().split()) in _SECTIONS]
-    text = " ".join(told) if told else report
+    text = " ".join(told) if told else re.split(r"\n\s*\n", parts[-1].strip())[-1]
+    if len(parts) == 1:
+        text = report
     sentences = [one for one in _SENTENCE.split(" ".join(text.split())) if one]
     return f" {SEPARATOR} ".join(sentences)
 

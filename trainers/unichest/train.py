@@ -168,6 +168,11 @@ class UniChest(Asking):
         self._waiting: dict[str, Scores] | None = None
         self._gates: dict[str, NDArray[np.float32]] = {}
 
+    def facts(self) -> dict[str, Any]:
+        """Return what the trained prompts say, and by source of how many training images a report is the text, where any is."""
+        told = self.material.told
+        return {**super().facts(), **({"reports": told} if any(told.values()) else {})}
+
     def _start(self) -> None:
         """Give the network its start: in divide a conquer parent's, or a published checkpoint's; else the backbone's."""
         config, setup = self.config, self.setup

@@ -165,7 +165,7 @@ def test_the_test_split_by_radiologists(tmp_path: Path) -> None:
     [
         ({}, ".views: there is none"),
         ({"views": {"PA": "front"}}, ".views: is a mapping from ViewPosition to frontal or lateral"),
-        ({"view": {"PA": "frontal"}}, ".view: unknown key; it has views and test_labels"),
+        ({"view": {"PA": "frontal"}}, ".view: unknown key; it has views, test_labels and reports"),
         ({"views": {"PA": "frontal"}, "test_labels": "x.csv"}, ".test_labels: 'x.csv' is none of label_files"),
     ],
 )

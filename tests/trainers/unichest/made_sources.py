@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,15 @@ TINY = Config(
 DIVIDE = replace(TINY, stage="divide", main_ratio=0.5, bias_ratio=0.5, moe_ratio=1.0)
 
 
-def source(card: str, *, px: int = 32, val: bool = True, uncertain: bool = False, like: str = "") -> Access:
+def source(
+    card: str,
+    *,
+    px: int = 32,
+    val: bool = True,
+    uncertain: bool = False,
+    like: str = "",
+    reports: Callable[[Rows], list[str | None] | None] = lambda rows: None,
+) -> Access:
     """Open a source: its training images, then 24 of validation, then test; `like` gives it another's film."""
     names, train_images = CARDS.get(card, CARDS["beta"])
     n = train_images + VAL + 10
@@ -68,6 +76,7 @@ def source(card: str, *, px: int = 32, val: bool = True, uncertain: bool = False
         store=lambda size: MemoryStore(images, [(px, px)] * n),
         is_open=lambda split: True,
         policies=POLICIES,
+        reports=reports,
     )
 
 

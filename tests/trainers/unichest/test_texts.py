@@ -14,7 +14,11 @@ import torch
 from torch.nn import functional
 
 from tests.trainers.unichest.made_sources import TINY, setup_of, source
+from trainers.data.access import Access
 from trainers.data.cards import load_card
+from trainers.data.open import open_data
+from trainers.data.phantom.layout import write_made
+from trainers.data.phantom.parameters import parameters_from
 from trainers.errors import DataError, Error, WeightsError
 from trainers.unichest.config import VERSION
 from trainers.unichest.material import Material
@@ -118,6 +122,76 @@ def test_reports_of_nobody_are_refused(tmp_path: Path, content: Any, message: st
     file.write_text(json.dumps(content))
     with pytest.raises(DataError, match=message):
         Material(setup_of(TINY, weights={"reports": file}), Prompts())
+
+
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        (
+            "FINDINGS: \n \n Lungs: clear.  Heart: large.\n \n IMPRESSION: \n \n No edema.",
+            "Lungs: clear. [SEP] Heart: large. [SEP] No edema.",
+        ),
+        ("FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n\n FINDINGS AND IMPRESSION:  Large heart.", "Large heart."),
+        ("EXAMINATION: CHEST\n \n INDICATION: Cough.\n \n As before.  No change.\n", "As before. [SEP] No change."),
+        ("FINDINGS: \n \n \n \n IMPRESSION: \n", ""),
+        ("Findings: Large heart.\nTechnique: AP.", "Large heart."),
+        ("CHEST (PORTABLE AP):\n\n Large heart.\n\n COMPARISON/TECHNIQUE: None.\n", "None."),
+    ],
+)
+def test_sections_are_told_by_headings_in_capitals(report: str, text: str) -> None:
+    assert of_report(report) == text
+
+
+def test_a_source_whose_reader_knows_of_reports_has_them_as_texts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said: list[str | None] = ["FINDINGS: A large heart.", "FINDINGS:\nIMPRESSION:", None]
+    accesses = (source("alpha", reports=lambda rows: [*said, *["IMPRESSION: No edema."] * (len(rows) - 3)]), source("beta"))
+    rows = accesses[0].rows("train")
+    plain = Material(setup_of(TINY, accesses=accesses), Prompts())
+    asked = Material(setup_of(replace(TINY, texts="reports"), accesses=accesses), Prompts())
+    by_label, texts = ([one.texts[index] for index in one.text_of] for one in (plain, asked))
+    assert texts[:4] == ["A large heart.", by_label[1], by_label[2], "No edema."] and set(texts[3 : len(rows)]) == {"No edema."}
+    # A source without reports, and who does not ask, have the names of their labels.
+    assert texts[len(rows) :] == by_label[len(rows) :] and "A large heart." not in by_label
+    assert asked.told == {"alpha": len(rows) - 2, "beta": 0} and not any(plain.told.values())
+    assert f"2 of {len(rows)} training images of alpha have no report" in caplog.text
+    file = tmp_path / "reports.json"
+    file.write_text(json.dumps({"alpha": {str(rows.images[0]): "Nothing."}}))
+    both = Material(setup_of(replace(TINY, texts="reports"), accesses=accesses, weights={"reports": file}), Prompts())
+    assert [both.texts[index] for index in both.text_of[:4]] == ["Nothing.", by_label[1], by_label[2], "No edema."]
+
+
+def test_reports_that_nobody_has_or_that_say_nothing_are_refused() -> None:
+    config = replace(TINY, texts="reports")
+    with pytest.raises(
+        DataError, match=r"config\.texts: none of alpha, beta has reports: name a card that does, such as .* set texts: labels"
+    ):
+        Material(setup_of(config), Prompts())
+    silent = (source("alpha", reports=lambda rows: ["FINDINGS:"] * len(rows)), source("beta"))
+    with pytest.raises(DataError, match="'alpha': no report of a training image says anything"):
+        Material(setup_of(config, accesses=silent), Prompts())
+
+
+def test_texts_of_real_layouts_are_read_by_their_readers(tmp_path: Path) -> None:
+    """MIMIC-CXR's archive and Open-I's XML as made data, opened as a job opens them."""
+    accesses = tuple(made_access(name, tmp_path) for name in ("mimic_cxr_reports", "openi"))
+    config = replace(TINY, texts="reports")
+    material = Material(setup_of(config, accesses=accesses), Prompts())
+    rows = [access.rows("train") for access in accesses]
+    for index, (name, one) in enumerate(zip(("mimic_cxr_reports", "openi"), rows, strict=True)):
+        texts = [material.texts[text] for text in material.text_of[material.source == index]]
+        told = [text for text in texts if text.endswith(".")]
+        assert material.told[name] == len(told) > 0.5 * len(one)
+        assert not any("FINDINGS" in text or "Made data" in text for text in texts)
+        column = one.label_names.index("cardiomegaly")
+        sick = [text for text, value in zip(texts, one.labels[:, column], strict=True) if value == 1]
+        assert sick and all("cardiomegaly" in text.lower() for text in sick)
+
+
+def made_access(name: str, folder: Path) -> Access:
+    card = load_card(name)
+    parameters = parameters_from({**card.made["parameters"], "patients_train": 16, "patients_valid": 6, "px": 32})
+    made = write_made(folder / name, parameters, card.made.get("layout", card.reader))
+    return open_data({"card": name, "made": made.fingerprint}, None, lambda place: made.root, folder / "cache", lambda split: True)
 
 
 # --- encoder -----------------------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import gzip
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import cv2
 import numpy as np
@@ -35,6 +36,16 @@ def save_packed_table(path: Path, columns: Sequence[str], rows: Iterable[Sequenc
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     path.write_bytes(gzip.compress(text.getvalue().encode("utf-8"), mtime=0))
+
+
+def save_packed_texts(path: Path, texts: Mapping[str, str]) -> None:
+    """Write text files by name into a ZIP archive; the same bytes whenever it is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ZipFile(path, "w") as archive:
+        for name, text in sorted(texts.items()):
+            about = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            about.compress_type = ZIP_DEFLATED
+            archive.writestr(about, text.encode("utf-8"))
 
 
 def save_dicom(

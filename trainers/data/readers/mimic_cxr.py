@@ -7,16 +7,20 @@ Which view each `ViewPosition` is stands in the card (`options.views`). Images w
 out, and so are images of the few studies that have no row of labels. With `options.test_labels`, the test split is the studies that
 radiologists labelled (`mimic-cxr-2.1.0-test-set-labeled.csv`): their labels take the place of those of the labeller, and other test studies
 are left out.
+
+With `options.reports`, studies have the texts of the project MIMIC-CXR, which the release of the JPEGs lacks: its `mimic-cxr-reports.zip`
+beside the tables, or what is in it, unpacked among the images (`files/p*/p*/s*.txt`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainers.data.access import Rows
 from trainers.data.cards import Card
 from trainers.data.places import folder_with, one_file
+from trainers.data.reports import packed_texts, text_of
 from trainers.data.tables import Collected, Line, read_table
 from trainers.errors import DataError
 
@@ -30,6 +34,7 @@ _IDS = ("dicom_id", "subject_id", "study_id")
 #: What the radiologists' table calls a label of the others.
 _OF_RADIOLOGISTS = {"Lung Opacity": "Airspace Opacity"}
 _TEST = "test"
+_PACKED, _UNPACKED = ".zip", ".txt"
 
 
 def check(card: Card) -> str | None:
@@ -38,11 +43,13 @@ def check(card: Card) -> str | None:
         if name == "views":
             if not isinstance(value, Mapping) or not value or not set(value.values()) <= set(_VIEWS):
                 return ".views: is a mapping from ViewPosition to frontal or lateral, such as {PA: frontal, LL: lateral}"
-        elif name == "test_labels":
+        elif name in ("test_labels", "reports"):
             if value not in card.label_files:
-                return f".test_labels: '{value}' is none of label_files"
+                return f".{name}: '{value}' is none of label_files"
+            if name == "reports" and not str(value).endswith((_PACKED, _UNPACKED)):
+                return f".reports: '{value}' is neither mimic-cxr-reports.zip nor files/p*/p*/s*.txt"
         else:
-            return f".{name}: unknown key; it has views and test_labels"
+            return f".{name}: unknown key; it has views, test_labels and reports"
     return None if "views" in card.options else ".views: there is none; say which view each ViewPosition is, such as {PA: frontal}"
 
 
@@ -71,6 +78,17 @@ def read(card: Card, root: Path) -> Rows:
         if view is not None and values is not None:
             _add(line, study, view, given, values, found)
     return found.rows()
+
+
+def reports(card: Card, base: Path, studies: Sequence[str]) -> list[str | None] | None:
+    """Return the report of each study, None of those that have no file; None in all where the card names none. Raises DataError."""
+    entry = card.options.get("reports")
+    if entry is None:
+        return None
+    names = [f"files/{study[:3]}/{study}.txt" for study in studies]
+    if str(entry).endswith(_PACKED):
+        return packed_texts(one_file(card, base, entry), names)
+    return [text_of(base / name) for name in names]
 
 
 def _add(line: Line, study: tuple[str, str], view: str, given: str, labels: list[float], found: Collected) -> None:
@@ -125,7 +143,7 @@ def _radiologists(card: Card, folder: Path) -> dict[str, list[float]] | None:
 
 def _table(card: Card, folder: Path, kind: str) -> Path:
     """Return the table of a kind: `metadata`, `split` or `labels`, which is the one that is neither."""
-    entries = [entry for entry in card.label_files if entry != card.options.get("test_labels")]
+    entries = [entry for entry in card.label_files if entry not in (card.options.get("test_labels"), card.options.get("reports"))]
     named = {name: next((entry for entry in entries if name in entry), "") for name in ("metadata", "split")}
     named["labels"] = next((entry for entry in entries if entry not in named.values()), "")
     if not named[kind]:

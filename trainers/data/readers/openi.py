@@ -3,6 +3,8 @@
 ecgen-radiology/1.xml                       MeSH terms, and the images of a report by id
 NLMCXR_png/CXR1_1_IM-0001-3001.png
 
+A report has sections COMPARISON, INDICATION, FINDINGS and IMPRESSION (`AbstractText`), each of which may be empty.
+
 Labels come of the major MeSH terms by a table in the card: `Opacity/lung` fits every term `Opacity` that is qualified by `lung`.
 """
 
@@ -27,6 +29,8 @@ _OPTIONS = ("terms", "silent", "views")
 #: Which figure of a report is which view where nothing says more: the first is frontal.
 BY_FIGURE = "figure"
 _FRONTAL_FIGURE = "F1"
+#: Sections of a report that say what is to be seen.
+_SECTIONS = ("FINDINGS", "IMPRESSION")
 _PROJECTIONS = {"Frontal": "frontal", "Lateral": "lateral"}
 
 
@@ -67,7 +71,7 @@ def read(card: Card, root: Path) -> Rows:
     found, views = Collected(card), _views(card, root)
     wanted = [[_Term.of(text) for text in card.options["terms"][slug]] for slug in card.labels]
     silent = [_Term.of(text) for text in card.options.get("silent", ())]
-    for file in sorted(path for pattern in card.label_files for path in root.glob(pattern) if path.suffix == ".xml"):
+    for file in _report_files(card, root):
         report = _parsed(file)
         labels = _labels([_Term.of(text) for text in _texts(report, "major")], wanted, silent)
         patient = _report_id(report, file)
@@ -86,6 +90,22 @@ def read(card: Card, root: Path) -> Rows:
 def files(card: Card, base: Path, images: Sequence[str]) -> list[Path]:
     """Return the file of each image."""
     return [base / _IMAGES / image for image in images]
+
+
+def reports(card: Card, base: Path, studies: Sequence[str]) -> list[str | None]:
+    """Return the findings and the impression of each report, empty where both are. Raises DataError naming the file."""
+    found: dict[str, str] = {}
+    for file in _report_files(card, base):
+        report = _parsed(file)
+        parts = {
+            (node.get("Label") or "").strip().upper(): " ".join("".join(node.itertext()).split()) for node in report.iter("AbstractText")
+        }
+        found[_report_id(report, file)] = "\n".join(f"{name}: {parts[name]}" for name in _SECTIONS if parts.get(name))
+    return [found.get(study) for study in studies]
+
+
+def _report_files(card: Card, root: Path) -> list[Path]:
+    return sorted(path for pattern in card.label_files for path in root.glob(pattern) if path.suffix == ".xml")
 
 
 def _labels(terms: list[_Term], wanted: list[list[_Term]], silent: list[_Term]) -> list[float]:

@@ -37,7 +37,7 @@ def write(folder: Path, parameters: PhantomParameters) -> tuple[int, tuple[str, 
     tables: dict[str, list[Sequence[object]]] = {"chexpert": [], "negbio": []}
     radiologists: list[Sequence[object]] = []
     for study in studies(parameters):
-        subject, number = 10_000_000 + study.patient, 50_000_000 + 10 * study.patient + study.number
+        subject, number = numbers(study)
         split = split_of(study, parameters)
         for view in study.views:
             name = "-".join(made_id(study, what=view, length=40)[at : at + 8] for at in range(0, 40, 8))
@@ -58,6 +58,11 @@ def write(folder: Path, parameters: PhantomParameters) -> tuple[int, tuple[str, 
     save_table(folder / _TEST_LABELS, ("study_id", "Airspace Opacity", *others), radiologists)
     names = (f"mimic-cxr-2.0.0-{kind}.csv.gz" for kind in (*tables, "metadata", "split"))
     return len(metadata), (*names, _TEST_LABELS)
+
+
+def numbers(study: Study) -> tuple[int, int]:
+    """Return the subject and the number of a study."""
+    return 10_000_000 + study.patient, 50_000_000 + 10 * study.patient + study.number
 
 
 def _position(study: Study, view: str) -> str:
