@@ -78,7 +78,10 @@ class Config:
     max_length: int = field(default=256, metadata={"doc": "pieces of a text; longer ones are cut"})
     texts: Literal["labels", "reports"] = field(
         default="labels",
-        metadata={"doc": "what is said of an image: its positive labels; or its report where the card's reader knows of reports"},
+        metadata={
+            "doc": "what is said of an image: its positive labels; or its report where the card's reader knows of reports",
+            "before": "labels",
+        },
     )
     reports: str = field(
         default="", metadata={"doc": "a JSON file, {card: {image or study: report or entities}}, which goes before what `texts` says"}
