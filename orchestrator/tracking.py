@@ -16,18 +16,20 @@ import logging
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
+from functools import partial
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.paths import RunPaths
 from orchestrator.errors import TrackingError
 from orchestrator.ledger import JobStatus
+from orchestrator.mirror.answers import PATIENCE, done_or_found_out, reach
 from orchestrator.mirror.curves import experiment_note, report_entry
-from orchestrator.mirror.entries import SWEEP, Entry, Input, Point, content_digest
+from orchestrator.mirror.entries import SWEEP, Entry, Input, Model, Point, content_digest
 from orchestrator.mirror.found import DIGEST, JOB, KIND, Found, found_in_file, found_of, without_twins
 from orchestrator.mirror.sent import (
     CONTEXT,
@@ -43,7 +45,6 @@ from orchestrator.mirror.sent import (
     shown_tables,
 )
 from orchestrator.mirror.stores import (
-    PATIENCE,
     QUIET,
     artifact_location,
     default_uri,
@@ -72,6 +73,7 @@ _SHOWN = 300
 #: Tags of ours that a run may lose again (a failure, once the job has succeeded).
 _PASSING = ("failure", "failure_message", "picked", "checkpoint", "parent_jobs", "draw_sha256")
 _Item = TypeVar("_Item")
+_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +113,7 @@ def prepare(run: RunPaths, experiment: str, *, uri: str = "") -> str:
 def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Experiment:
     store = uri or default_uri(run)
     location = artifact_location(run, name, uri)
-    found = client.get_experiment_by_name(name) or _made_experiment(client, name, location)
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
+    found = _surely(client, lambda: _found_or_made(client, name, location))
     if sqlite_file(store) is not None and found.artifact_location != location:
         raise TrackingError(
             f"the MLflow store {shown(store)} keeps artifacts under {found.artifact_location}, where it was made. It is only a mirror: "
@@ -122,17 +122,28 @@ def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Exp
     return found
 
 
-def _made_experiment(client: MlflowClient, name: str, location: str | None) -> Experiment:
-    """Make an experiment, or take the one that another client of the same server has made since."""
+def _found_or_made(client: MlflowClient, name: str, location: str | None) -> Experiment:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found
+
+
+def _surely(client: MlflowClient, act: Callable[[], _Done], look: Callable[[], object] | None = None) -> _Done:
+    """Do something. At a server, where others do the same at the same time and an answer can be lost, it is looked for before it fails."""
     from mlflow.exceptions import MlflowException
 
-    try:
-        return client.get_experiment(client.create_experiment(name, artifact_location=location))
-    except MlflowException as error:
-        found = client.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
-        if found is None:
-            raise
-        return found
+    server = client.tracking_uri
+    if not is_server(server):
+        return act()
+    return done_or_found_out(act, look or (lambda: _reach(server)), (MlflowException, OSError))
+
+
+def _reach(store: str) -> None:
+    if store.startswith(("http://", "https://")):
+        reach(store)
 
 
 def _client(run: RunPaths, uri: str) -> MlflowClient:
@@ -185,6 +196,7 @@ def _answering(run: RunPaths, uri: str) -> Iterator[MlflowClient]:
     store = uri or default_uri(run)
     with locked(run, uri):
         try:
+            _reach(store)
             with locked_inside(store):
                 yield _client(run, uri)
             database = sqlite_file(store)
@@ -219,7 +231,7 @@ def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "", statuses: 
         report = report_entry(plan, run, time=last)
         if report is not None:
             mirror.put(report)
-        mirror.remove_twins()
+        mirror.settle(chain(trial_entries(plan, run, code=code, statuses=statuses), [] if report is None else [report]))
         mirror.remove_others(job.job_id for job in plan.jobs)
         _describe(client, experiment, plan, () if report is None else report.points)
         return Synced(experiment=experiment.experiment_id, runs=trials + (report is not None), **mirror.counts)
@@ -231,7 +243,7 @@ def _describe(client: MlflowClient, experiment: Experiment, plan: Plan, curves: 
     views = {key: value for key, value in saved_views(plan, curves).items() if is_ours(experiment.tags.get(key))}
     for key, value in (tags | views).items():
         if experiment.tags.get(key) != value:
-            client.set_experiment_tag(experiment.experiment_id, key, value)
+            _surely(client, partial(client.set_experiment_tag, experiment.experiment_id, key, value))
 
 
 class _Mirror:
@@ -241,6 +253,9 @@ class _Mirror:
         self._client = client
         self._experiment = experiment
         self._known, self._spare = self._find()
+        #: The digest of each entry that a run was sent here.
+        self._sent: dict[str, str] = {}
+        self._in_doubt = False
         self.counts = {"created": 0, "updated": 0, "replaced": 0, "removed": 0, "metrics": 0}
 
     def _find(self) -> tuple[dict[str, Found], list[Found]]:
@@ -249,13 +264,13 @@ class _Mirror:
         found = None if database is None else found_in_file(database, self._experiment)
         return without_twins(found_of(self._search()) if found is None else found)
 
-    def _search(self) -> Iterator[Run]:
-        """Yield every run of the experiment, those that are deleted too."""
+    def _search(self, question: str = "") -> Iterator[Run]:
+        """Yield every run of the experiment that answers to a question in MLflow's words, those that are deleted too."""
         from mlflow.entities import ViewType
 
         token: str | None = None
         while True:
-            page = self._client.search_runs([self._experiment], run_view_type=ViewType.ALL, max_results=RUNS_A_PAGE, page_token=token)
+            page = self._client.search_runs([self._experiment], question, ViewType.ALL, RUNS_A_PAGE, page_token=token)
             yield from page
             token = page.token
             if not token:
@@ -263,33 +278,51 @@ class _Mirror:
 
     def put(self, entry: Entry) -> None:
         """Make the run of an entry say what the entry says."""
+        is_new = entry.key not in self._known
+        done = _surely(self._client, partial(self._put, entry), partial(self._look_for, entry.key))
+        if done:
+            self.counts["created" if is_new else done] += 1
+
+    def _put(self, entry: Entry) -> str:
+        """Do what is left to do for an entry, and return what was done, as `counts` names it."""
         found = self._known.get(entry.key)
         if found is None:
             self._create(entry, {})
-            self.counts["created"] += 1
-        elif found.digest == entry.digest() and not found.is_deleted:
-            return
-        else:
-            self._amend(found, entry)
+            return "created"
+        if found.digest == entry.digest() and not found.is_deleted:
+            return ""
+        return self._amend(found, entry)
 
-    def _amend(self, found: Found, entry: Entry) -> None:
+    def _look_for(self, key: str) -> None:
+        """Ask the server for the runs of a key: whoever made one, and whether or not that was answered."""
+        self._in_doubt = True
+        _reach(self._client.tracking_uri)
+        self._known.pop(key, None)
+        self._known |= without_twins(found_of(self._search(f"tags.{JOB} = '{key}'")))[0]
+
+    def _amend(self, found: Found, entry: Entry) -> str:
         known: Run = found.run or self._client.get_run(found.identity)
         if contradicts(known, entry):
             self._replace(known, entry)
-            self.counts["replaced"] += 1
-            return
+            return "replaced"
         if found.is_deleted:
             self._client.restore_run(found.identity)
         self._fill(found.identity, entry, known)
-        self.counts["updated"] += 1
+        return "updated"
 
-    def remove_twins(self) -> None:
-        """Look again for runs that stand for a job a second time, where something was made and nothing kept others from making it too.
+    def settle(self, entries: Iterable[Entry]) -> None:
+        """Look again at a server where something was made, and nothing kept others from making it too, or an answer was missing.
 
-        Of two clients of one server the last to look sees both runs, and both choose the same one to stay.
+        Of several runs for one job, everybody who looks chooses the same one to stay. It need not be the one that was filled here, and
+        whoever made it may be gone: it is filled here too. `entries` are asked for only where some are.
         """
-        if self.counts["created"] + self.counts["replaced"] and is_server(self._client.tracking_uri):
-            self._known, self._spare = self._find()
+        if not (is_server(self._client.tracking_uri) and (self._in_doubt or self.counts["created"] or self.counts["replaced"])):
+            return
+        self._known, self._spare = self._find()
+        behind = {key for key, digest in self._sent.items() if key not in self._known or self._known[key].digest != digest}
+        for entry in entries if behind else ():
+            if entry.key in behind:
+                self.put(entry)
 
     def remove_others(self, planned: Iterable[str]) -> None:
         """Delete, as the UI does, runs whose job is not planned any more, and runs that stand for a job a second time.
@@ -299,7 +332,7 @@ class _Mirror:
         wanted = {*planned, SWEEP}
         for one in [*self._spare, *(found for key, found in self._known.items() if key not in wanted)]:
             if not one.is_deleted:
-                self._put_away(one.identity)
+                _surely(self._client, partial(self._put_away, one.identity))
                 self.counts["removed"] += 1
 
     def _put_away(self, identity: str) -> None:
@@ -315,17 +348,10 @@ class _Mirror:
         self._client.delete_run(identity)
 
     def _create(self, entry: Entry, inherited: Mapping[str, str]) -> None:
-        from mlflow.exceptions import MlflowException
-
         kind = "sweep" if entry.key == SWEEP else "trial"
         tags = {**entry.first_tags, **inherited, **entry.tags, KIND: kind, JOB: entry.key}
         made = self._client.create_run(self._experiment, start_time=entry.started, tags=tags, run_name=entry.name)
-        try:
-            self._fill(made.info.run_id, entry, made, is_new=True)
-        except MlflowException:
-            # Another client of the same server has made the same run at the same time, and has put this one away.
-            if not _is_deleted(self._client.get_run(made.info.run_id)):
-                raise
+        self._fill(made.info.run_id, entry, made, is_new=True)
 
     def _replace(self, known: Run, entry: Entry) -> None:
         """Delete a run that says something else, and make it anew with the tags that people gave it."""
@@ -339,6 +365,9 @@ class _Mirror:
         from mlflow.entities import Metric, Param, RunTag
 
         params, metrics, tags = known.data.params, known.data.metrics, known.data.tags
+        for key in _PASSING:
+            if key in tags and key not in entry.tags:
+                self._client.delete_tag(identity, key)
         sent, _ = sent_points(tags)
         artifacts = {path: content_digest(content) for path, content in entry.artifacts.items()}
         had = sent_files(tags)
@@ -369,9 +398,7 @@ class _Mirror:
         for index, (some_metrics, some_params) in enumerate(batches):
             last = index == len(batches) - 1
             self._client.log_batch(identity, metrics=some_metrics, params=some_params, tags=fresh_tags if last else ())
-        for key in _PASSING:
-            if key in tags and key not in entry.tags:
-                self._client.delete_tag(identity, key)
+        self._sent[entry.key] = wanted[DIGEST]
 
     def _set_status(self, identity: str, entry: Entry) -> None:
         if entry.ended is None:
@@ -384,22 +411,31 @@ class _Mirror:
         from mlflow.entities import LoggedModelOutput
         from mlflow.entities.logged_model_status import LoggedModelStatus
 
-        wanted, found = entry.model, None
-        for one in [] if is_new else self._models_of(identity):
-            if found is None and wanted is not None and one.tags.get(DIGEST) == wanted.digest():
-                found = one
-            else:
-                self._client.delete_logged_model(one.model_id)
+        wanted = entry.model
+        found = None if is_new else self._only_model(identity, wanted)
         if wanted is None:
             return ""
         if found is None:
             tags = {**wanted.tags, KIND: "model", DIGEST: wanted.digest()}
             found = self._client.create_logged_model(self._experiment, wanted.name, identity, tags, dict(wanted.params), wanted.kind)
+            if is_server(self._client.tracking_uri):
+                # Made twice when its answer was lost, or by another client.
+                found = self._only_model(identity, wanted) or found
         if found.model_id not in {one.model_id for one in (known.outputs.model_outputs if known.outputs else ())}:
             self._client.log_outputs(identity, [LoggedModelOutput(found.model_id, wanted.step)])
         if found.status != LoggedModelStatus.READY:
             self._client.finalize_logged_model(found.model_id, LoggedModelStatus.READY)
         return found.model_id
+
+    def _only_model(self, identity: str, wanted: Model | None) -> LoggedModel | None:
+        """Return the model that a run has of its entry's, and delete its others of ours; everybody who looks chooses the same one."""
+        found = None
+        for one in sorted(self._models_of(identity), key=lambda each: each.model_id):
+            if found is None and wanted is not None and one.tags.get(DIGEST) == wanted.digest():
+                found = one
+            else:
+                self._client.delete_logged_model(one.model_id)
+        return found
 
     def _models_of(self, identity: str) -> list[LoggedModel]:
         """Return the models that a sync has given a run."""

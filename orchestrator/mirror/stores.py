@@ -22,8 +22,6 @@ _ASKED = {
     "postgresql": (f"SET lock_timeout = '{LOCK_TIMEOUT:.0f}s'", f"SELECT pg_advisory_lock({DATABASE_LOCK})"),
     "mysql": (f"SELECT GET_LOCK('cxr-orchestrator-{DATABASE_LOCK}', {LOCK_TIMEOUT:.0f})",),
 }
-#: A server that is down is told within seconds, not minutes; what is set already stands.
-PATIENCE: Mapping[str, str] = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 #: Keeps MLflow from calling home and from printing links; what it starts inherits it.
 QUIET: Mapping[str, str] = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

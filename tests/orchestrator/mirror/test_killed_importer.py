@@ -115,9 +115,10 @@ def _prepared(ground_folder: Path, template: Path, *, later: bool) -> Ground:
     player = Player(run=run)
     if later:
         half_way = [job for job in plan.jobs if job.phase == "pretrain"]
-        stopped, dropped = trains(plan)[0], half_way[1]
+        stopped, failed, dropped = *trains(plan)[:2], half_way[1]
         player.troubles.raises[stopped.job_id], player.troubles.after[stopped.job_id] = Stopped(), 1
-        player.play([*half_way, stopped])
+        player.troubles.raises[failed.job_id], player.troubles.after[failed.job_id] = ValueError("no luck"), 2
+        player.play([*half_way, stopped, failed])
         seed_database(run, template)
         # One of them stands under another sweep's label and has to be made anew.
         labels = {**dropped.labels, "lr": 0.5}

@@ -129,7 +129,7 @@ def test_as_people_type_it(writers: list[Writer], expected: dict[str, Any], tmp_
     store, count = f"sqlite:///{tmp_path / 'mlflow.db'}", 8
     processes: list[subprocess.Popen[bytes]] = []
     for number, writer in enumerate(writers[:count]):
-        write_plan(writer.plan, writer.run.sweep(writer.plan.sweep).plan)
+        write_plan(writer.run.sweep(writer.plan.sweep).plan, writer.plan)
         config = tmp_path / f"site{number}.yaml"
         config.write_text(f"backend: inline\nrun_root: {writer.run.root}\nmlflow: '{store}'\n")
         command = [sys.executable, "-m", "orchestrator", "sync", writer.plan.sweep, "--cluster", str(config)]
@@ -138,3 +138,13 @@ def test_as_people_type_it(writers: list[Writer], expected: dict[str, Any], tmp_
     names = {writer.plan.sweep for writer in writers[:count]}
     found = in_child(lambda: {name: export(writers[0].run, name, uri=store) for name in names}, tmp_path / "reader")
     assert found == {name: expected[name] for name in names}
+
+
+@pytest.mark.needs("postgres")
+@pytest.mark.slow
+@pytest.mark.parametrize("count", WRITERS)
+def test_into_a_server_over_a_database(
+    writers: list[Writer], expected: dict[str, Any], count: int, tmp_path: Path, database: Postgres
+) -> None:
+    with mlflow_server(tmp_path / "server", database.database(f"served{count}")) as address:
+        check(writers[:count], expected, address, tmp_path)

@@ -13,6 +13,7 @@ from jobs.pictures import keep_pictures
 from jobs.spec import Stage
 from orchestrator import tracking
 from orchestrator.mirror.entries import TAG_LENGTH
+from orchestrator.mirror.sent import PICTURES
 from orchestrator.model import Plan
 from tests.orchestrator.mirror.mirrored import export, rebuilt, runs_of
 from tests.orchestrator.mirror.played import Player, trains
@@ -80,4 +81,4 @@ def test_any_number_of_pictures_fits_the_tag_that_remembers_them(plan: Plan, run
     tracking.sync(plan, run)
     (one,) = runs_of(run, "play").values()
     assert max(len(value) for key, value in one.data.tags.items() if key.startswith("orch.")) < TAG_LENGTH
-    assert one.data.tags[tracking.PICTURES].startswith("300 ")
+    assert one.data.tags[PICTURES].startswith("300 ")
