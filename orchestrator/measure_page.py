@@ -56,7 +56,7 @@ _ABOUT_RULES = {
     "sensitivity_90": "the largest score with a sensitivity of at least 0.9",
     "specificity_90": "the smallest score with a specificity of at least 0.9",
     F1: "the largest F1",
-    F1_ON_TEST: "the largest F1 on the test rows themselves, only where an evaluation asks for `thresholds: as_published`: too high",
+    F1_ON_TEST: "the largest F1 on the test rows themselves, with `thresholds: as_published` of an evaluation; an F1 is too high there",
 }
 
 

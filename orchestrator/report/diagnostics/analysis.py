@@ -28,7 +28,7 @@ def diagnostics_of(parts: Sequence[Part], confidence: float) -> Diagnostics:
     published = {point.test_set for point in points if point.rule == F1_ON_TEST}
     notes += tuple(
         f"{part.test_set.title}: F1 and accuracy also stand as published, at thresholds that were chosen on the test rows themselves: "
-        "such numbers are too high, and are no results."
+        "an F1 is too high there, and these numbers are no results."
         for part, _ in boards
         if part.test_set.key in published
     )

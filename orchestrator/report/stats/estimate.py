@@ -20,7 +20,7 @@ class Status(StrEnum):
     FEW_CASES = "few_cases"
     #: A threshold was chosen on fewer than ten validation cases of a class.
     FEW_VALIDATION = "few_validation"
-    #: A threshold was chosen on the test rows themselves, as published: the number is too high.
+    #: A threshold was chosen on the test rows themselves, as published: an F1 is too high there.
     CHOSEN_ON_TEST = "chosen_on_test"
     #: A run reached 0 or 1, where a standard error is zero and means nothing.
     AT_BOUNDARY = "at_boundary"

@@ -122,7 +122,7 @@ def test_as_published_thresholds_are_of_the_test_rows_and_say_so(tmp_path: Path)
     assert rows and all("chosen_on_test" in row["status"] for row in rows)
     (section,) = sections(report)
     for page in (html(report, (section,)), markdown(report, (section,))):
-        assert "threshold chosen on these test rows" in page and "too high, and are no results" in page
+        assert "threshold chosen on these test rows" in page and "too high there, and these numbers are no results" in page
     # Whoever does not ask has what there was: nothing of it, and no finding that is said to lack a threshold.
     assert "on_test" not in plain and "no operating points" in plain
 
