@@ -31,6 +31,7 @@ from orchestrator.mirror.answers import PATIENCE, done_or_found_out, reach
 from orchestrator.mirror.curves import experiment_note, report_entry
 from orchestrator.mirror.entries import SWEEP, Entry, Input, Model, Point, content_digest
 from orchestrator.mirror.found import DIGEST, JOB, KIND, Found, found_in_file, found_of, without_twins
+from orchestrator.mirror.rows import write_all_but_last
 from orchestrator.mirror.sent import (
     CONTEXT,
     PICTURES,
@@ -376,13 +377,15 @@ class _Mirror:
         self._set_status(identity, entry)
         self._log_inputs(identity, [one for one in entry.inputs if one.key not in sent_inputs(known)])
         fresh_params: list[Param] = [Param(key, value) for key, value in entry.params.items() if key not in params]
-        fresh: list[Metric] = [Metric(point.key, point.value, point.time, point.step) for point in entry.points[sent:]]
+        points, database = entry.points[sent:], sqlite_file(self._client.tracking_uri)
+        left = points if database is None else write_all_but_last(database, identity, points)
+        fresh: list[Metric] = [Metric(point.key, point.value, point.time, point.step) for point in left]
         fresh += [Metric(key, value, entry.ended or 0, 0) for key, value in entry.finals.items() if key not in metrics]
-        self.counts["metrics"] += len(fresh)
+        self.counts["metrics"] += len(points) - len(left) + len(fresh)
         if model := self._put_model(identity, entry, known, is_new=is_new):
             # All of them: what the run has already, the model may lack. A store keeps none of them twice.
             finals = [Metric(key, value, entry.ended or 0, 0, model_id=model) for key, value in entry.finals.items()]
-            fresh = [*fresh[: len(entry.points) - sent], *finals]
+            fresh = [*fresh[: len(left)], *finals]
         tables = [path for path in artifacts if path.startswith("tables/")]
         wanted = {
             **entry.tags,

@@ -7,7 +7,8 @@ every machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from jobs.spec import JobSpec, Json, Split, canonical_json
@@ -20,7 +21,7 @@ _CONTEXTS: Mapping[str, str] = {Split.TRAIN: "training", Split.VAL: "validation"
 THRESHOLDS = "thresholds"
 #: Parts that follow a draw; the others are the same for every draw.
 _DRAWN = (Split.TRAIN, Split.HELD_OUT)
-#: MLflow refuses a longer source.
+#: What a source is, as MLflow keeps what no address leads to: `mlflow.data` reads it back. It refuses a longer one.
 _LONGEST_SOURCE = 60_000
 
 
@@ -46,13 +47,14 @@ def _every(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome) ->
 def _opened(spec: JobSpec, result: Mapping[str, Any]) -> Iterator[tuple[str, Input]]:
     """Yield every split that a job opened, of every data set."""
     sources = {str(source.get("card")): source for source in spec.data.get("sources", ())}
-    columns = _columns(result.get("labels") or ())
+    columns = _columns(tuple(map(str, result.get("labels") or ())))
     for opened in result.get("data", ()):
         card = str(opened["card"])
         for split, counts in opened.get("splits", {}).items():
             facts = _facts(sources.get(card) or {"card": card}, split, opened)
-            digest = content_digest(canonical_json([facts, counts, columns]).encode())
-            yield split, Input(card, digest, "", _source(facts, digest), canonical_json(counts), columns)
+            whole, profile = canonical_json({"tags": facts}), canonical_json(counts)
+            digest = content_digest("\n".join((whole, profile, columns)).encode())
+            yield split, Input(card, digest, "", whole if len(whole) <= _LONGEST_SOURCE else _short(facts, digest), profile, columns)
 
 
 def _facts(source: Mapping[str, Json], split: str, opened: Mapping[str, Any]) -> dict[str, Json]:
@@ -65,13 +67,13 @@ def _facts(source: Mapping[str, Json], split: str, opened: Mapping[str, Any]) ->
     return facts
 
 
-def _source(facts: Mapping[str, Json], digest: str) -> str:
-    """Return where a part comes from, as MLflow keeps what no address leads to (`mlflow.data` reads it back as a code source)."""
-    whole = canonical_json({"tags": dict(facts)})
-    short = {key: value for key, value in facts.items() if key in ("card", "card_sha256", "part", "draw_sha256")}
-    return whole if len(whole) <= _LONGEST_SOURCE else canonical_json({"tags": {**short, "digest": digest}})
+def _short(facts: Mapping[str, Json], digest: str) -> str:
+    """Return what names a part whose label files are too many to be listed."""
+    kept = {key: value for key, value in facts.items() if key in ("card", "card_sha256", "part", "draw_sha256")}
+    return canonical_json({"tags": {**kept, "digest": digest}})
 
 
-def _columns(labels: Sequence[str]) -> str:
-    listed: list[Json] = [{"name": str(label), "type": "double", "required": False} for label in labels]
+@lru_cache(maxsize=64)
+def _columns(labels: tuple[str, ...]) -> str:
+    listed: list[Json] = [{"name": label, "type": "double", "required": False} for label in labels]
     return canonical_json({"mlflow_colspec": listed}) if listed else ""

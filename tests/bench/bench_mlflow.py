@@ -4,59 +4,99 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.paths import RunPaths
-from jobs.spec import JobSpec, Stage
+from jobs.spec import Stage
 from orchestrator import tracking
 from orchestrator.mirror.trials import trial_entries
 from orchestrator.model import Plan
 from tests.bench.rows import Row
-from tests.orchestrator.mirror.played import SWEEP, Player, plan_of
+from tests.orchestrator.mirror.played import SWEEP, Player, plan_of, write_line
 
-RUNS = 300
+RUNS = 1000
 #: 40 metric keys a run: `train/loss`, `train/lr`, `val/auroc_macro`, `val/loss` and one for each of these.
 FINDINGS = tuple(f"finding_{index:02d}" for index in range(36))
 #: Runs that are logged call by call: they take long enough.
 BESIDE = 8
+#: Runs of long curves, and the steps that are logged of each, with five values a step.
+LONG_RUNS, STEPS = 4, 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Played:
+    plan: Plan
+    run: RunPaths
+    trains: int
 
 
 def measure() -> list[Row]:
-    """Play a sweep of many draws, mirror it, mirror it again, and log some of its runs as a training script would."""
+    """Play a sweep of many draws, mirror it, mirror it again, log some of its runs as a training script would, and mirror long curves."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plan, run, trains = _played(folder)
+        many, long = _played(folder / "many", RUNS), _long(folder / "long")
         started = time.perf_counter()
-        tracking.prepare(run, tracking.experiment_name(plan))
-        prepared = time.perf_counter()
-        first = tracking.sync(plan, run)
-        synced = time.perf_counter()
-        again = tracking.sync(plan, run)
-        ended = time.perf_counter()
-        if (first.created, again.created + again.updated + again.metrics) != (len(trains), 0):
-            raise AssertionError(f"the mirror is not what was played: {first}, {again}")
-        ours = first.created / (synced - prepared)
-        theirs = BESIDE / _logged_by_hand(plan, run, folder / "by_hand.db")
-        size = (run.mlflow / "mlflow.db").stat().st_size / 1e6
+        tracking.prepare(many.run, tracking.experiment_name(many.plan))
+        prepared = time.perf_counter() - started
+        first, seconds, cpu = _synced(many)
+        again, seconds_again, cpu_again = _synced(many)
+        tracking.prepare(long.run, tracking.experiment_name(long.plan))
+        curves, seconds_long, cpu_long = _synced(long)
+        if (first.created, again.created + again.updated + again.metrics, curves.created) != (many.trains, 0, long.trains):
+            raise AssertionError(f"the mirror is not what was played: {first}, {again}, {curves}")
+        theirs = BESIDE / _logged_by_hand(many.plan, many.run, folder / "by_hand.db")
+        size = (many.run.mlflow / "mlflow.db").stat().st_size / 1e6
+    ours = first.created / seconds
     return [
-        Row(what="database made, once (import of mlflow and migrations)", ours=f"{prepared - started:.1f} s"),
+        Row(what="database made, once (import of mlflow and migrations)", ours=f"{prepared:.1f} s"),
         Row(
-            what=f"{first.created} runs of 40 metrics and 35 params, {first.metrics:,} points, mirrored",
+            what=f"{first.created:,} chosen runs, 35 params, data sets and a model each, {first.metrics:,} values, mirrored",
             ours=f"{ours:.0f} runs/s",
-            beside=f"{theirs:.1f} runs/s with one `log_metric` a point",
+            beside=f"{theirs:.1f} runs/s with one `log_metric` a point, without data sets and models",
             against=f"{ours / theirs:.0f} times; aim 30 runs/s",
-            note=f"{synced - prepared:.1f} s, database {size:.0f} MB",
+            note=f"{seconds:.1f} s, of that {cpu:.1f} s CPU; database {size:.0f} MB",
         ),
-        Row(what="the same again, nothing new", ours=f"{ended - synced:.2f} s", note=f"{first.created / (ended - synced):.0f} runs/s"),
+        Row(
+            what="the same again, nothing new",
+            ours=f"{seconds_again:.2f} s",
+            against="aim 2 s",
+            note=f"{cpu_again:.2f} s CPU; {first.created / seconds_again:.0f} runs/s",
+        ),
+        Row(
+            what=f"{curves.created} runs of long curves, {curves.metrics:,} values, mirrored",
+            ours=f"{curves.metrics / seconds_long:,.0f} values/s",
+            against="aim 10,000 values/s",
+            note=f"{seconds_long:.1f} s, of that {cpu_long:.1f} s CPU",
+        ),
     ]
 
 
-def _played(folder: Path) -> tuple[Plan, RunPaths, list[JobSpec]]:
-    plan = plan_of(folder, SWEEP.replace("fraction: [0.1, 1.0], repeats: [2, 1]", f"fraction: [0.1], repeats: [{RUNS}]"))
+def _synced(played: _Played) -> tuple[tracking.Synced, float, float]:
+    """Sync once, and return the seconds and the CPU seconds that it took too."""
+    started, used = time.perf_counter(), time.process_time()
+    found = tracking.sync(played.plan, played.run)
+    return found, time.perf_counter() - started, time.process_time() - used
+
+
+def _played(folder: Path, runs: int) -> _Played:
+    """Play draws of one arm, each with its pick and its evaluation."""
+    plan = plan_of(folder, SWEEP.replace("fraction: [0.1, 1.0], repeats: [2, 1]", f"fraction: [0.1], repeats: [{runs}]"))
     run = RunPaths(folder / "run")
-    trains = [job for job in plan.jobs if job.labels.get("after") == "none" and job.stage is Stage.TRAIN]
-    Player(run=run, epochs=3, findings=FINDINGS).play(trains)
-    return plan, run, trains
+    jobs = [job for job in plan.jobs if job.labels.get("after") == "none"]
+    Player(run=run, epochs=3, findings=FINDINGS).play(jobs)
+    return _Played(plan=plan, run=run, trains=sum(job.stage is Stage.TRAIN for job in jobs))
+
+
+def _long(folder: Path) -> _Played:
+    """Play a few draws, and write long curves behind what each has logged."""
+    played = _played(folder, LONG_RUNS)
+    for job in played.plan.jobs:
+        if job.labels.get("after") == "none" and job.stage is Stage.TRAIN:
+            for step in range(100, 100 + STEPS):
+                values = {"train/loss": 1 / step, "train/lr": 1e-3, "train/images_per_second": 300.0 + step % 7, "val/loss": 3 / step}
+                write_line(played.run, job, 1, {**values, "val/auroc_macro": 1 - 3 / step}, step=step)
+    return played
 
 
 def _logged_by_hand(plan: Plan, run: RunPaths, database: Path) -> float:
