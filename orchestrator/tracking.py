@@ -1,4 +1,4 @@
-"""Mirror files into MLflow, one way and idempotent. The only import of mlflow.
+"""Mirror files into MLflow, one way and idempotent. Only this file and `tracking_store.py` import mlflow.
 
 Experiment = sweep; one run per train job (a trial), flat, with every grouping key on the run itself. The run of a winner also carries
 what its pick saw and its test metrics. One more run, tagged `orch.kind=sweep`, holds the report.
@@ -12,22 +12,16 @@ Runs without `orch.kind`, and tags that people set, are theirs.
 
 from __future__ import annotations
 
-import logging
-import os
-import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from jobs.paths import RunPaths
-from orchestrator.errors import TrackingError
 from orchestrator.ledger import JobStatus
-from orchestrator.mirror.answers import PATIENCE, done_or_found_out, reach
 from orchestrator.mirror.curves import experiment_note, report_entry
 from orchestrator.mirror.entries import SWEEP, Entry, Input, Model, Point, content_digest
 from orchestrator.mirror.found import DIGEST, JOB, KIND, Found, found_in_file, found_of, without_twins
@@ -46,21 +40,13 @@ from orchestrator.mirror.sent import (
     shown_tables,
 )
 from orchestrator.mirror.stores import (
-    QUIET,
-    artifact_location,
-    default_uri,
     is_server,
-    locked,
-    locked_inside,
-    look_into,
-    made_at_once,
-    make_durable,
-    shown,
     sqlite_file,
 )
 from orchestrator.mirror.trials import trial_entries
 from orchestrator.mirror.views import is_ours, saved_views
 from orchestrator.model import Plan
+from orchestrator.tracking_store import answering, experiment_of, reach_server, surely
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,11 +56,9 @@ if TYPE_CHECKING:
 METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
-_SHOWN = 300
 #: Tags of ours that a run may lose again (a failure, once the job has succeeded).
 _PASSING = ("failure", "failure_message", "picked", "checkpoint", "parent_jobs", "draw_sha256")
 _Item = TypeVar("_Item")
-_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,110 +91,8 @@ def prepare(run: RunPaths, experiment: str, *, uri: str = "") -> str:
     MLflow's own first use is not safe with several processes (a cold race leaves a half-migrated database), so it happens here, in
     the client, under a lock, before anything is submitted. Raises TrackingError with what to type.
     """
-    with _answering(run, uri) as client:
-        return _experiment(client, run, experiment, uri).experiment_id
-
-
-def _experiment(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Experiment:
-    store = uri or default_uri(run)
-    location = artifact_location(run, name, uri)
-    found = _surely(client, lambda: _found_or_made(client, name, location))
-    if sqlite_file(store) is not None and found.artifact_location != location:
-        raise TrackingError(
-            f"the MLflow store {shown(store)} keeps artifacts under {found.artifact_location}, where it was made. It is only a mirror: "
-            "delete it and type `orchestrate sync`"
-        )
-    return found
-
-
-def _found_or_made(client: MlflowClient, name: str, location: str | None) -> Experiment:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return client.get_experiment(client.create_experiment(name, artifact_location=location))
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return found
-
-
-def _surely(client: MlflowClient, act: Callable[[], _Done], look: Callable[[], object] | None = None) -> _Done:
-    """Do something. At a server, where others do the same at the same time and an answer can be lost, it is looked for before it fails."""
-    from mlflow.exceptions import MlflowException
-
-    server = client.tracking_uri
-    if not is_server(server):
-        return act()
-    return done_or_found_out(act, look or (lambda: _reach(server)), (MlflowException, OSError))
-
-
-def _reach(store: str) -> None:
-    if store.startswith(("http://", "https://")):
-        reach(store)
-
-
-def _client(run: RunPaths, uri: str) -> MlflowClient:
-    """Return a client that talks to its store and to nobody else."""
-    from mlflow import MlflowClient
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    if not event.contains(Engine, "connect", _without_waiting):
-        event.listen(Engine, "connect", _without_waiting)
-    for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
-        # What it logs as an error, with a traceback, it also raises, and that becomes a sentence.
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    store = uri or default_uri(run)
-    database = sqlite_file(store)
-    if database is not None:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        look_into(database)
-        if not database.exists():
-            made_at_once(database, _make_database)
-    return MlflowClient(tracking_uri=store, registry_uri=store)
-
-
-def _make_database(file: Path) -> None:
-    """Let MLflow make its tables in a file that does not exist yet."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    store = SqlAlchemyStore(f"sqlite:///{file}", file.parent.as_uri())
-    store.engine.dispose()
-
-
-def _without_waiting(connection: Any, _record: object) -> None:
-    """Let sqlite not wait for the disk at each of a run's eight commits: half the time of a sync, for a file that can be made again.
-
-    A kill loses nothing by it. A power cut during a sync can; the file is made durable when the sync ends.
-    """
-    if type(connection).__module__.startswith("sqlite3"):
-        connection.execute("PRAGMA synchronous=OFF")
-
-
-@contextmanager
-def _answering(run: RunPaths, uri: str) -> Iterator[MlflowClient]:
-    """Hold the lock of a store and give a client of it. Raises TrackingError when the store does not do what it is asked."""
-    os.environ.update(QUIET)
-    for name, value in PATIENCE.items():
-        os.environ.setdefault(name, value)
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    store = uri or default_uri(run)
-    with locked(run, uri):
-        try:
-            _reach(store)
-            with locked_inside(store):
-                yield _client(run, uri)
-            database = sqlite_file(store)
-            if database is not None:
-                make_durable(database)
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN]
-            remedy = (
-                "start it, or take `mlflow:` out of the cluster config"
-                if is_server(store)
-                else "it is only a mirror: name another under `mlflow:` in the cluster config, or move it away and type `orchestrate sync`"
-            )
-            raise TrackingError(f"the MLflow store {shown(store)} cannot be used ({said}); {remedy}") from error
+    with answering(run, uri) as client:
+        return experiment_of(client, run, experiment, uri).experiment_id
 
 
 # --- files -> MLflow ---------------------------------------------------------------------------------------------------------------------
@@ -222,8 +104,8 @@ def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "", statuses: 
     `code` is the version of the code for the tag `git_sha` of runs that are new. `statuses` is what a caller who asked the scheduler knows
     of the train jobs; without it the files are asked. Raises TrackingError when the store cannot be used.
     """
-    with _answering(run, uri) as client:
-        experiment = _experiment(client, run, experiment_name(plan), uri)
+    with answering(run, uri) as client:
+        experiment = experiment_of(client, run, experiment_name(plan), uri)
         mirror = _Mirror(client, experiment.experiment_id)
         trials, last = 0, 0
         for entry in trial_entries(plan, run, code=code, statuses=statuses):
@@ -244,7 +126,7 @@ def _describe(client: MlflowClient, experiment: Experiment, plan: Plan, curves: 
     views = {key: value for key, value in saved_views(plan, curves).items() if is_ours(experiment.tags.get(key))}
     for key, value in (tags | views).items():
         if experiment.tags.get(key) != value:
-            _surely(client, partial(client.set_experiment_tag, experiment.experiment_id, key, value))
+            surely(client, partial(client.set_experiment_tag, experiment.experiment_id, key, value))
 
 
 class _Mirror:
@@ -280,7 +162,7 @@ class _Mirror:
     def put(self, entry: Entry) -> None:
         """Make the run of an entry say what the entry says."""
         is_new = entry.key not in self._known
-        done = _surely(self._client, partial(self._put, entry), partial(self._look_for, entry.key))
+        done = surely(self._client, partial(self._put, entry), partial(self._look_for, entry.key))
         if done:
             self.counts["created" if is_new else done] += 1
 
@@ -297,7 +179,7 @@ class _Mirror:
     def _look_for(self, key: str) -> None:
         """Ask the server for the runs of a key: whoever made one, and whether or not that was answered."""
         self._in_doubt = True
-        _reach(self._client.tracking_uri)
+        reach_server(self._client.tracking_uri)
         self._known.pop(key, None)
         self._known |= without_twins(found_of(self._search(f"tags.{JOB} = '{key}'")))[0]
 
@@ -333,7 +215,7 @@ class _Mirror:
         wanted = {*planned, SWEEP}
         for one in [*self._spare, *(found for key, found in self._known.items() if key not in wanted)]:
             if not one.is_deleted:
-                _surely(self._client, partial(self._put_away, one.identity))
+                surely(self._client, partial(self._put_away, one.identity))
                 self.counts["removed"] += 1
 
     def _put_away(self, identity: str) -> None:

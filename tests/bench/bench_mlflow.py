@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs.paths import RunPaths
 from jobs.spec import Stage
-from orchestrator import tracking
+from orchestrator import tracking, tracking_store
 from orchestrator.mirror.trials import trial_entries
 from orchestrator.model import Plan
 from tests.bench.rows import Row
@@ -105,7 +105,7 @@ def _logged_by_hand(plan: Plan, run: RunPaths, database: Path) -> float:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    event.remove(Engine, "connect", tracking._without_waiting)
+    event.remove(Engine, "connect", tracking_store._without_waiting)
     client = MlflowClient(tracking_uri=f"sqlite:///{database}")
     experiment = client.create_experiment("by hand", artifact_location=(database.parent / "by_hand").as_uri())
     entries = list(trial_entries(plan, run))[:BESIDE]

@@ -11,12 +11,13 @@ from mlflow.entities import LoggedModel, Run, ViewType
 
 from jobs.paths import RunPaths
 from orchestrator import tracking
+from orchestrator.mirror.stores import default_uri
 from orchestrator.model import Plan
 
 
 def client_of(run: RunPaths, uri: str = "") -> MlflowClient:
     """Return a client of a run root's own store, or of another."""
-    return MlflowClient(tracking_uri=uri or tracking.default_uri(run))
+    return MlflowClient(tracking_uri=uri or default_uri(run))
 
 
 def runs_of(run: RunPaths, experiment: str, view: int = ViewType.ACTIVE_ONLY, *, uri: str = "") -> dict[str, Run]:

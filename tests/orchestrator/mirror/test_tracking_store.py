@@ -17,7 +17,7 @@ import pytest
 from jobs.paths import RunPaths
 from orchestrator import tracking
 from orchestrator.errors import TrackingError
-from orchestrator.mirror.stores import shown
+from orchestrator.mirror.stores import default_uri, shown
 from orchestrator.model import Plan
 from orchestrator.plans import write_plan
 from tests.orchestrator.mirror.mirrored import client_of, export, rebuilt, seed_database
@@ -125,7 +125,7 @@ def test_run_roots_can_share_a_store(plan: Plan, run: RunPaths, template: Path, 
     """A node without a network keeps its own run root; its files go to the store of another."""
     away = RunPaths(tmp_path / "away")
     Player(run=away).play(plan.jobs)
-    assert tracking.sync(plan, away, uri=tracking.default_uri(run)).created == 11
+    assert tracking.sync(plan, away, uri=default_uri(run)).created == 11
     assert not away.mlflow.exists()
     assert export(run, "play") == rebuilt(away, plan, tmp_path / "again", template)
 
@@ -136,7 +136,7 @@ def test_run_roots_that_share_a_store_leave_each_other_alone(plan: Plan, run: Ru
     half = [job for job in plan.jobs if job.labels.get("after") == "none"]
     Player(run=run).play(half)
     Player(run=other).play(job for job in plan.jobs if job not in half)
-    store = tracking.default_uri(run)
+    store = default_uri(run)
     for root, created in ((run, 3), (other, 8), (run, 0), (other, 0)):
         synced = tracking.sync(plan, root, uri=store)
         assert (synced.created, synced.updated, synced.removed) == (created, 0, 0)
