@@ -24,6 +24,10 @@ CURVES, DRAWS, LINES = "orchestrate-curves", "orchestrate-draws", "orchestrate-l
 _STAMP = 1
 #: MLflow refuses longer experiment tags.
 _LONGEST = 20_000
+#: The column of a run's name.
+_NAME = "attributes.`Run Name`"
+#: Up to so many runs the cells of a study are open.
+_OPEN = 60
 _BOUNDS = ("_lo", "_hi")
 
 
@@ -145,13 +149,14 @@ def _curves(points: Sequence[Point]) -> dict[str, Json]:
 def _lines(plan: Plan) -> dict[str, Json] | None:
     """Show every run that a pick chose as a line through its labels and its measures (parallel coordinates); None without a measure.
 
-    The UI leaves out runs that lack one of the axes, so they are the labels that all evaluated phases have.
+    The UI leaves out runs that lack one of the axes, so they are the labels that all runs of evaluated phases have.
     """
     title = "Draws as lines"
     metrics, shown = headline_metrics(plan), _evaluated(plan)
     if not metrics or not shown:
         return None
-    shared = [label for label in next(iter(shown.values())) if all(label in params for params in shown.values())]
+    drawn = [job for job in plan.jobs if job.stage is Stage.TRAIN and job.phase in shown]
+    shared = [label for label in next(iter(shown.values())) if all(job.labels.get(label) is not None for job in drawn)]
     params = [clean_key(next(iter(shown.values()))[label]) for label in shared if label.rpartition(".")[2] not in (DRAW, SEED, FOLD)]
     chart = {
         **_chart(title, "PARALLEL", metrics),
@@ -160,11 +165,25 @@ def _lines(plan: Plan) -> dict[str, Json] | None:
         "showAllRuns": True,
     }
     return _state(
+        **_by_replicate(shown),
         searchFilter='tags.picked = "true"',
         runsHiddenMode="SHOWALL",
         compareRunCharts=[chart],
         compareRunSections=[{**_section(title), "columns": 1, "cardHeight": 500}],
     )
+
+
+def _by_replicate(shown: Mapping[str, Mapping[str, str]]) -> dict[str, Json]:
+    """Let the first draw of every cell come first: the UI takes a hundred runs at a time, and so all cells are among the first."""
+    repeats = [param for params in shown.values() for label, param in params.items() if label.rpartition(".")[2] in (DRAW, SEED, FOLD)]
+    return {"orderByKey": f"params.`{clean_key(repeats[0])}`", "orderByAsc": True} if repeats else {}
+
+
+def _folded(plan: Plan, shown: Mapping[str, object]) -> dict[str, Json]:
+    """Show the cells of a large study as one line each, to be opened; those of a small one are open."""
+    names = Names.of(plan)
+    cells = [names.cell(job) for job in plan.jobs if job.stage is Stage.TRAIN and job.phase in shown]
+    return {"groupsExpanded": {f"tag.cell.{cell}": False for cell in cells}} if len(cells) > _OPEN else {}
 
 
 def _evaluated(plan: Plan) -> dict[str, dict[str, str]]:
@@ -184,8 +203,13 @@ def _draws(plan: Plan) -> dict[str, Json]:
     columns = [f"params.`{clean_key(name)}`" for name in params] + [f"metrics.`{key}`" for key in metrics]
     grouped = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "cell"}]}
     return _state(
+        **_by_replicate(shown),
         searchFilter='tags.picked = "true"' if metrics else "",
+        **_folded(plan, shown),
         selectedColumns=columns,
+        # So that the name of a cell can be read; the UI takes the widths of columns that have a place.
+        columnOrder=[_NAME],
+        columnWidths={_NAME: 360},
         groupBy=grouped,
         compareRunCharts=[_chart(title, "BAR", [key]) for key in metrics],
         compareRunSections=[_section(title)],

@@ -116,7 +116,7 @@ def seen() -> Iterator[Seen]:
 def test_an_experiment_opens_on_its_draws(ui: UiCommand, seen: Seen, tmp_path: Path) -> None:
     address = mlflow_ui.links(ui)["play"]
     # The runs that a pick chose, in their groups, with the columns of the study; everything else is left out by the view's filter.
-    seen.open(address, "finetune-none-0.1-d01", "finetune/after=none|fraction=0.1", "label_fraction", "test/phantom/auroc_macro")
+    seen.open(address, "finetune-none-0.1-d01", "finetune/after=none|fraction=0.1", "test/phantom/auroc_macro")
     seen.picture(tmp_path / "draws.png")
     body = seen.page.inner_text("body")
     assert "Draws by cell" in body
@@ -149,7 +149,10 @@ def test_draws_are_lines_through_labels_and_measures(ui: UiCommand, seen: Seen, 
     seen.page.locator(".parcoords .dimension").nth(2).wait_for(timeout=PATIENCE)
     seen.picture(tmp_path / "lines.png")
     axes = seen.page.locator(".parcoords .dimension .label").all_text_contents()
-    assert axes == ["pretrain.lr", "after", "label_fraction", "test/p..._macro"]
+    # The UI shortens long names.
+    assert axes[:2] == ["after", "label_fraction"] and axes[2].startswith("test/p") and len(axes) == 3
+    ticks = {tick.strip() for tick in seen.page.locator(".parcoords .dimension .tick").all_text_contents()}
+    assert {"none", "pretrain"} <= ticks
 
 
 @pytest.mark.needs("chromium")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from jobs.paths import RunPaths
 from jobs.spec import Stage
@@ -12,7 +13,7 @@ from orchestrator.mirror.curves import curve_points
 from orchestrator.mirror.views import CURVES, DRAWS, LINES, TAG, headline_metrics, is_ours, saved_views, view_state
 from orchestrator.model import Plan, ReportSpec
 from tests.orchestrator.mirror.mirrored import client_of
-from tests.orchestrator.mirror.played import Player
+from tests.orchestrator.mirror.played import SWEEP, Player, plan_of
 from tests.orchestrator.mirror.test_curves import report_of, write_report
 
 
@@ -29,14 +30,25 @@ def test_draws_are_shown_by_cell_with_the_columns_of_the_study(plan: Plan) -> No
         "metrics.`test/phantom/auroc_macro`",
     ]
     assert [chart["metricKey"] for chart in state["compareRunCharts"]] == ["test/phantom/auroc_macro"]
+    assert "groupsExpanded" not in state
+    # The first draw of every cell comes first, so that the first page of a thousand runs has all cells.
+    lines = view_state(saved_views(plan, ())[TAG + LINES])
+    assert [(one["orderByKey"], one["orderByAsc"]) for one in (state, lines)] == [("params.`draw`", True)] * 2
+
+
+def test_cells_of_a_large_study_are_folded(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, SWEEP.replace("repeats: [2, 1]", "repeats: [60, 1]"))
+    cells = [f"finetune/after={arm}|fraction={fraction}" for arm in ("pretrain", "none") for fraction in ("0.1", "1")]
+    folded = view_state(saved_views(plan, ())[TAG + DRAWS])["groupsExpanded"]
+    assert folded == {f"tag.cell.{cell}": False for cell in cells}
 
 
 def test_draws_are_lines_through_the_labels_that_all_of_them_have(plan: Plan) -> None:
     state = view_state(saved_views(plan, ())[TAG + LINES])
     assert state["searchFilter"] == 'tags.picked = "true"'
     (chart,) = state["compareRunCharts"]
-    # Replicates are what is compared, and no axis.
-    assert chart["selectedParams"] == ["pretrain.lr", "after", "label_fraction"]
+    # Replicates are what is compared, and no axis; nor is the rate of a pretraining, which some runs do not have.
+    assert chart["selectedParams"] == ["after", "label_fraction"]
     assert chart["selectedMetrics"] == ["test/phantom/auroc_macro"]
     without = replace(plan, jobs=tuple(job for job in plan.jobs if job.stage is not Stage.EVALUATE))
     assert set(saved_views(without, ())) == {TAG + DRAWS}
