@@ -1,1 +1,1 @@
-"""What a sweep looks like in MLflow, as plain values made from files. Only `orchestrator.tracking` sends them."""
+"""What a sweep looks like in MLflow, as plain values from files. `orchestrator.tracking` sends them, long series by `rows`."""

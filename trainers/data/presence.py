@@ -50,16 +50,20 @@ def remembered_missing(names: Sequence[str], files: Sequence[Path], cache: Path,
     except (OSError, ValueError, TypeError, IndexError):
         pass
     found = missing_images(files)
-    aside = kept.with_name(f".{kept.name}.{uuid.uuid4().hex[:8]}.tmp")
+    remember(kept, found)
+    return found
+
+
+def remember(file: Path, content: Any) -> None:
+    """Keep what was looked up as JSON, whole or not at all; without room for it, it is looked up again."""
+    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(found), encoding="utf-8")
-        aside.replace(kept)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(content), encoding="utf-8")
+        aside.replace(file)
     except OSError:
-        # Without room to remember it, it is looked up again.
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-    return found
 
 
 def refuse_missing(card: str, where: str, names: Sequence[str], of: int) -> None:

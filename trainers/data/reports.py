@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from zipfile import BadZipFile, ZipFile
 
 from trainers.data.index import reader_of
 from trainers.data.located import Located
-from trainers.data.presence import REFUSE
+from trainers.data.presence import REFUSE, remember
 from trainers.errors import DataError
 
 if TYPE_CHECKING:
@@ -97,20 +95,8 @@ def _kept(place: Located, studies: Sequence[str], cache: Path, digests: Mapping[
     found = _read(place, studies)
     # A file that is not there may come: only whole answers are kept.
     if found is not None and None not in found.values():
-        _keep(file, found)
+        remember(file, found)
     return found
-
-
-def _keep(file: Path, found: Mapping[str, str | None]) -> None:
-    aside = file.with_name(f".{file.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(found), encoding="utf-8")
-        aside.replace(file)
-    except OSError:
-        # Without room to keep them, they are read again.
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 def _read(place: Located, studies: Sequence[str]) -> dict[str, str | None] | None:
