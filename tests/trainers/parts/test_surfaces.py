@@ -39,7 +39,7 @@ def blob(seed: int, level: float) -> np.ndarray:
 def test_it_is_that_of_all_pairs(seed: int, level: float) -> None:
     one, other = blob(seed, level), blob(seed + 100, level)
     assert {tuple(where) for where in np.argwhere(border(one)).tolist()} == set(naive_border(one))
-    assert hd95(one, other) == pytest.approx(naive(one, other), rel=1e-5)
+    assert hd95(one, other) == pytest.approx(naive(one, other), rel=1e-15)
     assert hd95(one, other) == hd95(other, one)
 
 
