@@ -16,16 +16,18 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, zip_longest
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from jobs.paths import RunPaths
 from orchestrator.ledger import JobStatus
+from orchestrator.mirror import rows
 from orchestrator.mirror.curves import experiment_note, report_entry
 from orchestrator.mirror.entries import SWEEP, Entry, Input, Model, Point, content_digest
 from orchestrator.mirror.found import DIGEST, JOB, KIND, Found, found_in_file, found_of, without_twins
-from orchestrator.mirror.rows import write_all_but_last
 from orchestrator.mirror.sent import (
     CONTEXT,
     PICTURES,
@@ -46,19 +48,15 @@ from orchestrator.mirror.stores import (
 from orchestrator.mirror.trials import trial_entries
 from orchestrator.mirror.views import is_ours, saved_views
 from orchestrator.model import Plan
-from orchestrator.tracking_store import answering, experiment_of, reach_server, surely
+from orchestrator.tracking_store import answering, experiment_of, in_parts, reach_server, surely
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run, RunTag
+    from mlflow.entities import Experiment, LoggedModel, Run
 
-#: What one `log_batch` carries: MLflow takes 1000 things together, of them 100 params and 100 tags.
-METRICS_A_BATCH = 800
-PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
 #: Tags of ours that a run may lose again (a failure, once the job has succeeded).
 _PASSING = ("failure", "failure_message", "picked", "checkpoint", "parent_jobs", "draw_sha256")
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +133,8 @@ class _Mirror:
     def __init__(self, client: MlflowClient, experiment: str) -> None:
         self._client = client
         self._experiment = experiment
+        #: A sqlite store whose tables are known: most of a run is written into it as rows.
+        self._file = file if (file := sqlite_file(client.tracking_uri)) is not None and rows.are_known(file) else None
         self._known, self._spare = self._find()
         #: The digest of each entry that a run was sent here.
         self._sent: dict[str, str] = {}
@@ -245,8 +245,6 @@ class _Mirror:
 
     def _fill(self, identity: str, entry: Entry, known: Run, *, is_new: bool = False) -> None:
         """Send what a run does not have yet; the tags that say so go last, so that a kill in between only repeats."""
-        from mlflow.entities import Metric, Param, RunTag
-
         params, metrics, tags = known.data.params, known.data.metrics, known.data.tags
         for key in _PASSING:
             if key in tags and key not in entry.tags:
@@ -254,20 +252,13 @@ class _Mirror:
         sent, _ = sent_points(tags)
         artifacts = {path: content_digest(content) for path, content in entry.artifacts.items()}
         had = sent_files(tags)
-        self._upload(identity, {path: entry.artifacts[path] for path, digest in artifacts.items() if had.get(path) != digest})
-        self._upload(identity, fresh_pictures(entry, tags))
-        self._set_status(identity, entry)
+        self._upload(known, {path: entry.artifacts[path] for path, digest in artifacts.items() if had.get(path) != digest})
+        self._upload(known, fresh_pictures(entry, tags))
         self._log_inputs(identity, [one for one in entry.inputs if one.key not in sent_inputs(known)])
-        fresh_params: list[Param] = [Param(key, value) for key, value in entry.params.items() if key not in params]
-        points, database = entry.points[sent:], sqlite_file(self._client.tracking_uri)
-        left = points if database is None else write_all_but_last(database, identity, points)
-        fresh: list[Metric] = [Metric(point.key, point.value, point.time, point.step) for point in left]
-        fresh += [Metric(key, value, entry.ended or 0, 0) for key, value in entry.finals.items() if key not in metrics]
-        self.counts["metrics"] += len(points) - len(left) + len(fresh)
-        if model := self._put_model(identity, entry, known, is_new=is_new):
-            # All of them: what the run has already, the model may lack. A store keeps none of them twice.
-            finals = [Metric(key, value, entry.ended or 0, 0, model_id=model) for key, value in entry.finals.items()]
-            fresh = [*fresh[: len(left)], *finals]
+        finals = [Point(key, 0, value, entry.ended or 0) for key, value in entry.finals.items()]
+        points = [*entry.points[sent:], *(point for point in finals if point.key not in metrics)]
+        self.counts["metrics"] += len(points)
+        model = self._put_model(identity, entry, known, is_new=is_new)
         tables = [path for path in artifacts if path.startswith("tables/")]
         wanted = {
             **entry.tags,
@@ -278,18 +269,33 @@ class _Mirror:
             **({PICTURES: f"{len(entry.pictures)} {entry.pictures_digest(len(entry.pictures))}"} if entry.pictures else {}),
             DIGEST: entry.digest(),
         }
-        fresh_tags: list[RunTag] = [RunTag(key, value) for key, value in wanted.items() if tags.get(key) != value]
-        batches = list(zip_longest(_chunks(fresh, METRICS_A_BATCH), _chunks(fresh_params, PARAMS_A_BATCH), fillvalue=())) or [((), ())]
-        for index, (some_metrics, some_params) in enumerate(batches):
-            last = index == len(batches) - 1
-            self._client.log_batch(identity, metrics=some_metrics, params=some_params, tags=fresh_tags if last else ())
+        self._write(
+            identity,
+            rows.Batch(
+                status=entry.status,
+                ended=entry.ended,
+                points=points,
+                params={key: value for key, value in entry.params.items() if key not in params},
+                tags={key: value for key, value in wanted.items() if tags.get(key) != value},
+                model=model,
+                # All of them: what the run has already, the model may lack. A store keeps none of them twice.
+                of_model=finals if model else (),
+                scored=entry.model.scored if entry.model else {},
+            ),
+        )
         self._sent[entry.key] = wanted[DIGEST]
 
-    def _set_status(self, identity: str, entry: Entry) -> None:
-        if entry.ended is None:
-            self._client.update_run(identity, status=entry.status)
+    def _write(self, identity: str, batch: rows.Batch) -> None:
+        """Give a run its status, points, params and tags; tags come last."""
+        if self._file is not None:
+            rows.write(self._file, self._experiment, identity, batch)
+            return
+        if batch.ended is None:
+            self._client.update_run(identity, status=batch.status)
         else:
-            self._client.set_terminated(identity, status=entry.status, end_time=entry.ended)
+            self._client.set_terminated(identity, status=batch.status, end_time=batch.ended)
+        for metrics, params, tags in in_parts(batch):
+            self._client.log_batch(identity, metrics=metrics, params=params, tags=tags)
 
     def _put_model(self, identity: str, entry: Entry, known: Run, *, is_new: bool) -> str:
         """Let a run have the model of its entry and no other of ours, and return the model's id; empty for none."""
@@ -348,20 +354,24 @@ class _Mirror:
                 if refused == len(listed) or _is_deleted(self._client.get_run(identity)):
                     raise
 
-    def _upload(self, identity: str, files: Mapping[str, bytes]) -> None:
+    def _upload(self, known: Run, files: Mapping[str, bytes]) -> None:
+        """Put files where a run keeps its artifacts, without a detour where that is a folder here."""
         if not files:
             return
+        if (kept := str(known.info.artifact_uri)).startswith("file:"):
+            _write_files(Path(url2pathname(urlsplit(kept).path)), files)
+            return
         with tempfile.TemporaryDirectory(prefix="orchestrate-") as folder:
-            for path, content in files.items():
-                file = Path(folder, path)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content)
-            self._client.log_artifacts(identity, folder)
+            _write_files(Path(folder), files)
+            self._client.log_artifacts(known.info.run_id, folder)
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for path, content in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
 
 
 def _is_deleted(one: Run) -> bool:
     return one.info.lifecycle_stage == "deleted"
-
-
-def _chunks(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]

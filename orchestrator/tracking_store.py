@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.paths import RunPaths
 from orchestrator.errors import TrackingError
 from orchestrator.mirror.answers import PATIENCE, done_or_found_out, reach
+from orchestrator.mirror.rows import Batch
 from orchestrator.mirror.stores import (
     QUIET,
     artifact_location,
@@ -32,10 +34,14 @@ from orchestrator.mirror.stores import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+    from mlflow.entities import Experiment, Metric, Param, RunTag
 
 _SHOWN = 300
+#: What one `log_batch` carries: MLflow takes 1000 things together, of them 100 params and 100 tags.
+METRICS_A_BATCH = 800
+PARAMS_A_BATCH = 100
 _Done = TypeVar("_Done")
+_Item = TypeVar("_Item")
 
 
 def experiment_of(client: MlflowClient, run: RunPaths, name: str, uri: str) -> Experiment:
@@ -140,3 +146,25 @@ def answering(run: RunPaths, uri: str) -> Iterator[MlflowClient]:
                 else "it is only a mirror: name another under `mlflow:` in the cluster config, or move it away and type `orchestrate sync`"
             )
             raise TrackingError(f"the MLflow store {shown(store)} cannot be used ({said}); {remedy}") from error
+
+
+def in_parts(batch: Batch) -> Iterator[tuple[list[Metric], list[Param], list[RunTag]]]:
+    """Yield what a run is sent in parts that MLflow takes, the tags with the last."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    own = {point.key for point in batch.of_model}
+    metrics = [Metric(point.key, point.value, point.time, point.step) for point in batch.points if point.key not in own]
+    for point in batch.of_model:
+        name, digest = batch.scored.get(point.key, (None, None))
+        metrics.append(
+            Metric(point.key, point.value, point.time, point.step, model_id=batch.model, dataset_name=name, dataset_digest=digest)
+        )
+    params = [Param(key, value) for key, value in batch.params.items()]
+    parts = list(zip_longest(_chunks(metrics, METRICS_A_BATCH), _chunks(params, PARAMS_A_BATCH), fillvalue=())) or [((), ())]
+    for index, (some_metrics, some_params) in enumerate(parts):
+        tags = batch.tags if index == len(parts) - 1 else {}
+        yield list(some_metrics), list(some_params), [RunTag(key, value) for key, value in tags.items()]
+
+
+def _chunks(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import posixpath
 import re
@@ -12,7 +13,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
-from jobs.spec import Json, canonical_json
+from jobs.spec import Json
 
 #: Above so many metric keys a run the comparison page becomes slow: this many series, and this many single values.
 SERIES_KEYS = 60
@@ -56,6 +57,13 @@ class Input(NamedTuple):
         return self.name, self.digest, self.context
 
 
+class Scored(NamedTuple):
+    """What a value was measured on: the name and digest of an `Input`."""
+
+    name: str
+    digest: str
+
+
 class Model(NamedTuple):
     """A checkpoint that a pick chose."""
 
@@ -66,10 +74,13 @@ class Model(NamedTuple):
     step: int
     params: Mapping[str, str]
     tags: Mapping[str, str]
+    #: Key of a single value of its run -> what it was measured on.
+    scored: Mapping[str, Scored]
 
     def digest(self) -> str:
         """Return a digest of all of it."""
-        return content_digest(canonical_json([self.name, self.kind, self.step, dict(self.params), dict(self.tags)]).encode())
+        scored: dict[str, Json] = {key: list(one) for key, one in self.scored.items()}
+        return content_digest(_json([self.name, self.kind, self.step, dict(self.params), dict(self.tags), scored]).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +128,7 @@ class Entry:
             *([[list(one) for one in self.inputs]] if self.inputs else []),
             *([self.model.digest()] if self.model else []),
         ]
-        return content_digest(canonical_json(content).encode())
+        return content_digest(_json(content).encode())
 
     def points_digest(self, count: int) -> str:
         """Return a digest of the first `count` points."""
@@ -126,11 +137,16 @@ class Entry:
     def pictures_digest(self, count: int) -> str:
         """Return a digest of the first `count` pictures."""
         first = [[path, content_digest(content)] for path, content in islice(self.pictures.items(), count)]
-        return content_digest(canonical_json(first).encode())
+        return content_digest(_json(first).encode())
 
     def metric_keys(self) -> set[str]:
         """Return every metric that the run has."""
         return {point.key for point in self.points} | set(self.finals)
+
+
+def _json(value: Json) -> str:
+    """Write plain values, with text as keys, the same every time."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def content_digest(content: bytes) -> str:
@@ -195,4 +211,4 @@ class KeyBudget:
 
 def table(columns: list[str], rows: list[list[Json]]) -> bytes:
     """Return a table as the UI shows it: JSON with `columns` and `data`."""
-    return (canonical_json({"columns": columns, "data": rows}) + "\n").encode()
+    return (_json({"columns": columns, "data": rows}) + "\n").encode()

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from jobs.spec import JobSpec, Json, Split, canonical_json
-from orchestrator.mirror.entries import Input, content_digest
-from orchestrator.mirror.outcomes import Outcome
+from orchestrator.mirror.entries import Input, Scored, clean_key, content_digest
+from orchestrator.mirror.outcomes import Outcome, named_of, picked_of
 
 #: What MLflow's page calls the part that a data set played.
 _CONTEXTS: Mapping[str, str] = {Split.TRAIN: "training", Split.VAL: "validation", Split.TEST: "test", Split.HELD_OUT: "test"}
@@ -34,6 +34,19 @@ def inputs_of(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome)
     for one in _every(spec, result, outcome):
         found.setdefault((one.name, one.digest), one)
     return tuple(found.values())
+
+
+def scored_on(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome) -> dict[str, Scored]:
+    """Return what each single value of a trial (`outcomes.finals_of`) was measured on, by its key, where that is one data set."""
+    found: dict[str, Scored] = {}
+    validation = [one for split, one in _opened(spec, result or {}) if split == Split.VAL]
+    if len(validation) == 1:
+        found |= {key: Scored(validation[0].name, validation[0].digest) for key in picked_of(outcome)}
+    for evaluation, scored in outcome.evaluations:
+        for split, one in _opened(evaluation, scored):
+            if (split, one.name) == (scored["split"], scored["card"]):
+                found |= {clean_key(key): Scored(one.name, one.digest) for key in named_of(evaluation, scored)}
+    return found
 
 
 def _every(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome) -> Iterator[Input]:

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.paths import RunPaths
 from jobs.spec import JobSpec
 from orchestrator.mirror.entries import TAG_LENGTH, Model
+from orchestrator.mirror.inputs import scored_on
 from orchestrator.mirror.outcomes import Outcome
 
 #: Letters that MLflow refuses in the name of a model.
@@ -41,6 +42,7 @@ def model_of(
         step=max((int(kept[one].get("step") or 0) for one in chosen if one in kept), default=0),
         params=params,
         tags={key: value[:TAG_LENGTH] for key, value in tags.items() if value},
+        scored=scored_on(spec, result, outcome),
     )
 
 

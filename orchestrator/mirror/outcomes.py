@@ -59,19 +59,25 @@ def outcomes_of(plan: Plan, run: RunPaths) -> dict[str, Outcome]:
 
 def finals_of(outcome: Outcome) -> dict[str, float]:
     """Return test metrics of every evaluation, and what the pick saw; findings one by one only where they fit, else in the table."""
-    found: dict[str, Json] = {}
-    if outcome.value is not None:
-        found[f"picked/{outcome.metric.partition('/')[2]}"] = outcome.value
-    if outcome.epoch is not None:
-        found["picked/epoch"] = outcome.epoch
+    found = picked_of(outcome)
     for spec, result in outcome.evaluations:
-        found |= _named(spec, result)
+        found |= named_of(spec, result)
     values = {clean_key(key): value for key, value in finite(found).items()}
     admitted = KeyBudget(FINAL_KEYS, depth=2).admit(values)
     return {key: values[key] for key in sorted(admitted)}
 
 
-def _named(spec: JobSpec, result: Mapping[str, Any]) -> dict[str, Json]:
+def picked_of(outcome: Outcome) -> dict[str, Json]:
+    """Return what a pick saw of the one that it chose, as `picked/<measure>`."""
+    found: dict[str, Json] = {}
+    if outcome.value is not None:
+        found[f"picked/{outcome.metric.partition('/')[2]}"] = outcome.value
+    if outcome.epoch is not None:
+        found["picked/epoch"] = outcome.epoch
+    return found
+
+
+def named_of(spec: JobSpec, result: Mapping[str, Any]) -> dict[str, Json]:
     """Return an evaluation's metrics as `<split>/<card>/<measure>`."""
     return {f"{result['split']}/{target_name(spec, result)}/{measure}": value for measure, value in measures_of(result).items()}
 

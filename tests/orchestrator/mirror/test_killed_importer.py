@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from mlflow.entities import ViewType
 from jobs.paths import RunPaths
 from jobs.stages import Stopped
 from orchestrator import tracking
+from orchestrator.mirror import rows
 from orchestrator.model import Plan
 from tests.orchestrator.mirror.children import Child, in_child
 from tests.orchestrator.mirror.mirrored import client_of, export, seed_database
@@ -83,6 +85,18 @@ def _sync(plan: Plan, run: RunPaths, at: int | None = None) -> list[str]:
 
     event.listen(Engine, "before_cursor_execute", executing)
     event.listen(Engine, "commit", lambda connection: points.before("commit"))
+
+    class Watched(sqlite3.Connection):
+        def executemany(self, *given: Any) -> sqlite3.Cursor:
+            points.before("execute rows")
+            return super().executemany(*given)
+
+        def __exit__(self, *given: Any) -> Any:
+            points.before("commit rows")
+            return super().__exit__(*given)
+
+    # The process is a child, and ends with this.
+    rows.opened = lambda database: sqlite3.connect(database, factory=Watched)
     tracking.sync(plan, run)
     points.before("the end")
     return points.labels

@@ -13,6 +13,7 @@ from mlflow.entities import LoggedModel
 
 from jobs.paths import RunPaths
 from orchestrator import tracking
+from orchestrator.mirror import rows
 from orchestrator.mirror.models import model_of
 from orchestrator.mirror.outcomes import Outcome
 from orchestrator.model import Plan
@@ -60,9 +61,10 @@ def test_a_sync_that_is_cut_short_leaves_no_model_twice(
     plan: Plan, run: RunPaths, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Player(run=run).play(plan.jobs)
-    for name in ("log_inputs", "create_logged_model", "log_outputs", "finalize_logged_model", "log_batch"):
+    requests = ("log_inputs", "create_logged_model", "log_outputs", "finalize_logged_model")
+    for holder, name in [*((MlflowClient, one) for one in requests), (rows, "write")]:
         with monkeypatch.context() as patched:
-            patched.setattr(MlflowClient, name, cut_after(getattr(MlflowClient, name), 0))
+            patched.setattr(holder, name, cut_after(getattr(holder, name), 0))
             with pytest.raises(Unplugged):
                 tracking.sync(plan, run)
     tracking.sync(plan, run)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from jobs.paths import RunPaths
 from jobs.pictures import keep_pictures
@@ -23,13 +23,13 @@ from tests.orchestrator.mirror.played import Player, trains
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of pictures in the order in which they are sent."""
     found: list[str] = []
-    real = MlflowClient.log_artifacts
+    real = tracking._write_files
 
-    def counted(client: MlflowClient, run_id: str, local_dir: str, artifact_path: str | None = None) -> None:
-        found.extend(sorted(path.relative_to(local_dir).as_posix() for path in Path(local_dir).rglob("*.png")))
-        real(client, run_id, local_dir, artifact_path)
+    def counted(folder: Path, files: Mapping[str, bytes]) -> None:
+        found.extend(path for path in files if path.endswith(".png"))
+        real(folder, files)
 
-    monkeypatch.setattr(MlflowClient, "log_artifacts", counted)
+    monkeypatch.setattr(tracking, "_write_files", counted)
     return found
 
 

@@ -21,6 +21,7 @@ from jobs.spec import EventKind, State, pretty_json, spec_to_json
 from jobs.stages import Stopped
 from orchestrator import tracking
 from orchestrator.ledger import states
+from orchestrator.mirror import rows
 from orchestrator.mirror.trials import SILENT_AFTER
 from orchestrator.model import Plan
 from tests.orchestrator.mirror.mirrored import client_of, export, rebuilt, runs_of
@@ -98,10 +99,14 @@ def test_a_sync_that_is_cut_short_is_made_good(
     plan: Plan, run: RunPaths, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Player(run=run).play(plan.jobs)
-    for name in ("create_run", "log_batch", "set_terminated", "log_artifacts"):
+    # As rows of a file, and as requests, which is how a file is written to whose tables are others.
+    steps = [(MlflowClient, "create_run"), (rows, "write"), (tracking, "_write_files")]
+    asked = [(MlflowClient, "create_run"), (MlflowClient, "log_batch"), (MlflowClient, "set_terminated")]
+    for holder, name, known in [*((*one, True) for one in steps), *((*one, False) for one in asked)]:
         for calls in (0, 1):
             with monkeypatch.context() as patched:
-                patched.setattr(MlflowClient, name, cut_after(getattr(MlflowClient, name), calls))
+                patched.setattr(rows, "are_known", lambda database, known=known: known)
+                patched.setattr(holder, name, cut_after(getattr(holder, name), calls))
                 with pytest.raises(Unplugged):
                     tracking.sync(plan, run)
     tracking.sync(plan, run)
