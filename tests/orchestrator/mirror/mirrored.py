@@ -61,7 +61,10 @@ def _run(client: MlflowClient, one: Run) -> dict[str, Any]:
 
 def _model(one: LoggedModel) -> list[Any]:
     """Return all that a model says; what the UI shows of one that is half made is its status."""
-    said = sorted((found.key, found.value, found.timestamp, found.step) for found in one.metrics or ())
+    said = sorted(
+        (found.key, found.value, found.timestamp, found.step, str(found.dataset_name), str(found.dataset_digest))
+        for found in one.metrics or ()
+    )
     return [one.name, one.model_type, str(one.status), sorted(one.tags.items()), sorted((one.params or {}).items()), said]
 
 

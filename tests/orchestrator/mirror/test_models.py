@@ -47,6 +47,11 @@ def test_a_winner_has_the_model_that_its_pick_chose(plan: Plan, run: RunPaths, t
         # The file is there, and it is no copy.
         assert (run.root / one.tags["file"]).read_bytes() == b"weights"
         assert one.tags["file"] == f"jobs/{one.tags['job'][:2]}/{one.tags['job']}/checkpoints/{winner.data.tags['checkpoint']}.safetensors"
+        # What each value was measured on: the page lists it as the model's data sets.
+        used = {each.dataset.digest for each in (winner.inputs.dataset_inputs if winner.inputs else ())}
+        on = {each.key: (each.dataset_name, each.dataset_digest) for each in one.metrics or ()}
+        assert on["test/phantom/auroc_macro"][0] == "phantom" and {digest for _, digest in on.values()} <= used
+        assert on["picked/epoch"][0] == "phantom" and on["picked/epoch"] != on["test/phantom/auroc_macro"]
         params, finals = one.params or {}, {each.key: each.value for each in one.metrics or ()}
         assert params == {key: winner.data.params[key] for key in params}
         assert {"label_fraction", "draw", "n_labeled", "after"} <= set(params)

@@ -95,17 +95,16 @@ def test_of_two_values_for_a_step_the_first_stands(plan: Plan, run: RunPaths) ->
     assert [(point.step, point.value) for point in history] == [(5, 1.0), (10, 0.9), (11, 7.0)]
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["as rows", "as requests, its tables being others"])
 def test_a_sync_that_is_cut_short_is_made_good(
-    plan: Plan, run: RunPaths, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, run: RunPaths, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, known: bool
 ) -> None:
     Player(run=run).play(plan.jobs)
-    # As rows of a file, and as requests, which is how a file is written to whose tables are others.
-    steps = [(MlflowClient, "create_run"), (rows, "write"), (tracking, "_write_files")]
-    asked = [(MlflowClient, "create_run"), (MlflowClient, "log_batch"), (MlflowClient, "set_terminated")]
-    for holder, name, known in [*((*one, True) for one in steps), *((*one, False) for one in asked)]:
+    monkeypatch.setattr(rows, "are_known", lambda database: known)
+    own: list[tuple[Any, str]] = [(rows, "write")] if known else [(MlflowClient, "log_batch"), (MlflowClient, "set_terminated")]
+    for holder, name in [(MlflowClient, "create_run"), (tracking, "_write_files"), *own]:
         for calls in (0, 1):
             with monkeypatch.context() as patched:
-                patched.setattr(rows, "are_known", lambda database, known=known: known)
                 patched.setattr(holder, name, cut_after(getattr(holder, name), calls))
                 with pytest.raises(Unplugged):
                     tracking.sync(plan, run)
