@@ -34,10 +34,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, store: str, *, workers: int = 2) -> Iterator[str]:
-    """Run an MLflow server over a store, as a group runs one: it hands artifacts on. Yields its address."""
+def mlflow_server(folder: Path, store: str, *, workers: int = 2, port: int = 0) -> Iterator[str]:
+    """Run an MLflow server over a store, as a group runs one: it hands artifacts on. Yields its address.
+
+    `port`: where a server is expected; a free one without it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     words += ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
     environment = {**QUIET, "MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
