@@ -135,7 +135,7 @@ class _Mirror:
         self._experiment = experiment
         #: A sqlite store whose tables are known: most of a run is written into it as rows.
         self._file = file if (file := sqlite_file(client.tracking_uri)) is not None and rows.are_known(file) else None
-        self._known, self._spare = self._find()
+        self._known, self._spare = surely(client, self._find)
         #: The digest of each entry that a run was sent here.
         self._sent: dict[str, str] = {}
         self._in_doubt = False
@@ -201,7 +201,7 @@ class _Mirror:
         """
         if not (is_server(self._client.tracking_uri) and (self._in_doubt or self.counts["created"] or self.counts["replaced"])):
             return
-        self._known, self._spare = self._find()
+        self._known, self._spare = surely(self._client, self._find)
         behind = {key for key, digest in self._sent.items() if key not in self._known or self._known[key].digest != digest}
         for entry in entries if behind else ():
             if entry.key in behind:
