@@ -28,6 +28,7 @@ from orchestrator.mirror import rows
 from orchestrator.mirror.curves import experiment_note, report_entry
 from orchestrator.mirror.entries import SWEEP, Entry, Input, Model, Point, content_digest
 from orchestrator.mirror.found import DIGEST, JOB, KIND, Found, found_in_file, found_of, without_twins
+from orchestrator.mirror.linked_rows import SOURCE_KIND, new_model_id, tags_of
 from orchestrator.mirror.sent import (
     CONTEXT,
     PICTURES,
@@ -104,7 +105,7 @@ def sync(plan: Plan, run: RunPaths, *, uri: str = "", code: str = "", statuses: 
     """
     with answering(run, uri) as client:
         experiment = experiment_of(client, run, experiment_name(plan), uri)
-        mirror = _Mirror(client, experiment.experiment_id)
+        mirror = _Mirror(client, experiment)
         trials, last = 0, 0
         for entry in trial_entries(plan, run, code=code, statuses=statuses):
             mirror.put(entry)
@@ -130,9 +131,10 @@ def _describe(client: MlflowClient, experiment: Experiment, plan: Plan, curves: 
 class _Mirror:
     """The runs of one experiment."""
 
-    def __init__(self, client: MlflowClient, experiment: str) -> None:
+    def __init__(self, client: MlflowClient, experiment: Experiment) -> None:
         self._client = client
-        self._experiment = experiment
+        self._experiment: str = experiment.experiment_id
+        self._artifacts: str = experiment.artifact_location
         #: A sqlite store whose tables are known: most of a run is written into it as rows.
         self._file = file if (file := sqlite_file(client.tracking_uri)) is not None and rows.are_known(file) else None
         self._known, self._spare = surely(client, self._find)
@@ -254,11 +256,10 @@ class _Mirror:
         had = sent_files(tags)
         self._upload(known, {path: entry.artifacts[path] for path, digest in artifacts.items() if had.get(path) != digest})
         self._upload(known, fresh_pictures(entry, tags))
-        self._log_inputs(identity, [one for one in entry.inputs if one.key not in sent_inputs(known)])
         finals = [Point(key, 0, value, entry.ended or 0) for key, value in entry.finals.items()]
         points = [*entry.points[sent:], *(point for point in finals if point.key not in metrics)]
         self.counts["metrics"] += len(points)
-        model = self._put_model(identity, entry, known, is_new=is_new)
+        model, new_model = self._put_model(identity, entry, known, is_new=is_new)
         tables = [path for path in artifacts if path.startswith("tables/")]
         wanted = {
             **entry.tags,
@@ -277,6 +278,9 @@ class _Mirror:
                 points=points,
                 params={key: value for key, value in entry.params.items() if key not in params},
                 tags={key: value for key, value in wanted.items() if tags.get(key) != value},
+                inputs=[one for one in entry.inputs if one.key not in sent_inputs(known)],
+                new_model=new_model,
+                artifacts=self._artifacts,
                 model=model,
                 # All of them: what the run has already, the model may lack. A store keeps none of them twice.
                 of_model=finals if model else (),
@@ -286,10 +290,11 @@ class _Mirror:
         self._sent[entry.key] = wanted[DIGEST]
 
     def _write(self, identity: str, batch: rows.Batch) -> None:
-        """Give a run its status, points, params and tags; tags come last."""
+        """Give a run what it does not have yet; tags come last."""
         if self._file is not None:
             rows.write(self._file, self._experiment, identity, batch)
             return
+        self._log_inputs(identity, batch.inputs)
         if batch.ended is None:
             self._client.update_run(identity, status=batch.status)
         else:
@@ -297,18 +302,23 @@ class _Mirror:
         for metrics, params, tags in in_parts(batch):
             self._client.log_batch(identity, metrics=metrics, params=params, tags=tags)
 
-    def _put_model(self, identity: str, entry: Entry, known: Run, *, is_new: bool) -> str:
-        """Let a run have the model of its entry and no other of ours, and return the model's id; empty for none."""
+    def _put_model(self, identity: str, entry: Entry, known: Run, *, is_new: bool) -> tuple[str, Model | None]:
+        """Let a run have the model of its entry and no other of ours.
+
+        Returns the id of the model, empty for none, and the model where it is still to be written, as rows.
+        """
         from mlflow.entities import LoggedModelOutput
         from mlflow.entities.logged_model_status import LoggedModelStatus
 
         wanted = entry.model
         found = None if is_new else self._only_model(identity, wanted)
         if wanted is None:
-            return ""
+            return "", None
+        if found is None and self._file is not None:
+            return new_model_id(), wanted
         if found is None:
-            tags = {**wanted.tags, KIND: "model", DIGEST: wanted.digest()}
-            found = self._client.create_logged_model(self._experiment, wanted.name, identity, tags, dict(wanted.params), wanted.kind)
+            tags, params = tags_of(wanted), dict(wanted.params)
+            found = self._client.create_logged_model(self._experiment, wanted.name, identity, tags, params, wanted.kind)
             if is_server(self._client.tracking_uri):
                 # Made twice when its answer was lost, or by another client.
                 found = self._only_model(identity, wanted) or found
@@ -316,7 +326,7 @@ class _Mirror:
             self._client.log_outputs(identity, [LoggedModelOutput(found.model_id, wanted.step)])
         if found.status != LoggedModelStatus.READY:
             self._client.finalize_logged_model(found.model_id, LoggedModelStatus.READY)
-        return found.model_id
+        return found.model_id, None
 
     def _only_model(self, identity: str, wanted: Model | None) -> LoggedModel | None:
         """Return the model that a run has of its entry's, and delete its others of ours; everybody who looks chooses the same one."""
@@ -340,7 +350,7 @@ class _Mirror:
 
         listed = [
             DatasetInput(
-                Dataset(one.name, one.digest, "code", one.source, one.schema or None, one.profile),
+                Dataset(one.name, one.digest, SOURCE_KIND, one.source, one.schema or None, one.profile),
                 [InputTag(CONTEXT, one.context), InputTag(KIND, "data")],
             )
             for one in inputs

@@ -1,7 +1,7 @@
 """What a run is sent, as rows of a sqlite store: MLflow's own way makes an object of each, which takes many times as long.
 
-Only status, points, params and tags are written, and only while their tables are those that are known here; a server, another database
-and another MLflow get the same by `log_batch`.
+The run itself is made by MLflow. The rest is written only while its tables are those that are known here; a server, another database and
+another MLflow get the same by requests.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.mirror.entries import Point, Scored
+from orchestrator.mirror import linked_rows
+from orchestrator.mirror.entries import Input, Model, Point, Scored
 
 #: Milliseconds that a reader, such as the UI, may hold the file.
 _PATIENCE = 20_000
 #: The tables, as MLflow 3 makes them; a test compares with its API.
 _TABLES: Mapping[str, frozenset[str]] = {
+    **linked_rows.TABLES,
     "metrics": frozenset({"key", "value", "timestamp", "run_uuid", "step", "is_nan"}),
     "latest_metrics": frozenset({"key", "value", "timestamp", "run_uuid", "step", "is_nan"}),
     "params": frozenset({"key", "value", "run_uuid"}),
@@ -58,6 +60,10 @@ class Batch:
     points: Sequence[Point]
     params: Mapping[str, str]
     tags: Mapping[str, str]
+    inputs: Sequence[Input] = ()
+    #: A model that the run does not have yet, and where the experiment keeps its artifacts.
+    new_model: Model | None = None
+    artifacts: str = ""
     #: The id of the model that the points `of_model` are of too; empty for none.
     model: str = ""
     of_model: Sequence[Point] = ()
@@ -85,11 +91,15 @@ def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
 def write(database: Path, experiment: str, identity: str, batch: Batch) -> None:
     """Write what a run is sent in one transaction. Raises sqlite3.Error when the file cannot be written."""
     with closing(opened(database)) as connection, connection:
+        number = int(experiment)
         connection.execute(_STATUS, (batch.status, batch.ended, batch.tags.get("mlflow.runName"), identity))
         connection.executemany(_POINT, _laid(batch.points, identity))
         connection.executemany(_LAST, _laid(_last(batch.points), identity))
         connection.executemany(_PARAM, ((key, value, identity) for key, value in batch.params.items()))
-        connection.executemany(_OF_MODEL, _of_model(batch, experiment, identity))
+        linked_rows.write_inputs(connection, number, identity, batch.inputs)
+        if batch.new_model is not None:
+            linked_rows.write_model(connection, number, identity, batch.model, batch.new_model, batch.artifacts)
+        connection.executemany(_OF_MODEL, _of_model(batch, number, identity))
         connection.executemany(_TAG, ((key, value, identity) for key, value in batch.tags.items()))
 
 
@@ -97,11 +107,11 @@ def _laid(points: Iterable[Point], identity: str) -> Iterator[tuple[str, float, 
     return ((point.key, point.value, point.time, identity, point.step) for point in points)
 
 
-def _of_model(batch: Batch, experiment: str, identity: str) -> Iterator[tuple[str | float | int | None, ...]]:
+def _of_model(batch: Batch, experiment: int, identity: str) -> Iterator[tuple[str | float | int | None, ...]]:
     for point in batch.of_model:
         scored = batch.scored.get(point.key)
         on = (scored.name, scored.digest) if scored else (None, None)
-        yield (batch.model, point.key, point.time, point.step, point.value, int(experiment), identity, *on)
+        yield (batch.model, point.key, point.time, point.step, point.value, experiment, identity, *on)
 
 
 def _last(points: Iterable[Point]) -> Iterable[Point]:

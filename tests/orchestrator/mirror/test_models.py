@@ -69,6 +69,8 @@ def test_a_sync_that_is_cut_short_leaves_no_model_twice(
     requests = ("log_inputs", "create_logged_model", "log_outputs", "finalize_logged_model")
     for holder, name in [*((MlflowClient, one) for one in requests), (rows, "write")]:
         with monkeypatch.context() as patched:
+            # Requests are what a file gets whose tables are others; what they leave half done is completed by rows.
+            patched.setattr(rows, "are_known", lambda database, holder=holder: holder is rows)
             patched.setattr(holder, name, cut_after(getattr(holder, name), 0))
             with pytest.raises(Unplugged):
                 tracking.sync(plan, run)

@@ -60,7 +60,10 @@ def tables(run: RunPaths) -> list[list[Any]]:
     """Return all rows of the tables that are written to, as they lie in the file, with names in the place of what is drawn."""
     with closing(sqlite3.connect(run.mlflow / "mlflow.db")) as connection:
         names = dict(connection.execute("select run_uuid, name from runs").fetchall())
+        names |= dict(connection.execute("select dataset_uuid, name || digest from datasets").fetchall())
         names |= dict(connection.execute("select model_id, name from logged_models").fetchall())
+        edges = connection.execute("select input_uuid, source_id, destination_id from inputs").fetchall()
+        names |= {own: f"{names[source]} -> {names[destination]}" for own, source, destination in edges}
         return [
             sorted(
                 ([names.get(value, value) for value in row] for row in connection.execute(f"select {columns} from {table}")),
@@ -74,6 +77,12 @@ _WRITTEN = {
     **dict.fromkeys(("metrics", "latest_metrics"), "key, value, timestamp, step, is_nan, run_uuid"),
     **dict.fromkeys(("params", "tags"), "key, value, run_uuid"),
     "logged_model_metrics": "*",
+    "logged_models": "model_id, experiment_id, name, status, lifecycle_stage, model_type, source_run_id, status_message",
+    "logged_model_params": "*",
+    "logged_model_tags": "*",
+    "datasets": "experiment_id, name, digest, dataset_source_type, dataset_source, dataset_schema, dataset_profile",
+    "inputs": "source_type, source_id, destination_type, destination_id, step",
+    "input_tags": "input_uuid, name, value",
     "runs": "name, status, start_time, end_time, lifecycle_stage",
 }
 
