@@ -80,7 +80,7 @@ class Model(NamedTuple):
     def digest(self) -> str:
         """Return a digest of all of it."""
         scored: dict[str, Json] = {key: list(one) for key, one in self.scored.items()}
-        return content_digest(_json([self.name, self.kind, self.step, dict(self.params), dict(self.tags), scored]).encode())
+        return content_digest(as_json([self.name, self.kind, self.step, dict(self.params), dict(self.tags), scored]).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class Entry:
             *([[list(one) for one in self.inputs]] if self.inputs else []),
             *([self.model.digest()] if self.model else []),
         ]
-        return content_digest(_json(content).encode())
+        return content_digest(as_json(content).encode())
 
     def points_digest(self, count: int) -> str:
         """Return a digest of the first `count` points."""
@@ -137,14 +137,14 @@ class Entry:
     def pictures_digest(self, count: int) -> str:
         """Return a digest of the first `count` pictures."""
         first = [[path, content_digest(content)] for path, content in islice(self.pictures.items(), count)]
-        return content_digest(_json(first).encode())
+        return content_digest(as_json(first).encode())
 
     def metric_keys(self) -> set[str]:
         """Return every metric that the run has."""
         return {point.key for point in self.points} | set(self.finals)
 
 
-def _json(value: Json) -> str:
+def as_json(value: Json) -> str:
     """Write plain values, with text as keys, the same every time."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -211,4 +211,4 @@ class KeyBudget:
 
 def table(columns: list[str], rows: list[list[Json]]) -> bytes:
     """Return a table as the UI shows it: JSON with `columns` and `data`."""
-    return (_json({"columns": columns, "data": rows}) + "\n").encode()
+    return (as_json({"columns": columns, "data": rows}) + "\n").encode()

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from jobs.spec import JobSpec, Json, Split, canonical_json
-from orchestrator.mirror.entries import Input, Scored, clean_key, content_digest
+from jobs.spec import JobSpec, Json, Split
+from orchestrator.mirror.entries import Input, Scored, as_json, clean_key, content_digest
 from orchestrator.mirror.outcomes import Outcome, named_of, picked_of
 
 #: What MLflow's page calls the part that a data set played.
@@ -25,36 +25,30 @@ _DRAWN = (Split.TRAIN, Split.HELD_OUT)
 _LONGEST_SOURCE = 60_000
 
 
-def inputs_of(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome) -> tuple[Input, ...]:
+def used_by(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome) -> tuple[tuple[Input, ...], dict[str, Scored]]:
     """Return what a train job and the evaluations of its model have opened, in that order; nothing of what has not ended yet.
 
-    A part that was opened twice stands there once, as what it was first.
+    A part that was opened twice stands there once, as what it was first. With it comes what each single value of the trial
+    (`outcomes.finals_of`) was measured on, by its key, where that is one data set.
     """
     found: dict[tuple[str, str], Input] = {}
-    for one in _every(spec, result, outcome):
-        found.setdefault((one.name, one.digest), one)
-    return tuple(found.values())
+    scored: dict[str, Scored] = {}
 
+    def keep(one: Input, context: str) -> None:
+        found.setdefault((one.name, one.digest), one._replace(context=context))
 
-def scored_on(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome) -> dict[str, Scored]:
-    """Return what each single value of a trial (`outcomes.finals_of`) was measured on, by its key, where that is one data set."""
-    found: dict[str, Scored] = {}
-    validation = [one for split, one in _opened(spec, result or {}) if split == Split.VAL]
+    own = list(_opened(spec, result or {}))
+    for split, one in own:
+        keep(one, _CONTEXTS.get(split, split))
+    validation = [one for split, one in own if split == Split.VAL]
     if len(validation) == 1:
-        found |= {key: Scored(validation[0].name, validation[0].digest) for key in picked_of(outcome)}
-    for evaluation, scored in outcome.evaluations:
-        for split, one in _opened(evaluation, scored):
-            if (split, one.name) == (scored["split"], scored["card"]):
-                found |= {clean_key(key): Scored(one.name, one.digest) for key in named_of(evaluation, scored)}
-    return found
-
-
-def _every(spec: JobSpec, result: Mapping[str, Any] | None, outcome: Outcome) -> Iterator[Input]:
-    for split, one in _opened(spec, result or {}):
-        yield one._replace(context=_CONTEXTS.get(split, split))
-    for evaluation, scored in sorted(outcome.evaluations, key=lambda each: each[0].job_id):
-        for split, one in _opened(evaluation, scored):
-            yield one._replace(context=_CONTEXTS.get(split, split) if split == scored["split"] else THRESHOLDS)
+        scored |= dict.fromkeys(map(clean_key, picked_of(outcome)), Scored(validation[0].name, validation[0].digest))
+    for evaluation, told in sorted(outcome.evaluations, key=lambda each: each[0].job_id):
+        for split, one in _opened(evaluation, told):
+            keep(one, _CONTEXTS.get(split, split) if split == told["split"] else THRESHOLDS)
+            if (split, one.name) == (told["split"], told["card"]):
+                scored |= dict.fromkeys(map(clean_key, named_of(evaluation, told)), Scored(one.name, one.digest))
+    return tuple(found.values()), scored
 
 
 def _opened(spec: JobSpec, result: Mapping[str, Any]) -> Iterator[tuple[str, Input]]:
@@ -65,7 +59,7 @@ def _opened(spec: JobSpec, result: Mapping[str, Any]) -> Iterator[tuple[str, Inp
         card = str(opened["card"])
         for split, counts in opened.get("splits", {}).items():
             facts = _facts(sources.get(card) or {"card": card}, split, opened)
-            whole, profile = canonical_json({"tags": facts}), canonical_json(counts)
+            whole, profile = as_json({"tags": facts}), as_json(counts)
             digest = content_digest("\n".join((whole, profile, columns)).encode())
             yield split, Input(card, digest, "", whole if len(whole) <= _LONGEST_SOURCE else _short(facts, digest), profile, columns)
 
@@ -83,10 +77,10 @@ def _facts(source: Mapping[str, Json], split: str, opened: Mapping[str, Any]) ->
 def _short(facts: Mapping[str, Json], digest: str) -> str:
     """Return what names a part whose label files are too many to be listed."""
     kept = {key: value for key, value in facts.items() if key in ("card", "card_sha256", "part", "draw_sha256")}
-    return canonical_json({"tags": {**kept, "digest": digest}})
+    return as_json({"tags": {**kept, "digest": digest}})
 
 
 @lru_cache(maxsize=64)
 def _columns(labels: tuple[str, ...]) -> str:
     listed: list[Json] = [{"name": label, "type": "double", "required": False} for label in labels]
-    return canonical_json({"mlflow_colspec": listed}) if listed else ""
+    return as_json({"mlflow_colspec": listed}) if listed else ""

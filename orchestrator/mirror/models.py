@@ -8,8 +8,7 @@ from typing import Any
 
 from jobs.paths import RunPaths
 from jobs.spec import JobSpec
-from orchestrator.mirror.entries import TAG_LENGTH, Model
-from orchestrator.mirror.inputs import scored_on
+from orchestrator.mirror.entries import TAG_LENGTH, Model, Scored
 from orchestrator.mirror.outcomes import Outcome
 
 #: Letters that MLflow refuses in the name of a model.
@@ -17,7 +16,14 @@ _REFUSED = re.compile(r"""[/:.%"']+""")
 
 
 def model_of(
-    spec: JobSpec, run: RunPaths, result: Mapping[str, Any] | None, outcome: Outcome, *, name: str, params: Mapping[str, str]
+    spec: JobSpec,
+    run: RunPaths,
+    result: Mapping[str, Any] | None,
+    outcome: Outcome,
+    *,
+    name: str,
+    params: Mapping[str, str],
+    scored: Mapping[str, Scored],
 ) -> Model | None:
     """Return the model of a train job that a pick chose; None for every other job, and until the job itself has ended.
 
@@ -42,7 +48,7 @@ def model_of(
         step=max((int(kept[one].get("step") or 0) for one in chosen if one in kept), default=0),
         params=params,
         tags={key: value[:TAG_LENGTH] for key, value in tags.items() if value},
-        scored=scored_on(spec, result, outcome),
+        scored=scored,
     )
 
 

@@ -16,7 +16,7 @@ from orchestrator.errors import Error
 from orchestrator.expansion.labels import label_text
 from orchestrator.ledger import JobStatus, states
 from orchestrator.mirror.entries import PARAM_LENGTH, TAG_LENGTH, Entry, clean_key, content_digest
-from orchestrator.mirror.inputs import inputs_of
+from orchestrator.mirror.inputs import used_by
 from orchestrator.mirror.models import model_of
 from orchestrator.mirror.names import Names
 from orchestrator.mirror.outcomes import Outcome, finals_of, outcomes_of, read_json, target_name, test_table, validation_table
@@ -105,6 +105,7 @@ def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], statu
     ended = None if word in ("RUNNING", "SCHEDULED") else _milliseconds(times[-1])
     outcome = study.outcomes.get(spec.job_id, Outcome())
     name, params = study.names.run_name(spec), _params(spec, study, result)
+    inputs, scored = used_by(spec, result, outcome)
     # What people look for a model by.
     labels = {key for key in map(clean_key, (*study.names.params[spec.phase].values(), "n_labeled")) if key in params}
     return Entry(
@@ -120,8 +121,8 @@ def _entry(spec: JobSpec, study: _Study, attempts: Sequence[AttemptPaths], statu
         finals=finals_of(outcome),
         artifacts=_artifacts(spec, paths, attempts, result, outcome),
         pictures=_pictures(paths, study.run, outcome),
-        inputs=inputs_of(spec, result, outcome),
-        model=model_of(spec, study.run, result, outcome, name=name, params={key: params[key] for key in sorted(labels)}),
+        inputs=inputs,
+        model=model_of(spec, study.run, result, outcome, name=name, params={key: params[key] for key in sorted(labels)}, scored=scored),
     )
 
 

@@ -17,7 +17,7 @@ from jobs.spec import JobSpec
 from orchestrator import tracking
 from orchestrator.errors import TrackingError
 from orchestrator.mirror import rows
-from orchestrator.mirror.inputs import inputs_of
+from orchestrator.mirror.inputs import used_by
 from orchestrator.mirror.outcomes import Outcome
 from orchestrator.model import Plan
 from tests.orchestrator.mirror.mirrored import client_of, export, runs_of
@@ -101,7 +101,7 @@ def test_what_an_evaluation_opens_is_told_apart(plan: Plan) -> None:
     held_out = {"card": "phantom", "splits": {"held_out": counts(2), "val": counts(4)}, "draw": {"sha256": "d" * 64}}
     elsewhere = {"card": "shenzhen", "splits": {"test": counts(9), "val": counts(5)}, "draw": None}
     outcome = Outcome(evaluations=[scored(job, "held_out", held_out), scored(job, "test", elsewhere)])
-    found = inputs_of(job, result, outcome)
+    found, _ = used_by(job, result, outcome)
     assert sorted((one.name, one.context, json.loads(one.profile)["images"]) for one in found) == [
         ("phantom", "test", 2),
         ("phantom", "training", 8),
@@ -111,7 +111,7 @@ def test_what_an_evaluation_opens_is_told_apart(plan: Plan) -> None:
         ("shenzhen", "thresholds", 5),
     ]
     assert len({one.digest for one in found}) == 5
-    assert inputs_of(job, None, Outcome()) == ()
+    assert used_by(job, None, Outcome()) == ((), {})
 
 
 def test_a_digest_follows_the_files_the_draw_what_is_missing_and_the_labels(plan: Plan) -> None:
@@ -120,7 +120,7 @@ def test_a_digest_follows_the_files_the_draw_what_is_missing_and_the_labels(plan
     missing = {"train": {"images": 1, "of": 9, "sha256": "m" * 64}}
     source = {**job.data["sources"][0], "card_sha256": "0" * 64}
     found = [
-        inputs_of(spec, {"labels": labels, "data": [opened]}, Outcome())[0].digest
+        used_by(spec, {"labels": labels, "data": [opened]}, Outcome())[0][0].digest
         for spec, labels, opened in (
             (job, ["edema"], facts),
             (job, ["edema"], {**facts, "left_out": {"train": {"images": 0, "of": 8, "sha256": "e" * 64}}}),
@@ -139,10 +139,10 @@ def test_a_source_that_is_too_long_is_cut_to_what_names_it(plan: Plan) -> None:
     files = {f"labels_{number}.csv": "f" * 64 for number in range(1000)}
     long = replace(job, data={**job.data, "sources": [{**job.data["sources"][0], "files": files}]})
     facts = {"card": "phantom", "splits": {"train": counts(8)}, "draw": None}
-    (one,) = inputs_of(long, {"data": [facts]}, Outcome())
+    ((one,), _) = used_by(long, {"data": [facts]}, Outcome())
     tags = json.loads(one.source)["tags"]
     assert tags == {"card": "phantom", "card_sha256": job.data["sources"][0]["card_sha256"], "part": "train", "digest": one.digest}
-    (short,) = inputs_of(job, {"data": [facts]}, Outcome())
+    ((short,), _) = used_by(job, {"data": [facts]}, Outcome())
     assert short.digest != one.digest
 
 

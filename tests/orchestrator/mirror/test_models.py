@@ -118,14 +118,14 @@ def test_several_checkpoints_that_are_scored_together_are_one_model(plan: Plan) 
         for name, step in (("a", 10), ("b", 20), ("c", 30))
     ]
     outcome = Outcome(picked=True, checkpoints=("a",), by_label={"edema": ("b",), "mass": ("a",)})
-    found = model_of(job, run, {"checkpoints": kept}, outcome, name="x/0.1", params={})
+    found = model_of(job, run, {"checkpoints": kept}, outcome, name="x/0.1", params={}, scored={})
     assert found is not None
     folder = f"jobs/{job.job_id[:2]}/{job.job_id}/checkpoints"
     assert (found.name, found.step, found.tags["file"]) == ("x_0_1", 20, f"{folder}/a.safetensors; {folder}/b.safetensors")
     assert found.tags["sha256"] == "aaaa; bbbb"
-    assert model_of(job, run, None, outcome, name="x", params={}) is None
-    assert model_of(job, run, {"checkpoints": kept}, Outcome(picked=False), name="x", params={}) is None
-    gone = model_of(job, run, {"checkpoints": []}, outcome, name="x", params={})
+    assert model_of(job, run, None, outcome, name="x", params={}, scored={}) is None
+    assert model_of(job, run, {"checkpoints": kept}, Outcome(picked=False), name="x", params={}, scored={}) is None
+    gone = model_of(job, run, {"checkpoints": []}, outcome, name="x", params={}, scored={})
     assert gone is not None
     assert ("file" in gone.tags, gone.tags["mlflow.note.content"]) == (False, "Its weights are not kept any more.")
 
