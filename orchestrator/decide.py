@@ -102,6 +102,8 @@ class _Tally:
     going: frozenset[str] = frozenset()
     #: Jobs that are left for the moment at which their inputs have a place in the scheduler's queue.
     later: set[str] = field(default_factory=set)
+    #: Jobs that are beyond what may be queued, and those that follow them.
+    beyond: set[str] = field(default_factory=set)
     queued: int = 0
     #: Train job -> the rule of the search that it takes part in.
     rules: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
@@ -160,12 +162,15 @@ def _decide_one(spec: JobSpec, known: Mapping[str, JobSpec], states: Mapping[str
     if why is None and any(_comes_later(item.job, states, request, tally) for item in spec.inputs):
         tally.later.add(spec.job_id)
         why = Why.COMING
-    if why is None and not all(_will_be_there(spec, item.job, known, states, tally) for item in spec.inputs):
-        why = Why.BLOCKED
+    if why is None:
+        missing = {item.job for item in spec.inputs if not _will_be_there(spec, item.job, known, states, tally)}
+        why = None if not missing else Why.QUEUE_FULL if missing <= tally.beyond else Why.BLOCKED
     if why is None and request.stopped:
         why = Why.SWEEP_STOPPED
     if why is None and request.max_queued is not None and tally.queued >= request.max_queued:
         why = Why.QUEUE_FULL
+    if why is Why.QUEUE_FULL:
+        tally.beyond.add(spec.job_id)
     if why is not None:
         return Keep(job_id=spec.job_id, why=why)
     tally.coming.add(spec.job_id)

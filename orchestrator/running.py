@@ -29,7 +29,7 @@ from orchestrator.notify.teller import Teller
 from orchestrator.searches import contests_of
 from orchestrator.standing import print_efficiency, troubles
 from orchestrator.status import status_of
-from orchestrator.submit import Summary, preview, submit
+from orchestrator.submit import Summary, preview, submit, within_limits
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 def dry_run(plan: Plan, workspace: Workspace, *, prune: bool = False) -> str:
     """Return exactly what would be submitted."""
-    return preview(plan, workspace.run, base.load(workspace.cluster), prune=prune).submission.text
+    backend = base.load(workspace.cluster)
+    return preview(plan, workspace.run, backend, within_limits(None, workspace.cluster, backend), prune=prune).submission.text
 
 
 def run_plan(

@@ -96,6 +96,12 @@ class Summary:
         return all(status.state is State.FAILED or self.kept.get(status.job_id) in waits for status in self.unfinished)
 
 
+def within_limits(request: Request | None, cluster: ClusterConfig, backend: Backend) -> Request:
+    """Return a request that keeps to what a cluster lets a sweep have in its queue, where its jobs are in one."""
+    request = request or Request()
+    return replace(request, max_queued=cluster.limits.max_queued) if backend.capabilities.queues else request
+
+
 def preview(plan: Plan, run: RunPaths, backend: Backend, request: Request | None = None, *, prune: bool = False) -> Preview:
     """Decide and render without recording anything. Raises BackendError for a job that this machine can never run."""
     request = with_pruned(plan, run, request or Request(), prune=prune)
@@ -127,7 +133,7 @@ def submit(
     """
     notify = notify or _silent
     halt = halt or Halt()
-    request = with_pruned(plan, run, request or Request(), prune=prune)
+    request = with_pruned(plan, run, within_limits(request, cluster, backend), prune=prune)
     if request.resume and request.by_person:
         stop_file.clear(run, plan.sweep)
     stop_file.refuse(run, plan.sweep)

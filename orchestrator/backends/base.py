@@ -38,6 +38,8 @@ class Capabilities:
 
     #: Its jobs run on after the client has gone.
     detaches: bool = False
+    #: Its jobs have places of their own in a scheduler's queue, of which a site may give only so many.
+    queues: bool = False
     #: It can stop jobs that lose (a phase with `search`).
     searches: bool = False
     #: It runs several jobs at once.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 
+from jobs.catalog import Declaration
 from jobs.spec import JobSpec, Json, Stage
 from orchestrator.expand import expand
 from orchestrator.expansion.references import DataRef, WeightsRef
@@ -89,11 +91,11 @@ class FakeResolver:
         return self.unions.get((card, split), ())
 
 
-def read(folder: Path, text: str, name: str = "sweep.yaml") -> Sweep:
+def read(folder: Path, text: str, name: str = "sweep.yaml", *, catalog: Mapping[str, Declaration] = CATALOG) -> Sweep:
     """Load a sweep from text."""
     path = folder / name
     path.write_text(dedent(text), encoding="utf-8")
-    return load_sweep(path, catalog=CATALOG)
+    return load_sweep(path, catalog=catalog)
 
 
 def plan_of(folder: Path, text: str, resolver: FakeResolver | None = None) -> Plan:

@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jobs import main, picking
@@ -29,7 +29,13 @@ STEP = 0.01
 PACE = 1.0
 SCORE = "val/score"
 ASHA = {"scheduler": "asha", "metric": SCORE, "mode": "max", "grace": 1}
-_ERRORS = {"DIVERGED": Diverged, "COLLAPSED": Collapsed, "BAD_DATA": DataError, "ERROR": ValueError}
+_ERRORS: Mapping[str, Callable[[str], Exception]] = {
+    "DIVERGED": Diverged,
+    "COLLAPSED": Collapsed,
+    "BAD_DATA": DataError,
+    "ERROR": ValueError,
+    "CUDA_OOM": lambda said: RuntimeError(f"CUDA out of memory, {said}"),
+}
 
 
 def run(job_file: Path, *, attempt: int | None = None) -> int:

@@ -93,6 +93,12 @@ def test_the_default_is_local_and_paths_are_from_the_working_directory(tmp_path:
     assert (config.run_root, config.made_root, config.data_root) == (tmp_path / "runs", tmp_path / "runs/made", tmp_path / "data")
 
 
+def test_without_a_word_mistakes_are_braked_and_records_are_asked(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("run_root: /elsewhere\nbackend: slurm\n")
+    site = load_cluster("site", search=(tmp_path,)).slurm
+    assert (site.canary, site.stop_after, site.accounting) == (10, 3, True)
+
+
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_config_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRATCH", "/scratch/me")

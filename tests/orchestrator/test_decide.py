@@ -122,6 +122,14 @@ def test_a_limit_counts_what_is_in_flight_and_keeps_the_order_of_the_plan() -> N
     assert [_name(action) for action in decided] == ["IN_FLIGHT", "submit 1", "QUEUE_FULL", "QUEUE_FULL"]
 
 
+def test_what_follows_a_job_beyond_the_limit_is_beyond_it_too_and_a_failure_still_blocks() -> None:
+    first, second, bad = job("first"), job("second"), job("bad")
+    over = plan(first, second, job("child", (second,)), bad, job("both", (second, bad)))
+    states = {spec.job_id: status(spec) for spec in over.jobs} | {bad.job_id: status(bad, State.FAILED, F.ERROR)}
+    decided = decide(over, states, Request(max_queued=1))
+    assert [_name(action) for action in decided] == ["submit 1", "QUEUE_FULL", "QUEUE_FULL", "FAILED", "BLOCKED"]
+
+
 def test_a_resume_asks_for_more_of_what_ran_out() -> None:
     spec = job("big", resources=Resources(memory_mb=1000))
     (action,) = decide(plan(spec), {spec.job_id: status(spec, State.FAILED, F.HOST_OOM, attempt=1)}, RESUME)

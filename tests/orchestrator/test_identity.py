@@ -11,6 +11,7 @@ import pytest
 from jobs.spec import JobSpec, Stage, State, canonical_json, spec_to_json
 from orchestrator.arms import arms
 from orchestrator.errors import IdentityError, LedgerError
+from orchestrator.expand import expand
 from orchestrator.identity import (
     CodeVersion,
     code_version,
@@ -22,7 +23,8 @@ from orchestrator.identity import (
 )
 from orchestrator.model import Plan
 from orchestrator.plans import plan_text, read_plan, write_plan
-from tests.orchestrator.planning import FakeResolver, jobs_of, plan_of
+from orchestrator.reference import own_trainers
+from tests.orchestrator.planning import FakeResolver, jobs_of, plan_of, read
 
 TEXT = """
     sweep: study
@@ -148,6 +150,27 @@ def test_a_changed_key_says_why_and_what_follows_says_from_where(plan: Plan, tmp
     assert not found.new
     assert not found.gone
     assert len(found.changed) + len(found.reused) == len(edited.jobs)
+
+
+def test_a_smaller_micro_batch_makes_new_jobs_of_the_whole_phase(tmp_path: Path) -> None:
+    text = """
+        sweep: study
+        data: chexpert
+        phases:
+          finetune:
+            trainer: classification
+            config: {batch_size: 16}
+            tune: {lr: [1e-4, 1e-3]}
+            pick: {metric: val/auroc_macro}
+            evaluate: [{data: same, split: test}]
+        """
+    before, after = (
+        expand(read(tmp_path, written, catalog=own_trainers()), own_trainers(), FakeResolver())
+        for written in (text, text.replace("batch_size: 16", "batch_size: 16, micro_batch: 4"))
+    )
+    found = plan_changes(after, before, done(*before.jobs))
+    assert len(found.changed) == len(after.jobs)
+    assert {one.why for one in found.changed if one.job.stage is Stage.TRAIN} == {("config.micro_batch: 0 -> 4",)}
 
 
 def test_values_that_come_and_go(plan: Plan, tmp_path: Path) -> None:

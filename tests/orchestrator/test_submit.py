@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.paths import JobPaths, RunPaths
-from jobs.spec import Resources, State, pretty_json, spec_from_json
+from jobs.spec import FailureKind, Resources, State, pretty_json, spec_from_json
 from orchestrator import intents
 from orchestrator.backends import base
 from orchestrator.backends.base import Notice
@@ -52,6 +52,19 @@ def test_failures_hold_up_what_follows_and_nothing_else_and_wait_for_resume(tmp_
     assert resumed.submitted == 3, "the failed job with what follows it, in this command once"
     assert ran(over, tmp_path)["bad/train"] == [1, 2]
     assert ran(over, tmp_path)["lost/train"] == [1]
+
+
+def test_resume_takes_what_failed_in_the_way_that_is_named_or_is_named_itself(tmp_path: Path) -> None:
+    once = {"fail_on": [1]}
+    full, wrong = job("full", config={"fail": "CUDA_OOM", **once}), job("wrong", config={"fail": "ERROR", **once})
+    over = plan(full, wrong, job("good"))
+    first = run_here(over, tmp_path)
+    assert {status.failure for status in first.failed} == {FailureKind.CUDA_OOM, FailureKind.ERROR}
+    assert run_here(over, tmp_path, request=Request(resume=True, failures=frozenset({FailureKind.CUDA_OOM}))).submitted == 1
+    assert ran(over, tmp_path) == {"full": [1, 2], "wrong": [1], "good": [1]}
+    done = run_here(over, tmp_path, request=Request(resume=True, only=frozenset({wrong.job_id})))
+    assert (done.submitted, done.counts) == (1, {State.SUCCEEDED: 3})
+    assert ran(over, tmp_path) == {"full": [1, 2], "wrong": [1, 2], "good": [1]}
 
 
 def test_a_job_of_two_sweeps_runs_once(tmp_path: Path) -> None:

@@ -138,8 +138,9 @@ def test_resume_asks_for_more_memory_after_the_host_ran_out_of_it(tmp_path: Path
     status = failed.states[over.jobs[0].job_id]
     assert (failed.submitted, status.state, status.failure) == (0, State.FAILED, FailureKind.HOST_OOM)
     assert status.sighting is None or status.sighting.word == "FAILED"
-    resumed = client.hand_over(over, cluster, wait=False, request=Request(resume=True))
-    assert resumed.submitted == 1
+    for kind, submitted in ((FailureKind.CUDA_OOM, 0), (FailureKind.HOST_OOM, 1)):
+        resumed = client.hand_over(over, cluster, wait=False, request=Request(resume=True, failures=frozenset({kind})))
+        assert resumed.submitted == submitted
     (number,) = slurm.squeue()
     assert slurm.job(number)["MinMemoryNode"] == "600M"
     finish(slurm, cluster, over)

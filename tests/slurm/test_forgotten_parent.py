@@ -1,12 +1,16 @@
-"""Slurm runs the child of a failed parent that it has forgotten: `test_cluster` shows it with plain sbatch. Here our guard refuses it."""
+"""A Slurm without records that forgets what has ended: it runs the child of a failed parent, which our guard refuses, and loses jobs.
+
+`test_cluster` shows the child that runs with plain sbatch.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,11 +18,14 @@ from jobs.main import EXIT_FAILED, EXIT_REFUSED
 from jobs.paths import RunPaths
 from jobs.spec import State
 from orchestrator import intents
+from orchestrator.backends.slurm import backend
 from orchestrator.decide import Why
-from tests.orchestrator.standin import bodies
+from orchestrator.sightings import NOT_FOUND, Sighting
+from tests.orchestrator.standin import bodies, job, plan
 from tests.slurm import client, crash_client
 from tests.slurm.cluster import Cluster, Settings, running_cluster
 from tests.slurm.crash_points import place_of, recorded, said
+from tests.slurm.endings import body, ends
 from tests.slurm.nursery import Errand, Nursery
 
 pytestmark = pytest.mark.needs("slurm")
@@ -71,3 +78,29 @@ def test_the_child_of_a_failed_and_forgotten_parent_is_refused_and_not_submitted
     assert again.submitted == 0
     assert {job.trial: again.states[job.job_id].state for job in over.jobs} == {"parent": State.FAILED, "child": State.NEW}
     assert again.kept == {parent.job_id: Why.FAILED, child.job_id: Why.BLOCKED}
+
+
+def test_a_job_that_left_the_queue_without_a_word_is_looked_for_twice_and_goes_on_at_the_next_call(
+    forgetful: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in forgetful.env.items():
+        monkeypatch.setenv(name, value)
+    cluster = client.config(tmp_path, **SITE)
+    over = plan(job("a", config={"seconds": 2, "slow": [1]}))
+    client.hand_over(over, cluster, wait=False)
+    forgetful.wait_until(body(cluster, over.jobs[0]), what="for the first start")
+    (native,) = forgetful.squeue()
+    forgetful.run("scancel", "--signal=KILL", f"{native}.0")
+    forgetful.wait_until(lambda: not forgetful.state(native), what="for it to be forgotten", timeout=90)
+    ask, looks = backend.poll, list[State]()
+
+    def listening(*given: Any, **named: Any) -> Mapping[str, Sighting] | None:
+        answer = ask(*given, **named)
+        looks.extend(one.state for one in (answer or {}).values() if one.word == NOT_FOUND)
+        return answer
+
+    monkeypatch.setattr(backend, "poll", listening)
+    done = client.hand_over(over, cluster, wait=True)
+    assert (done.submitted, done.counts) == (1, {State.SUCCEEDED: 1})
+    assert ends(cluster, over.jobs[0]) == ["LOST", "SUCCEEDED"]
+    assert looks[0] is State.UNKNOWN and State.FAILED in looks, "looked for again before it counts as gone"

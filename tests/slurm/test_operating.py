@@ -239,6 +239,7 @@ def test_logs_go_on_after_a_requeue_and_end_with_the_job(slurm: Cluster, tmp_pat
         pass
     assert "--- attempt 2" in said or here(cluster).run.job(spec.job_id).attempts()[-1].number == 2
     assert state_of(standings(here(cluster)), spec) is State.SUCCEEDED
+    assert explain_job(here(cluster), spec)["attempt"] == 2, "how often it was started"
 
 
 def problems(cluster: ClusterConfig, *, deep: bool = False) -> dict[str, str]:

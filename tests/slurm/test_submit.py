@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jobs.paths import RunPaths
 from jobs.spec import Stage, State
-from orchestrator.decide import Request
+from orchestrator.backends import base
+from orchestrator.decide import Request, Why
+from orchestrator.model import Limits
+from orchestrator.submit import preview, within_limits
 from tests.orchestrator.standin import chain, job, plan
 from tests.slurm import client
 from tests.slurm.cluster import Cluster
@@ -30,6 +36,42 @@ def test_chains_run_to_their_end_and_a_second_submission_runs_nothing(tmp_path: 
     slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty")
     assert client.hand_over(many, cluster, wait=True).submitted == 0
     assert not list((cluster.run_root / "submissions").glob("*.json"))
+
+
+def test_what_the_queue_does_not_take_waits_in_the_plan_and_the_next_call_hands_it_over(tmp_path: Path, slurm: Cluster) -> None:
+    limits = Limits(max_queued=4)
+    held = replace(client.config(tmp_path, extra={"hold": "true"}), limits=limits)
+    over = plan(*(one for name in "abc" for one in chain(name)))
+    run, backend = RunPaths(held.run_root), base.load(held)
+    assert len(preview(over, run, backend, within_limits(None, held, backend)).submission.jobs) == 4
+    first = client.hand_over(over, held, wait=False)
+    assert (first.submitted, first.counts) == (4, {State.SUBMITTED: 4, State.NEW: 5})
+    assert Counter(first.kept.values()) == {Why.IN_FLIGHT: 4, Why.QUEUE_FULL: 5}
+    assert client.hand_over(over, held, wait=False).submitted == 0, "the queue is as full as before"
+    for native in slurm.squeue():
+        slurm.run("scontrol", "release", native)
+    slurm.wait_until(lambda: not slurm.squeue(), what="for the queue to be empty")
+    cluster = replace(client.config(tmp_path), limits=limits)
+    assert client.hand_over(over, cluster, wait=False).submitted == 4
+    # Who waits hands over the rest as places become free.
+    done = client.hand_over(over, cluster, wait=True)
+    assert (done.submitted, done.counts) == (1, {State.SUCCEEDED: 9})
+    assert set(map(tuple, client.ran(over, cluster).values())) == {(1,)}
+
+
+def test_what_somebody_took_out_of_the_queue_takes_what_waits_for_it_along_and_the_next_call_hands_over_both(
+    tmp_path: Path, slurm: Cluster
+) -> None:
+    parent = job("parent")
+    over = plan(parent, job("child", (parent,), phase="later"))
+    client.hand_over(over, client.config(tmp_path, extra={"hold": "true"}), wait=False)
+    waiting = sorted(slurm.squeue(), key=int)
+    assert len(waiting) == 2
+    slurm.run("scancel", waiting[0])
+    # The child would wait for ever with DependencyNeverSatisfied, or until somebody cancels it.
+    slurm.wait_until(lambda: not slurm.squeue(), what="for Slurm to take the child out too")
+    done = client.hand_over(over, client.config(tmp_path), wait=True)
+    assert (done.submitted, done.counts) == (2, {State.SUCCEEDED: 2})
 
 
 def test_a_failed_parent_takes_its_children_along_and_nobody_elses(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Slurm:
     """Arrays on a cluster, which run on when the client has gone."""
 
     name = "slurm"
-    capabilities = Capabilities(detaches=True, parallel=True, needs_shared_fs=True, enforces_limits=True, scheduler="slurm")
+    capabilities = Capabilities(detaches=True, queues=True, parallel=True, needs_shared_fs=True, enforces_limits=True, scheduler="slurm")
 
     def __init__(self, cluster: ClusterConfig) -> None:
         self._cluster = cluster

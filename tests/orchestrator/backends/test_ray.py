@@ -9,21 +9,23 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from jobs.events import process_identity
+from jobs.events import process_identity, read_events
 from jobs.paths import RunPaths
 from jobs.spec import Resources, Stage, State
+from orchestrator.backends import base, ray_own
 from orchestrator.backends import ray as backend
-from orchestrator.backends import ray_own
 from orchestrator.backends.base import Notice
 from orchestrator.errors import BackendError
 from orchestrator.execution.board import shape_of
+from orchestrator.submit import submit
 from tests.orchestrator import client
 from tests.orchestrator.client import press_ctrl_c, start, wait_until
-from tests.orchestrator.standin import bodies, chain, job, plan
+from tests.orchestrator.standin import RUNNER, bodies, chain, job, plan
 
 PATIENCE = 120.0
 
@@ -111,6 +113,37 @@ def test_ctrl_c_saves_and_ends_and_kill_9_of_the_driver_is_gone_on_from(tmp_path
     assert progress() == [300] * 4
     interrupted = max(len(bodies(folder)) for folder in trains)
     assert interrupted == 3, "the same job was saved, killed and finished"
+
+
+def test_a_colleagues_ray_is_not_joined_and_no_more_is_taken_than_the_config_says(tmp_path: Path) -> None:
+    theirs = start(tmp_path / "theirs", "ray", seconds=100.0, count=1)
+    busy = RunPaths(tmp_path / "theirs").job(client.chains("c", 100.0, 1).jobs[0].job_id).folder
+    owners: set[int] = set()
+
+    def look(notice: Notice) -> None:
+        del notice
+        owners.update(json.loads(file.read_text())["pid"] for file in Path("/tmp").glob("orch-ray-*/owner.json"))
+
+    try:
+        wait_until(lambda: bool(bodies(busy)), "the colleague's job to run", PATIENCE)
+        over = plan(*(job(f"ours{number}", config={"seconds": 0.3}) for number in range(3)))
+        config = client.cluster(tmp_path / "ours", "ray", cpus=1)
+        run = RunPaths(config.run_root)
+        done = submit(over, run, config, base.load(config), machine={}, runner=RUNNER, notify=look)
+        assert done.counts == {State.SUCCEEDED: 3}
+        assert owners >= {os.getpid(), theirs.pid}, "a folder each"
+        events = [read_events(run.job(one.job_id).attempt(1).events) for one in over.jobs]
+        spans = sorted((one[0]["time"], one[-1]["time"]) for one in events)
+        assert all(ended <= begun for (_, ended), (begun, _) in pairwise(spans)), "one after the other on one core"
+        assert theirs.poll() is None
+        press_ctrl_c(theirs)
+        out, errors = theirs.communicate(timeout=PATIENCE)
+    finally:
+        theirs.kill()
+        theirs.communicate()
+    assert (theirs.returncode, errors) == (1, "")
+    assert json.loads(out.splitlines()[-1])["counts"] == {"INTERRUPTED": 1, "NEW": 2}
+    assert len(bodies(busy)) == 1, "it ran on beside ours, once"
 
 
 def test_a_ray_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:

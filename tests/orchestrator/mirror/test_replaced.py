@@ -75,6 +75,19 @@ def test_a_run_that_somebody_deleted_comes_back(plan: Plan, run: RunPaths) -> No
     assert export(run, "play") == before
 
 
+def test_a_run_that_somebody_renamed_is_known_by_its_tag(plan: Plan, run: RunPaths) -> None:
+    Player(run=run).play(plan.jobs[:1])
+    tracking.sync(plan, run)
+    (before,) = runs_of(run, "play").values()
+    client_of(run).update_run(before.info.run_id, name="mine")
+    Player(run=run).play(plan.jobs[1:2])
+    synced = tracking.sync(plan, run)
+    after = runs_of(run, "play").values()
+    assert (synced.runs, synced.created, synced.replaced) == (2, 1, 0)
+    assert before.info.run_id in {one.info.run_id for one in after}
+    assert len({one.data.tags["job"] for one in after}) == 2
+
+
 def test_two_sweeps_have_a_run_each_of_a_job_that_they_share(run: RunPaths, tmp_path: Path) -> None:
     one = plan_of(tmp_path / "one")
     other = plan_of(tmp_path / "other", SWEEP.replace("sweep: play", "sweep: sequel"))
