@@ -109,11 +109,13 @@ def resume(
     sweep: SweepFile,
     cluster: Cluster = None,
     sample: Sample = False,
-    failure: Annotated[list[FailureKind] | None, typer.Option("--failure", help="Only jobs that failed so; may be repeated.")] = None,
+    failure: Annotated[
+        list[FailureKind] | None, typer.Option("--failure", help="Of what failed, only what failed so; may be repeated.")
+    ] = None,
     jobs: Annotated[list[str] | None, typer.Option("--jobs", help="Only these jobs (ids or prefixes); may be repeated.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to the end (ray and inline always do).")] = False,
 ) -> None:
-    """Run failed, cancelled and lost jobs again, with what the policy table proposes.
+    """Run failed, cancelled and lost jobs again, with what the policy table proposes, and what else of the sweep has not run.
 
     Example: orchestrate resume sweeps/quickstart.yaml --failure HOST_OOM
     """

@@ -61,7 +61,7 @@ TABLE: Mapping[FailureKind, Rule] = {
     FailureKind.CUDA_OOM: Rule(
         remedy=Remedy.FIX,
         what="the GPU's memory ran out",
-        then="set a smaller `micro_batch` (same batch, more steps of accumulation), or take a larger GPU, then `resume`",
+        then="take a larger GPU, then `resume`; or set a smaller `micro_batch` (same batch), with which the phase trains anew",
     ),
     FailureKind.DIVERGED: Rule(remedy=Remedy.GIVE_UP, what="the loss became NaN or infinite", then="it lost: a pick passes over it"),
     FailureKind.COLLAPSED: Rule(remedy=Remedy.GIVE_UP, what="the representation collapsed", then="it lost: a pick passes over it"),

@@ -101,7 +101,9 @@ def test_what_an_evaluation_opens_is_told_apart(plan: Plan) -> None:
     held_out = {"card": "phantom", "splits": {"held_out": counts(2), "val": counts(4)}, "draw": {"sha256": "d" * 64}}
     elsewhere = {"card": "shenzhen", "splits": {"test": counts(9), "val": counts(5)}, "draw": None}
     outcome = Outcome(evaluations=[scored(job, "held_out", held_out), scored(job, "test", elsewhere)])
-    found, _ = used_by(job, result, outcome)
+    found, on = used_by(job, result, outcome)
+    digests = {(one.name, one.context): one.digest for one in found}
+    assert on == {f"{split}/{card}/auroc_macro": (card, digests[card, "test"]) for split, card in _SCORED}
     assert sorted((one.name, one.context, json.loads(one.profile)["images"]) for one in found) == [
         ("phantom", "test", 2),
         ("phantom", "training", 8),
@@ -150,8 +152,17 @@ def counts(images: int) -> dict[str, int]:
     return {"images": images, "patients": images}
 
 
+_SCORED = (("held_out", "phantom"), ("test", "shenzhen"))
+
+
 def scored(job: JobSpec, split: str, opened: dict[str, Any]) -> tuple[JobSpec, dict[str, Any]]:
-    return replace(job, job_id=f"{split}-{opened['card']}"), {"split": split, "labels": ["edema"], "data": [opened]}
+    return replace(job, job_id=f"{split}-{opened['card']}"), {
+        "split": split,
+        "card": opened["card"],
+        "labels": ["edema"],
+        "data": [opened],
+        "metrics": {f"{split}/{opened['card']}/auroc_macro": 0.5},
+    }
 
 
 def test_a_data_set_that_another_client_writes_meanwhile_is_no_fault(plan: Plan, run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
