@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 #: A bench that takes longer than this hangs; they are made to take less than a minute.
 LONGEST_SECONDS = 600
 #: Those that take longer, and run only when they are named; `make test-all` writes the section of `faults` too.
-LONG = {"benchmark": 3600, "faults": 3600, "moco": 1800, "packed": 1800}
+LONG = {"benchmark": 3600, "faults": 3600, "moco": 1800, "packed": 1800, "tracker_away": 1200}
 #: Those that need a machine of another kind, and run only when they are named.
 ELSEWHERE = ("gpu",)
 
