@@ -36,6 +36,7 @@ def ledger(every: Sequence[Planned], board: Board | None) -> list[LedgerRow]:
                     picked_value=run.picked.value,
                     candidates=run.picked.candidates,
                     stopped=run.picked.stopped,
+                    lost=run.picked.lost,
                     at_edge=run.picked.at_edge,
                 )
             )

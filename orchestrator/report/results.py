@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,6 +55,8 @@ class Picked:
     candidates: int = 1
     #: Candidates that a search stopped before their end.
     stopped: int = 0
+    #: Candidates that diverged, collapsed, or gave no value to choose by.
+    lost: int = 0
     at_edge: tuple[str, ...] = ()
     scope: str = "draw"
 
@@ -198,6 +201,7 @@ def _picked(spec: JobSpec, plan: Plan, run: RunPaths, by_id: Mapping[str, JobSpe
     chosen = runs.get(source.run) if source.run is not None else next(iter(runs.values()), None)
     job = (chosen or {}).get("job")
     tuned = _tuned(job, plan, run, by_id)
+    statuses = _statuses(source.job, run, by_id)
     return Picked(
         train_job=job,
         checkpoint=", ".join((chosen or {}).get("checkpoints", ())) or None,
@@ -208,7 +212,8 @@ def _picked(spec: JobSpec, plan: Plan, run: RunPaths, by_id: Mapping[str, JobSpe
         mode=str(rule.get("mode") or "max"),
         tuned=tuned,
         candidates=_candidates(source.job, by_id),
-        stopped=_stopped(source.job, run, by_id),
+        stopped=statuses[State.STOPPED],
+        lost=sum(count for status, count in statuses.items() if status not in ("ok", State.STOPPED)),
         at_edge=_at_edge(tuned, plan),
         scope=str(rule.get("scope", "draw")),
     )
@@ -227,10 +232,10 @@ def _candidates(pick: str, by_id: Mapping[str, JobSpec]) -> int:
     return max(1, *counts, *(len(by_id[job].config.get("candidates", ())) for job in elsewhere))
 
 
-def _stopped(pick: str, run: RunPaths, by_id: Mapping[str, JobSpec]) -> int:
-    """Return how many candidates of a pick, or of the one that decided elsewhere, a search stopped."""
+def _statuses(pick: str, run: RunPaths, by_id: Mapping[str, JobSpec]) -> Counter[str]:
+    """Count what became of the candidates of a pick and of one that decided elsewhere: `ok`, `STOPPED` by a search, or how they lost."""
     results = [_json(run.job(job).result) or {} for job in (pick, *_decided_by(by_id[pick].inputs, by_id))]
-    return sum(candidate.get("status") == State.STOPPED for result in results for candidate in result.get("candidates", ()))
+    return Counter(str(candidate.get("status", "ok")) for result in results for candidate in result.get("candidates", ()))
 
 
 def _decided_by(inputs: Sequence[Input], by_id: Mapping[str, JobSpec]) -> list[str]:

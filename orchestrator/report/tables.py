@@ -252,6 +252,7 @@ def ledger(report: Report) -> Table:
 def _tried(row: LedgerRow) -> str:
     """Say among how many candidates a pick chose, and what for each label."""
     said = f"one of {row.candidates}" + (f", {row.stopped} of them stopped early" if row.stopped else "")
+    said += f", {row.lost} of them diverged, collapsed or without a value" if row.lost else ""
     return "; ".join([said, *(f"{label}: {names}" for label, names in row.by_label.items())])
 
 

@@ -313,6 +313,8 @@ class LedgerRow:
     candidates: int
     #: How many of them a search stopped before their end.
     stopped: int
+    #: How many of them diverged, collapsed, or gave no value to choose by.
+    lost: int
     #: A tuned value that stands at the end of its grid: the best may lie beyond.
     at_edge: tuple[str, ...]
 

@@ -34,8 +34,8 @@ def test_a_point_that_diverged_loses_and_the_study_goes_on(tmp_path: Path) -> No
     assert picked["choice"]["runs"][""]["job"] == good.job_id
     report = lab.run.sweep("lost").report
     (row,) = json.loads((report / "report.json").read_text(encoding="utf-8"))["ledger"]
-    assert (row["present"], row["train_job"], row["candidates"]) == (True, good.job_id, 2)
-    assert "one of 2" in (report / "report.html").read_text(encoding="utf-8")
+    assert (row["present"], row["train_job"], row["candidates"], row["lost"]) == (True, good.job_id, 2, 1)
+    assert "one of 2, 1 of them diverged, collapsed or without a value" in (report / "report.html").read_text(encoding="utf-8")
     # Nobody tries it again unless its kind is named.
     assert_said(lab.type("resume", sweep), 0, "nothing left to run")
     assert_said(lab.type("resume", sweep, "--failure", "DIVERGED"), 0, "1 job run")
