@@ -50,7 +50,7 @@ def test_slurm_starts_again_what_it_took_away_and_the_job_goes_on(tmp_path: Path
 def test_a_node_that_slurm_lost_is_ended_by_the_claim_of_the_next_start(tmp_path: Path, slurm: Cluster) -> None:
     cluster = client.config(tmp_path)
     pair = Resources(cpus=1, memory_mb=1000, pack=2)
-    saving = job("saving", config={"seconds": 6, "slow": [1], "save_every": 20}, resources=pair)
+    saving = job("saving", config={"seconds": 6, "slow": [1], "save_every": 2}, resources=pair)
     silent = job("silent", config={"seconds": 6, "slow": [1]}, resources=pair)
     over = plan(saving, silent)
     client.hand_over(over, cluster, wait=False)
@@ -61,8 +61,9 @@ def test_a_node_that_slurm_lost_is_ended_by_the_claim_of_the_next_start(tmp_path
         slurm.wait_until(body(cluster, one, 2), release=True, what="for the second start")
     slurm.wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in old), what="for the first processes to be ended")
     finish(slurm, cluster, over)
-    # The one that came to save found that it may not; the other was ended by its supervisor. Neither had the last word.
-    assert ends(cluster, saving) == ["STOPPED", "SUCCEEDED"]
+    # The one that came to save found that it may not, unless its supervisor looked in that moment, every five seconds, and ended it as it
+    # did the other. Neither had the last word.
+    assert ends(cluster, saving) in (["STOPPED", "SUCCEEDED"], ["open", "SUCCEEDED"])
     assert ends(cluster, silent) == ["open", "SUCCEEDED"]
     assert submissions(cluster) == 1
     assert_as_if_nothing_had_happened(tmp_path, cluster, over)
