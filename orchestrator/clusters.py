@@ -35,7 +35,9 @@ PARTITION = Record(
 )
 LIMITS = Record(
     keys={
-        "max_queued": Key(about="Most jobs of a sweep in the queue at once; the rest waits for the next submit, or for who waits.", shape=Whole(low=1)),
+        "max_queued": Key(
+            about="Most jobs of a sweep in the queue at once; the rest waits for the next submit, or for who waits.", shape=Whole(low=1)
+        ),
         "gpu_hours": Key(about="Most GPU-hours that a sweep may take.", shape=Number(above=0)),
     }
 )
