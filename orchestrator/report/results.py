@@ -233,9 +233,13 @@ def _candidates(pick: str, by_id: Mapping[str, JobSpec]) -> int:
 
 
 def _statuses(pick: str, run: RunPaths, by_id: Mapping[str, JobSpec]) -> Counter[str]:
-    """Count what became of the candidates of a pick and of one that decided elsewhere: `ok`, `STOPPED` by a search, or how they lost."""
+    """Count what became of the candidates that stand behind a pick (`_candidates`): `ok`, `STOPPED` by a search, or how they lost.
+
+    A pick that was decided elsewhere has one of its own for each run, all of which may have been decided by the same other pick.
+    """
     results = [_json(run.job(job).result) or {} for job in (pick, *_decided_by(by_id[pick].inputs, by_id))]
-    return Counter(str(candidate.get("status", "ok")) for result in results for candidate in result.get("candidates", ()))
+    tried = max((result.get("candidates", ()) for result in results), key=len, default=())
+    return Counter(str(candidate.get("status", "ok")) for candidate in tried)
 
 
 def _decided_by(inputs: Sequence[Input], by_id: Mapping[str, JobSpec]) -> list[str]:
