@@ -15,9 +15,10 @@ from orchestrator.mirror import ui as mlflow_ui
 from orchestrator.mirror.stores import default_uri, sqlite_file
 from orchestrator.mirror.ui import UiCommand
 from orchestrator.mirror.views import saved_views
-from tests.browser.test_mlflow_ui import PATIENCE, Seen, free_port, seen
+from tests.browser.test_mlflow_ui import PATIENCE, Seen, seen
 from tests.orchestrator.mirror.mirrored import client_of, runs_of
 from tests.orchestrator.mirror.played import SWEEP, Player, plan_of
+from tests.orchestrator.mirror.servers import answering, free_port
 
 __all__ = ["seen"]
 COPIES = 170
@@ -60,13 +61,8 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UiCommand]:
     for key, value in saved_views(many, ()).items():
         client.set_experiment_tag("1", key, value)
     multiply(database, [one.info.run_id for one in runs_of(run, "play").values() if MEASURE in one.data.metrics])
-    command = mlflow_ui.serve(run, port=free_port())
-    process = mlflow_ui.start(command)
-    try:
-        mlflow_ui.wait_until_it_answers(process, command)
+    with answering(mlflow_ui.serve(run, port=free_port())) as command:
         yield command
-    finally:
-        mlflow_ui.stop(process)
 
 
 @pytest.mark.needs("chromium")

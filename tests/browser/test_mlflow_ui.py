@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from orchestrator.mirror.ui import UiCommand
 from orchestrator.mirror.views import CURVES, DRAWS, LINES
 from tests.orchestrator.mirror.mirrored import runs_of
 from tests.orchestrator.mirror.played import SWEEP, Player, plan_of
+from tests.orchestrator.mirror.servers import answering, free_port
 from tests.orchestrator.mirror.test_curves import report_of, write_report
 
 BROWSER = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -46,21 +46,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def ui(run: RunPaths) -> Iterator[UiCommand]:
-    command = mlflow_ui.serve(run, port=free_port())
-    process = mlflow_ui.start(command)
-    try:
-        mlflow_ui.wait_until_it_answers(process, command)
+    with answering(mlflow_ui.serve(run, port=free_port())) as command:
         yield command
-    finally:
-        mlflow_ui.stop(process)
 
 
 @dataclass(slots=True)

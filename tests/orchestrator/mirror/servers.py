@@ -44,11 +44,17 @@ def mlflow_server(folder: Path, store: str, *, workers: int = 2, port: int = 0) 
     words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     words += ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
     environment = {**QUIET, "MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = UiCommand(arguments=tuple(words), environment=environment, folder=folder, address=f"http://127.0.0.1:{port}")
+    with answering(UiCommand(arguments=tuple(words), environment=environment, folder=folder, address=f"http://127.0.0.1:{port}")) as found:
+        yield found.address
+
+
+@contextmanager
+def answering(command: UiCommand) -> Iterator[UiCommand]:
+    """Run a server until it answers, and end it with the test."""
     process = mlflow_ui.start(command)
     try:
         mlflow_ui.wait_until_it_answers(process, command, _SERVER_PATIENCE)
-        yield command.address
+        yield command
     finally:
         mlflow_ui.stop(process)
 
