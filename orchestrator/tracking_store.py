@@ -1,4 +1,5 @@
-"""The store of MLflow: its database made once, a client that talks to it and to nobody else, and what is done when it does not answer.
+"""The store of MLflow: its database made once, a client that talks to it and to nobody else, and what is done when it does not answer,
+and what it takes at once.
 
 MLflow is imported when it is first used, here and in `tracking.py` alone.
 """

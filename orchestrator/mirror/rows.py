@@ -15,8 +15,8 @@ from pathlib import Path
 from orchestrator.mirror import linked_rows
 from orchestrator.mirror.entries import Input, Model, Point, Scored
 
-#: Milliseconds that a reader, such as the UI, may hold the file.
-_PATIENCE = 20_000
+#: Seconds that a reader, such as the UI, may hold the file.
+_PATIENCE = 20.0
 #: The tables, as MLflow 3 makes them; a test compares with its API.
 _TABLES: Mapping[str, frozenset[str]] = {
     **linked_rows.TABLES,
@@ -73,7 +73,7 @@ class Batch:
 
 def opened(database: Path) -> sqlite3.Connection:
     """Return a connection of our own, as MLflow's own are in a sync: the whole file is made durable when a sync ends."""
-    connection = sqlite3.connect(database, timeout=_PATIENCE / 1000)
+    connection = sqlite3.connect(database, timeout=_PATIENCE)
     connection.execute("pragma synchronous=off")
     return connection
 
